@@ -1,0 +1,201 @@
+//! Parse once, at the edge: environment variables become a complete [`Config`] or one precise
+//! error. Nothing is silently replaced by a default, and nothing else in the crate reads these
+//! variables.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::target_group::TargetGroupArn;
+
+/// What an NLB accepts as IPv4 targets, and the unique local and global unicast ranges of IPv6.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
+const DEFAULT_ALLOWED_CIDRS: &str =
+    "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7,2000::/3";
+const DEFAULT_METRIC_NAMESPACE: &str = "NlbHostnameTarget";
+const NAMESPACE_RULE: &str = "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and \
+                              beginning with neither AWS/ nor a colon";
+
+/// All settings of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// In the order in which the groups are first named.
+    pub target_groups: Vec<TargetGroupConfig>,
+    /// Registered for every address; `None` is each group's own port.
+    pub target_port: Option<u16>,
+    /// Asked all at once; empty is the system resolver.
+    pub dns_servers: Vec<SocketAddr>,
+    /// An answer with an address outside is refused.
+    pub allowed_cidrs: Vec<IpNet>,
+    pub metric_namespace: String,
+    /// Plan and report only, whatever the event says.
+    pub is_dry_run: bool,
+}
+
+/// A target group and the endpoints that feed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetGroupConfig {
+    pub arn: TargetGroupArn,
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Config {
+    /// Reads the variables through `lookup`, in the order in which they are documented.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for the first variable that is missing or malformed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
+        let variable = |name| Variable::look_up(name, &lookup);
+        let endpoints =
+            variable("ENDPOINTS").required("host names, comma separated", list(Endpoint::parse))?;
+        let arns = variable("TARGET_GROUP_ARNS").required(
+            "ARNs of target groups, comma separated, one for each of ENDPOINTS",
+            list(TargetGroupArn::parse),
+        )?;
+        Ok(Config {
+            target_groups: pair(endpoints, arns).map_err(|expected| {
+                let (endpoints, arns) = (variable("ENDPOINTS"), variable("TARGET_GROUP_ARNS"));
+                Error::InvalidConfig(format!("{endpoints} and {arns}: expected {expected}"))
+            })?,
+            target_port: variable("TARGET_PORT").optional("a port from 1 to 65535", port)?,
+            dns_servers: variable("DNS_SERVERS")
+                .optional(
+                    "addresses as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53, comma separated",
+                    list(dns_server),
+                )?
+                .unwrap_or_default(),
+            allowed_cidrs: variable("ALLOWED_CIDRS")
+                .or(DEFAULT_ALLOWED_CIDRS)
+                .required(
+                    "CIDRs as 10.0.0.0/8 or fd00::/8, comma separated",
+                    list(cidr),
+                )?,
+            metric_namespace: variable("METRIC_NAMESPACE")
+                .or(DEFAULT_METRIC_NAMESPACE)
+                .required(NAMESPACE_RULE, namespace)?,
+            is_dry_run: variable("DRY_RUN")
+                .or("false")
+                .required("true or false", boolean)?,
+        })
+    }
+}
+
+struct Variable {
+    name: &'static str,
+    value: Option<String>,
+}
+
+impl Variable {
+    /// An empty value counts as unset, since templates pass empty strings.
+    fn look_up(name: &'static str, lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let value = lookup(name).filter(|value| !value.is_empty());
+        Variable { name, value }
+    }
+
+    fn or(self, default: &str) -> Self {
+        let value = self.value.or_else(|| Some(default.to_owned()));
+        Variable { value, ..self }
+    }
+
+    fn optional<T>(
+        self,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(value) = &self.value else {
+            return Ok(None);
+        };
+        match parse(value) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Err(Error::InvalidConfig(format!("{self}: expected {expected}"))),
+        }
+    }
+
+    fn required<T>(self, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, Error> {
+        let unset = Error::InvalidConfig(format!("{self}: expected {expected}"));
+        self.optional(expected, parse)?.ok_or(unset)
+    }
+}
+
+impl std::fmt::Display for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} is {value:?}", self.name),
+            None => write!(f, "{} is not set", self.name),
+        }
+    }
+}
+
+/// Each endpoint with the target group at the same place; a group keeps the place where it is first
+/// named.
+fn pair(
+    endpoints: Vec<Endpoint>,
+    arns: Vec<TargetGroupArn>,
+) -> Result<Vec<TargetGroupConfig>, &'static str> {
+    if endpoints.len() != arns.len() {
+        return Err("lists of the same length");
+    }
+    let mut seen = HashSet::new();
+    let mut target_groups: Vec<TargetGroupConfig> = Vec::new();
+    for (endpoint, arn) in endpoints.into_iter().zip(arns) {
+        if !seen.insert((endpoint.clone(), arn.clone())) {
+            return Err("each pair of endpoint and target group once");
+        }
+        match target_groups.iter_mut().find(|group| group.arn == arn) {
+            Some(group) => group.endpoints.push(endpoint),
+            None => target_groups.push(TargetGroupConfig {
+                arn,
+                endpoints: vec![endpoint],
+            }),
+        }
+    }
+    Ok(target_groups)
+}
+
+/// Comma separated; elements are trimmed, and an empty one is malformed.
+fn list<T>(element: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Vec<T>> {
+    move |value| value.split(',').map(|text| element(text.trim())).collect()
+}
+
+/// Decimal digits only: [`str::parse`] would take a sign too.
+fn port(text: &str) -> Option<u16> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_decimal && *port > 0)
+}
+
+fn dns_server(text: &str) -> Option<SocketAddr> {
+    const DNS_PORT: u16 = 53;
+    let address = text
+        .parse::<IpAddr>()
+        .map(|address| SocketAddr::new(address, DNS_PORT));
+    address
+        .or_else(|_| text.parse())
+        .ok()
+        .filter(|server| server.port() > 0)
+}
+
+/// With no bit set behind the prefix: `10.0.0.1/8` is a slip of somebody who meant one address.
+fn cidr(text: &str) -> Option<IpNet> {
+    text.parse()
+        .ok()
+        .filter(|cidr: &IpNet| cidr.trunc() == *cidr)
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Namespace>
+fn namespace(text: &str) -> Option<String> {
+    let is_valid = (1..=255).contains(&text.len())
+        && !text.starts_with("AWS/")
+        && !text.starts_with(':')
+        && !text.trim().is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_/#: ".contains(&byte));
+    is_valid.then(|| text.to_owned())
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    text.parse().ok()
+}

@@ -1,0 +1,216 @@
+//! Resolve: an endpoint's name to the addresses it has now. hickory-resolver is wrapped to own a
+//! policy: no answer is remembered, names are absolute, the family is the target group's, every
+//! wait ends, and of several DNS servers the first that knows wins.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{TokioResolver, system_conf};
+use tokio::time;
+
+/// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
+/// counts.
+const TRY_TIMEOUT: Duration = Duration::from_secs(1);
+const RETRIES: usize = 2;
+/// All that resolving one endpoint may take, chains of CNAMEs split over several answers and the
+/// change to TCP included.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The DNS name that is followed. Lower case and absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint(Name);
+
+impl Endpoint {
+    /// `None` for what is no host name (RFC 1123, and the underscore that is in use), an address
+    /// included.
+    pub fn parse(text: &str) -> Option<Self> {
+        let host = text.strip_suffix('.').unwrap_or(text);
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        };
+        let is_numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+        if !host.split('.').all(is_label) || host.rsplit('.').next().is_some_and(is_numeric) {
+            return None;
+        }
+        let mut name = Name::from_ascii(host).ok()?.to_lowercase();
+        name.set_fqdn(true);
+        Some(Endpoint(name))
+    }
+}
+
+/// Without trailing dot.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_ascii().trim_end_matches('.'))
+    }
+}
+
+/// The target group's, fixed when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressFamily {
+    Ipv4,
+    Ipv6,
+}
+
+impl AddressFamily {
+    fn record_type(self) -> RecordType {
+        match self {
+            AddressFamily::Ipv4 => RecordType::A,
+            AddressFamily::Ipv6 => RecordType::AAAA,
+        }
+    }
+}
+
+/// One resolver for each DNS server, since a second server in one resolver is no fallback: SERVFAIL
+/// from the faster server beats a good answer from the other one there, and a dead first one can
+/// hide a healthy second.
+pub struct Resolver {
+    servers: Vec<(SocketAddr, TokioResolver)>,
+}
+
+impl Resolver {
+    /// Asks `dns_servers`, or those of `/etc/resolv.conf` when there are none.
+    ///
+    /// # Errors
+    /// The cause, when the system's configuration cannot be read or names no server.
+    pub fn new(dns_servers: &[SocketAddr]) -> Result<Self, String> {
+        let dns_servers = match dns_servers {
+            [] => system_servers()
+                .map_err(|error| format!("cannot read /etc/resolv.conf: {error}"))?,
+            given => given.to_vec(),
+        };
+        let servers = dns_servers
+            .into_iter()
+            .map(|server| Ok((server, resolver(server)?)));
+        let servers: Result<_, NetError> = servers.collect();
+        Ok(Resolver {
+            servers: servers.map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// The addresses of the endpoint, as the first server that knows gives them.
+    ///
+    /// An answer, NXDOMAIN and an empty answer are what a server knows; any other error counts only
+    /// when all failed.
+    ///
+    /// # Errors
+    /// The cause, with the server that gave it.
+    pub async fn resolve(
+        &self,
+        endpoint: &Endpoint,
+        family: AddressFamily,
+    ) -> Result<Vec<IpAddr>, String> {
+        time::timeout(RESOLVE_TIMEOUT, self.race(endpoint, family))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())))
+    }
+
+    async fn race(
+        &self,
+        endpoint: &Endpoint,
+        family: AddressFamily,
+    ) -> Result<Vec<IpAddr>, String> {
+        let record_type = family.record_type();
+        let lookups = self.servers.iter().map(async |(server, resolver)| {
+            let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
+            (*server, answer)
+        });
+        let mut answers: FuturesUnordered<_> = lookups.collect();
+        let mut failures = Vec::new();
+        while let Some((server, answer)) = answers.next().await {
+            match answer {
+                Ok(lookup) => match addresses(&endpoint.0, &lookup) {
+                    found if found.is_empty() => {
+                        return Err(format!("{server} knows no {record_type} record"));
+                    }
+                    found => return Ok(found),
+                },
+                Err(NetError::Dns(DnsError::NoRecordsFound(no)))
+                    if no.response_code == ResponseCode::NXDomain =>
+                {
+                    return Err(format!("{server} answered NXDOMAIN"));
+                }
+                Err(NetError::Dns(DnsError::NoRecordsFound(_))) => {
+                    return Err(format!("{server} knows no {record_type} record"));
+                }
+                Err(error) => failures.push(failure(server, &error)),
+            }
+        }
+        Err(failures.join(", "))
+    }
+}
+
+fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
+    let (config, _options) = system_conf::read_system_conf()?;
+    let address = |server: &NameServerConfig| SocketAddr::new(server.ip, 53);
+    Ok(config.name_servers().iter().map(address).collect())
+}
+
+fn resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    let name_server = NameServerConfig::new(server.ip(), true, connections.to_vec());
+    TokioResolver::builder_with_config(
+        ResolverConfig::from_name_servers(vec![name_server]),
+        TokioRuntimeProvider::default(),
+    )
+    .with_options(options())
+    .build()
+}
+
+fn options() -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.timeout = TRY_TIMEOUT;
+    options.attempts = RETRIES;
+    options.preserve_intermediates = true;
+    options.edns0 = true;
+    options
+}
+
+/// The addresses at the end of the chain of CNAMEs that begins with `name`: a record of another
+/// name is no answer.
+fn addresses(name: &Name, lookup: &Lookup) -> Vec<IpAddr> {
+    let mut last = name;
+    for record in lookup.answers() {
+        if let RData::CNAME(cname) = &record.data
+            && record.name == *last
+        {
+            last = &cname.0;
+        }
+    }
+    let of_last = lookup
+        .answers()
+        .iter()
+        .filter(|record| record.name == *last);
+    of_last.filter_map(|record| record.data.ip_addr()).collect()
+}
+
+fn failure(server: SocketAddr, error: &NetError) -> String {
+    match error {
+        NetError::Dns(DnsError::ResponseCode(code)) => {
+            format!("{server} answered {}", format!("{code:?}").to_uppercase())
+        }
+        NetError::Timeout => format!("{server} did not answer"),
+        error => format!("{server} failed: {error}"),
+    }
+}

@@ -1,0 +1,144 @@
+//! What can go wrong, with a stable type for alarms and a message that names the endpoint or target
+//! group, the action and the cause once. Nothing is recovered from here: a failed reconcile is
+//! reported, and the next tick is the retry.
+
+use std::fmt;
+
+use lambda_runtime::Diagnostic;
+
+/// One failure. The variant's name is the `errorType` of Lambda's answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A variable is missing or malformed: it, its value and what was expected.
+    #[error("{0}")]
+    InvalidConfig(String),
+    /// No usable answer: NXDOMAIN, empty, SERVFAIL, refused, late.
+    #[error("cannot resolve {endpoint}: {cause}")]
+    ResolveFailed { endpoint: String, cause: String },
+    /// An answer that is wrong or hostile, refused whole.
+    #[error("refused the answer for {endpoints}: {reason}")]
+    AnswerRefused { endpoints: String, reason: String },
+    /// The target group does not exist, or its targets are not addresses.
+    #[error("cannot follow into {target_group_arn}: {reason}")]
+    TargetGroupInvalid {
+        target_group_arn: String,
+        reason: String,
+    },
+    #[error("cannot describe {what} {target_group_arn}: {cause}")]
+    DescribeFailed {
+        what: &'static str,
+        target_group_arn: String,
+        cause: String,
+    },
+    #[error("cannot register {targets} in {target_group_arn}: {cause}")]
+    RegisterFailed {
+        targets: String,
+        target_group_arn: String,
+        cause: String,
+    },
+    #[error("cannot deregister {targets} from {target_group_arn}: {cause}")]
+    DeregisterFailed {
+        targets: String,
+        target_group_arn: String,
+        cause: String,
+    },
+    /// The data are kept for the next invocation of the sandbox, unless CloudWatch called them
+    /// invalid.
+    #[error("cannot publish {count} metric data to {namespace}: {cause}")]
+    PublishFailed {
+        count: usize,
+        namespace: String,
+        cause: String,
+    },
+    /// The invocation's deadline cut a target group short.
+    #[error("the invocation's deadline came while {step} {target_group_arn}")]
+    DeadlineExceeded {
+        step: &'static str,
+        target_group_arn: String,
+    },
+}
+
+impl Error {
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Error::InvalidConfig(_) => "InvalidConfig",
+            Error::ResolveFailed { .. } => "ResolveFailed",
+            Error::AnswerRefused { .. } => "AnswerRefused",
+            Error::TargetGroupInvalid { .. } => "TargetGroupInvalid",
+            Error::DescribeFailed { .. } => "DescribeFailed",
+            Error::RegisterFailed { .. } => "RegisterFailed",
+            Error::DeregisterFailed { .. } => "DeregisterFailed",
+            Error::PublishFailed { .. } => "PublishFailed",
+            Error::DeadlineExceeded { .. } => "DeadlineExceeded",
+        }
+    }
+}
+
+/// One failure or more, of one target group or of a whole invocation. The first gives the type, all
+/// give the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errors {
+    first: Error,
+    rest: Vec<Error>,
+}
+
+impl Errors {
+    /// `Ok` when nothing failed.
+    pub fn check(errors: impl IntoIterator<Item = Error>) -> Result<(), Errors> {
+        let mut errors = errors.into_iter();
+        match errors.next() {
+            None => Ok(()),
+            Some(first) => Err(Errors {
+                first,
+                rest: errors.collect(),
+            }),
+        }
+    }
+
+    pub fn and(mut self, another: Error) -> Self {
+        self.rest.push(another);
+        self
+    }
+
+    pub fn error_type(&self) -> &'static str {
+        self.first.error_type()
+    }
+}
+
+impl From<Error> for Errors {
+    fn from(first: Error) -> Self {
+        Errors {
+            first,
+            rest: Vec::new(),
+        }
+    }
+}
+
+impl IntoIterator for Errors {
+    type Item = Error;
+    type IntoIter = std::iter::Chain<std::iter::Once<Error>, std::vec::IntoIter<Error>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self.first).chain(self.rest)
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        self.rest
+            .iter()
+            .try_for_each(|error| write!(f, "; {error}"))
+    }
+}
+
+impl std::error::Error for Errors {}
+
+impl From<Errors> for Diagnostic {
+    fn from(errors: Errors) -> Self {
+        Diagnostic {
+            error_type: errors.error_type().to_owned(),
+            error_message: errors.to_string(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The Lambda function: what it was configured with, and what one sandbox keeps between
+//! invocations.
+
+use std::cell::Cell;
+use std::time::SystemTime;
+
+use aws_config::SdkConfig;
+use lambda_runtime::LambdaEvent;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::config::Config;
+use crate::endpoint::Resolver;
+use crate::error::{Error, Errors};
+use crate::event::Event;
+use crate::invocation::{Deadline, Invocation, Memory};
+use crate::log::json;
+use crate::metrics::Destination;
+use crate::pace::Pace;
+use crate::reconcile::{self, Context};
+use crate::report::Report;
+
+/// The Lambda function: what it was configured with, and what one sandbox keeps between
+/// invocations.
+pub struct Function {
+    config: Result<Config, Error>,
+    load_balancing: aws_sdk_elasticloadbalancingv2::Client,
+    cloudwatch: aws_sdk_cloudwatch::Client,
+    /// Taken for an invocation and put back after it: a sandbox runs one at a time. An invocation
+    /// that panics leaves nothing behind, which only delays a change or loses an unpublished
+    /// metric.
+    memory: Cell<Memory>,
+}
+
+impl Function {
+    pub fn new(config: Result<Config, Error>, sdk: &SdkConfig) -> Self {
+        Function {
+            config,
+            load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(sdk),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
+            memory: Cell::default(),
+        }
+    }
+
+    /// Lambda's view of [`Function::invoke`].
+    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Report, Errors> {
+        let left = event.context.deadline().duration_since(SystemTime::now());
+        let deadline = Deadline::before(Instant::now() + left.unwrap_or_default());
+        let function_name = &event.context.env_config.function_name;
+        self.invoke(Event::read(&event.payload), deadline, function_name)
+            .await
+    }
+
+    /// # Errors
+    /// When the configuration is invalid, the reconcile of any group failed or publishing did,
+    /// after all were tried.
+    pub async fn invoke(
+        &self,
+        event: Event,
+        deadline: Deadline,
+        function_name: &str,
+    ) -> Result<Report, Errors> {
+        let config = self.config.as_ref().map_err(|invalid| {
+            let error_type = invalid.error_type();
+            error!("errorType" = error_type, "errorMessage" = %invalid, "invalid configuration");
+            Errors::from(invalid.clone())
+        })?;
+        let resolver = Resolver::new(&config.dns_servers);
+        let invocation = Invocation {
+            context: Context {
+                config,
+                client: &self.load_balancing,
+                resolver: resolver.as_ref().map_err(String::as_str),
+                is_dry_run: config.is_dry_run || event.is_dry_run,
+            },
+            destination: Destination {
+                client: &self.cloudwatch,
+                namespace: &config.metric_namespace,
+                function_name,
+            },
+            deadline,
+            pace: Pace::default(),
+        };
+        let mut memory = self.memory.take();
+        memory
+            .target_groups
+            .resize_with(config.target_groups.len(), reconcile::Memory::default);
+        let (report, outcome) = Box::pin(invocation.run(&mut memory)).await;
+        self.memory.set(memory);
+        log_result(&report);
+        outcome.map(|()| report)
+    }
+}
+
+fn log_result(report: &Report) {
+    info!(
+        "dryRun" = report.dry_run,
+        "json.targetGroups" = json(&report.target_groups),
+        "result"
+    );
+}

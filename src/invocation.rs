@@ -1,0 +1,203 @@
+//! One invocation: a reconcile of every target group, concurrently and isolated from each other,
+//! and what came of it reported. The answer to Lambda always comes before its timeout, whatever
+//! hangs.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use tokio::join;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info};
+
+use crate::config::TargetGroupConfig;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Errors};
+use crate::log::json;
+use crate::metrics::{Destination, Metrics, Reconciled};
+use crate::pace::Pace;
+use crate::reconcile::{self, Context, Progress, reconcile};
+use crate::report::{Failure, Report, TargetGroupReport};
+
+/// One owned value for each target group, lent to its loop, and the metrics that are not published
+/// yet.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub target_groups: Vec<reconcile::Memory>,
+    pub metrics: Metrics,
+}
+
+/// When an invocation stops working on target groups, and when it answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    work: Instant,
+    answer: Instant,
+}
+
+impl Deadline {
+    /// Kept for publishing and the answer, or half the time where a function is given less.
+    const RESERVE: Duration = Duration::from_secs(8);
+
+    /// From the moment at which Lambda ends the invocation.
+    pub fn before(timeout: Instant) -> Self {
+        let left = timeout.saturating_duration_since(Instant::now());
+        let reserve = Self::RESERVE.min(left / 2);
+        Deadline {
+            work: timeout - reserve,
+            answer: timeout - reserve / 8,
+        }
+    }
+}
+
+pub struct Invocation<'a> {
+    pub context: Context<'a>,
+    pub destination: Destination<'a>,
+    pub deadline: Deadline,
+    pub pace: Pace,
+}
+
+impl Invocation<'_> {
+    pub async fn run(&self, memory: &mut Memory) -> (Report, Result<(), Errors>) {
+        let Memory {
+            target_groups,
+            metrics,
+        } = memory;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let loops = self.context.config.target_groups.iter().zip(target_groups);
+        let loops =
+            join_all(loops.map(|(group, memory)| self.follow(group, memory, sender.clone())));
+        drop(sender);
+        let (followed, published) = join!(loops, self.publish(metrics, receiver));
+
+        let (target_groups, outcomes): (Vec<_>, Vec<_>) = followed.into_iter().unzip();
+        let group_errors = outcomes.into_iter().filter_map(Result::err).flatten();
+        let report = Report {
+            dry_run: self.context.is_dry_run,
+            target_groups,
+        };
+        (report, Errors::check(group_errors.chain(published.err())))
+    }
+
+    /// One target group's part of the invocation.
+    async fn follow(
+        &self,
+        group: &TargetGroupConfig,
+        memory: &mut reconcile::Memory,
+        reconciled: UnboundedSender<Reconciled>,
+    ) -> (TargetGroupReport, Result<(), Errors>) {
+        let mut progress = Progress::default();
+        let turn = async {
+            let calls = if memory.properties.is_some() { 1 } else { 2 };
+            let _turn = self.pace.turn(calls).await;
+            reconcile(self.context, group, memory, &mut progress).await
+        };
+        let outcome = timeout_at(self.deadline.work, turn)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Errors::from(Error::DeadlineExceeded {
+                    step: progress.step.unwrap_or("waiting to reconcile"),
+                    target_group_arn: group.arn.to_string(),
+                }))
+            });
+        if !self.context.is_dry_run {
+            // The receiver is gone only when the deadline ended publishing too, and drained even
+            // then.
+            let _ = reconciled.send(Reconciled {
+                at: SystemTime::now(),
+                target_group: group.arn.dimension().to_owned(),
+                is_failover: progress.is_failover,
+                is_failure: outcome.is_err(),
+            });
+        }
+        let report = report(group, progress, &outcome);
+        log_reconcile(&report);
+        (report, outcome)
+    }
+
+    /// Publishes at once what a failover left, and the rest when all loops have ended; what the
+    /// deadline cuts off is kept.
+    async fn publish(
+        &self,
+        metrics: &mut Metrics,
+        mut receiver: UnboundedReceiver<Reconciled>,
+    ) -> Result<(), Error> {
+        let publishing = publish_as_it_comes(&self.destination, metrics, &mut receiver);
+        let published = timeout_at(self.deadline.answer, publishing).await;
+        published.unwrap_or_else(|_| {
+            while let Ok(reconciled) = receiver.try_recv() {
+                metrics.record(reconciled);
+            }
+            Err(metrics.deadline_exceeded(&self.destination))
+        })
+    }
+}
+
+/// # Errors
+/// Of the last publication, or of one whose data CloudWatch called invalid.
+async fn publish_as_it_comes(
+    destination: &Destination<'_>,
+    metrics: &mut Metrics,
+    receiver: &mut UnboundedReceiver<Reconciled>,
+) -> Result<(), Error> {
+    let mut dropped = Ok(());
+    while let Some(reconciled) = receiver.recv().await {
+        let is_failover = reconciled.is_failover;
+        metrics.record(reconciled);
+        if is_failover
+            && let Err(failure) = metrics.publish(destination).await
+            && failure.is_dropped
+        {
+            dropped = Err(failure.error);
+        }
+    }
+    let published = metrics.publish(destination).await;
+    published.map_err(|failure| failure.error).and(dropped)
+}
+
+fn report(
+    group: &TargetGroupConfig,
+    progress: Progress,
+    outcome: &Result<(), Errors>,
+) -> TargetGroupReport {
+    TargetGroupReport {
+        target_group_arn: group.arn.to_string(),
+        endpoints: group.endpoints.iter().map(Endpoint::to_string).collect(),
+        reconciles: progress.step.is_some().into(),
+        desired: progress.desired,
+        registered: progress.registered,
+        deregistered: progress.deregistered,
+        failover: progress.is_failover,
+        failure: outcome.as_ref().err().map(Failure::from),
+    }
+}
+
+fn log_reconcile(report: &TargetGroupReport) {
+    let TargetGroupReport {
+        target_group_arn,
+        desired,
+        registered,
+        deregistered,
+        failover,
+        ..
+    } = report;
+    let (desired, registered, deregistered) = (json(desired), json(registered), json(deregistered));
+    match &report.failure {
+        None => info!(
+            "targetGroupArn" = target_group_arn,
+            "json.desired" = desired,
+            "json.registered" = registered,
+            "json.deregistered" = deregistered,
+            failover,
+            "reconciled"
+        ),
+        Some(failure) => error!(
+            "targetGroupArn" = target_group_arn,
+            "json.desired" = desired,
+            "json.registered" = registered,
+            "json.deregistered" = deregistered,
+            "errorType" = failure.error_type,
+            "errorMessage" = failure.error_message,
+            "reconcile failed"
+        ),
+    }
+}

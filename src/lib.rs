@@ -1,0 +1,21 @@
+//! Keeps the IP targets of a Network Load Balancer target group in step with a DNS name.
+//!
+//! An invocation of the Lambda function reads its [`config`] and its [`event`], and for every
+//! target group runs a [`reconcile`]: it resolves the [`endpoint`]s and describes the
+//! [`target_group`], makes a [`plan`], applies it, and reports what came of it as [`metrics`] and
+//! as the [`report`] that the [`function`] answers.
+
+pub mod aws;
+pub mod config;
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod function;
+pub mod invocation;
+pub mod log;
+pub mod metrics;
+pub mod pace;
+pub mod plan;
+pub mod reconcile;
+pub mod report;
+pub mod target_group;

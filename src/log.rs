@@ -1,0 +1,126 @@
+//! One JSON object a line, with nested values as values: `tracing` has flat fields only, so a field
+//! whose name begins with `json.` carries JSON text and is written in without the prefix.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+const NESTED: &str = "json.";
+
+/// JSON text for a field whose name begins with `json.`.
+pub fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| Value::from(error.to_string()).to_string())
+}
+
+/// Writes the lines to standard output, from where Lambda takes them, and panics among them.
+pub fn init(level: Level) {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    // lambda_runtime logs each error a handler returns once more, as Rust's debug text.
+    let targets = Targets::new()
+        .with_default(Level::WARN.min(level))
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer()
+        .fmt_fields(JsonFields::new())
+        .event_format(JsonLines);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets)
+        .init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
+
+struct JsonLines;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'a str,
+    message: Option<Value>,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut timestamp = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let message = fields.0.remove("message");
+        if let Some(request_id) = request_id(context) {
+            fields.0.insert("requestId".to_owned(), request_id);
+        }
+        let line = Line {
+            timestamp,
+            level: event.metadata().level().as_str(),
+            message,
+            fields: fields.0,
+        };
+        writeln!(writer, "{}", json(&line))
+    }
+}
+
+/// Of the span that lambda_runtime opens around an invocation.
+fn request_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<Value>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    context.event_scope()?.find_map(|span| {
+        let extensions = span.extensions();
+        let fields = &extensions.get::<FormattedFields<N>>()?.fields;
+        serde_json::from_str::<Map<_, _>>(fields)
+            .ok()?
+            .remove("requestId")
+    })
+}
+
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let text = || Value::from(value);
+        let (name, value) = match field.name().strip_prefix(NESTED) {
+            Some(name) => (name, serde_json::from_str(value).unwrap_or_else(|_| text())),
+            None => (field.name(), text()),
+        };
+        self.0.insert(name.to_owned(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}

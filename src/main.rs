@@ -1,0 +1,46 @@
+//! The binary that Lambda starts: one thread, one [`Function`] for the life of the sandbox.
+
+use std::env;
+use std::process::ExitCode;
+
+use lambda_runtime::service_fn;
+use nlb_hostname_target::config::Config;
+use nlb_hostname_target::function::Function;
+use nlb_hostname_target::{aws, log};
+use tracing::Level;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    if env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        eprintln!(
+            "nlb-hostname-target runs as an AWS Lambda function: AWS_LAMBDA_RUNTIME_API is not set"
+        );
+        return ExitCode::FAILURE;
+    }
+    log::init(log_level());
+    let config = Config::from_lookup(variable);
+    let function = Function::new(config, &aws::from_env().load().await);
+    match lambda_runtime::run(service_fn(|event| function.handle(event))).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error, "the Lambda runtime ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Text that is not Unicode comes with a mark that no variable allows, and is refused as malformed.
+fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// Set by Lambda from the function's logging configuration, where `FATAL` stands above tracing's
+/// levels.
+fn log_level() -> Level {
+    match variable("AWS_LAMBDA_LOG_LEVEL").as_deref() {
+        Some("FATAL") => Level::ERROR,
+        level => level
+            .and_then(|level| level.parse().ok())
+            .unwrap_or(Level::INFO),
+    }
+}

@@ -1,0 +1,206 @@
+//! Report to CloudWatch: what each reconcile came to, kept until it is published. A publication
+//! that fails undoes and blocks nothing; its data go out with the next one, at the time they belong
+//! to.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
+use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+use tracing::error;
+
+use crate::aws::{self, SdkError};
+use crate::error::Error;
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
+const DATA_PER_CALL: usize = 1000;
+const MAX_PENDING: usize = 10_000;
+const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// What one reconcile of one target group came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconciled {
+    pub at: SystemTime,
+    /// The value of the dimension `TargetGroup`.
+    pub target_group: String,
+    pub is_failover: bool,
+    pub is_failure: bool,
+}
+
+/// Where the data go.
+pub struct Destination<'a> {
+    pub client: &'a Client,
+    pub namespace: &'a str,
+    /// The value of the dimension `FunctionName`.
+    pub function_name: &'a str,
+}
+
+/// What is not published yet, oldest first.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    reconciled: Vec<Reconciled>,
+    pending: VecDeque<MetricDatum>,
+}
+
+/// Why a publication failed, and whether its data are gone.
+#[derive(Debug)]
+pub struct PublishFailure {
+    pub error: Error,
+    pub is_dropped: bool,
+}
+
+impl Metrics {
+    pub fn record(&mut self, reconciled: Reconciled) {
+        self.reconciled.push(reconciled);
+    }
+
+    /// `PutMetricData` with all that is pending, oldest first; nothing without data.
+    ///
+    /// What was not acknowledged stays for the next time, also when the future is dropped. Data
+    /// that CloudWatch calls invalid are dropped, since they would be invalid for ever.
+    ///
+    /// # Errors
+    /// Of the first call that failed; those behind it are not tried, unless the failed data were
+    /// invalid.
+    pub async fn publish(&mut self, destination: &Destination<'_>) -> Result<(), PublishFailure> {
+        self.settle(destination.function_name);
+        self.drop_excess(SystemTime::now());
+        let mut outcome = Ok(());
+        while !self.pending.is_empty() {
+            let data: Vec<_> = self.pending.iter().take(DATA_PER_CALL).cloned().collect();
+            let count = data.len();
+            if let Err(failed) = put(destination, data).await {
+                let is_dropped = is_invalid(&failed);
+                let error = publish_failed(destination, count, &failed);
+                log_failure(&error, is_dropped);
+                outcome = Err(PublishFailure { error, is_dropped });
+                if !is_dropped {
+                    break;
+                }
+            }
+            self.pending.drain(..count);
+        }
+        outcome
+    }
+
+    /// What is answered when the deadline came before all was acknowledged.
+    pub fn deadline_exceeded(&self, destination: &Destination<'_>) -> Error {
+        let error = Error::PublishFailed {
+            count: self.pending.len() + self.reconciled.len(),
+            namespace: destination.namespace.to_owned(),
+            cause: "the invocation's deadline came".to_owned(),
+        };
+        log_failure(&error, false);
+        error
+    }
+
+    /// Turns what was recorded into data: for each target group, then the sums over all of them.
+    fn settle(&mut self, function_name: &str) {
+        let Some(at) = self.reconciled.last().map(|last| last.at) else {
+            return;
+        };
+        let (mut failovers, mut failures) = (0, 0);
+        for reconciled in self.reconciled.drain(..) {
+            let (failover, failure) = (reconciled.is_failover.into(), reconciled.is_failure.into());
+            failovers += failover;
+            failures += failure;
+            let dimension = ("TargetGroup", reconciled.target_group.as_str());
+            self.pending
+                .extend(data(dimension, reconciled.at, failover, failure));
+        }
+        let dimension = ("FunctionName", function_name);
+        self.pending
+            .extend(data(dimension, at, failovers, failures));
+    }
+
+    fn drop_excess(&mut self, now: SystemTime) {
+        let oldest = DateTime::from(now - MAX_AGE);
+        let is_old = |datum: &&MetricDatum| {
+            datum
+                .timestamp()
+                .is_none_or(|timestamp| *timestamp < oldest)
+        };
+        let old = self.pending.iter().take_while(is_old).count();
+        let excess = self.pending.len().saturating_sub(MAX_PENDING).max(old);
+        if excess > 0 {
+            error!(
+                dropped = excess,
+                "dropped metric data that could not be published for too long"
+            );
+            self.pending.drain(..excess);
+        }
+    }
+}
+
+fn data(
+    dimension: (&str, &str),
+    at: SystemTime,
+    failovers: u32,
+    failures: u32,
+) -> [MetricDatum; 2] {
+    [("Failover", failovers), ("ReconcileFailure", failures)].map(|(metric, value)| {
+        let (name, value_of_dimension) = dimension;
+        let dimension = Dimension::builder()
+            .name(name)
+            .value(value_of_dimension)
+            .build();
+        MetricDatum::builder()
+            .metric_name(metric)
+            .dimensions(dimension)
+            .timestamp(DateTime::from(at))
+            .value(value.into())
+            .unit(StandardUnit::Count)
+            .build()
+    })
+}
+
+async fn put(
+    destination: &Destination<'_>,
+    data: Vec<MetricDatum>,
+) -> Result<(), SdkError<PutMetricDataError>> {
+    let call = destination
+        .client
+        .put_metric_data()
+        .namespace(destination.namespace);
+    call.set_metric_data(Some(data)).send().await.map(drop)
+}
+
+/// By the codes of the API and by the names of its Smithy shapes, of which an answer may carry
+/// either.
+fn is_invalid(error: &SdkError<PutMetricDataError>) -> bool {
+    let code = error.code().map(|code| code.trim_end_matches("Exception"));
+    matches!(
+        code,
+        Some(
+            "InvalidParameterValue"
+                | "InvalidParameterCombination"
+                | "MissingParameter"
+                | "MissingRequiredParameter"
+                | "ValidationError"
+        )
+    )
+}
+
+fn publish_failed(
+    destination: &Destination<'_>,
+    count: usize,
+    error: &SdkError<PutMetricDataError>,
+) -> Error {
+    Error::PublishFailed {
+        count,
+        namespace: destination.namespace.to_owned(),
+        cause: aws::cause(error),
+    }
+}
+
+fn log_failure(error: &Error, is_dropped: bool) {
+    error!(
+        "errorType" = error.error_type(),
+        "errorMessage" = %error,
+        "isDropped" = is_dropped,
+        "publishing failed"
+    );
+}

@@ -1,0 +1,61 @@
+//! How fast an invocation may go, shared by its loops: ELB's token bucket is the whole account's,
+//! 40 calls refilled at 10 a second, and other tools live from it too.
+//! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
+
+/// Describe calls that may go at once, and the pause for each one after them.
+const BURST: u32 = 20;
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Reconciles under way at once: more than the groups of any deployment whose variables fit into 4
+/// KB.
+const CONCURRENCY: usize = 32;
+
+pub struct Pace {
+    burst: Cell<u32>,
+    next: Cell<Instant>,
+    turns: Semaphore,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            burst: Cell::new(BURST),
+            next: Cell::new(Instant::now()),
+            turns: Semaphore::new(CONCURRENCY),
+        }
+    }
+}
+
+impl Pace {
+    /// Waits until a reconcile that makes so many describe calls may begin; it lasts as long as
+    /// what is returned lives.
+    pub async fn turn(&self, describe_calls: u32) -> SemaphorePermit<'_> {
+        let turn = self
+            .turns
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        if let Some(start) = self.reserve(describe_calls) {
+            sleep_until(start).await;
+        }
+        turn
+    }
+
+    /// When calls that the burst does not cover may be made.
+    fn reserve(&self, describe_calls: u32) -> Option<Instant> {
+        let uncovered = describe_calls.saturating_sub(self.burst.get());
+        self.burst
+            .set(self.burst.get().saturating_sub(describe_calls));
+        if uncovered == 0 {
+            return None;
+        }
+        let start = self.next.get().max(Instant::now()) + INTERVAL * uncovered;
+        self.next.set(start);
+        Some(start)
+    }
+}
