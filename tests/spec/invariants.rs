@@ -1,0 +1,422 @@
+//! What is always true (I1 to I7, I9 to I11), each shown on the real binary over real sockets.
+
+use std::time::Duration;
+
+use serde_json::json;
+use stand_in::aws::Fault;
+use stand_in::dns::{self, Answer};
+
+use crate::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, error, lines, result, tick};
+
+const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
+
+#[tokio::test]
+async fn i1_an_unusable_answer_changes_nothing() {
+    let unusable = [
+        Answer::NxDomain,
+        Answer::Empty,
+        Answer::ServFail,
+        Answer::Refused,
+        Answer::Silent,
+        dns::addresses(["2001:db8::1"]),
+        dns::cname("nowhere.example.com"),
+        Answer::Records(vec![(
+            "stranger.example.com".to_owned(),
+            "10.0.2.9".parse().unwrap(),
+        )]),
+    ];
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    for answer in unusable {
+        world.answer(answer.clone());
+        let (error_type, message) = error(&tick(&mut sandbox).await);
+        assert_eq!(error_type, "ResolveFailed", "{answer:?}");
+        assert!(
+            message.starts_with("cannot resolve master.redis.example.com: "),
+            "{message}"
+        );
+        assert_eq!(world.changes(), [""; 0], "{answer:?}");
+        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"], "{answer:?}");
+        assert_eq!(
+            world.data(),
+            [
+                "TargetGroup=targetgroup/redis/0123456789abcdef Failover 0",
+                "TargetGroup=targetgroup/redis/0123456789abcdef ReconcileFailure 1",
+                "FunctionName=nlb-hostname-target Failover 0",
+                "FunctionName=nlb-hostname-target ReconcileFailure 1",
+            ],
+            "counted: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn i1_an_answer_with_a_forbidden_address_is_refused_whole() {
+    let world = World::settled("10.0.1.7").await;
+    world.answer(dns::addresses(["10.0.2.9", "8.8.8.8"]));
+    let (error_type, _) = error(&world.run().await);
+    assert_eq!(error_type, "AnswerRefused");
+    assert_eq!(world.changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn i1_one_failed_endpoint_of_a_group_fails_the_groups_resolve() {
+    let mut world = World::settled("10.0.1.7").await;
+    world.zone.set(OTHER_ENDPOINT, Answer::ServFail);
+    world.set("ENDPOINTS", &format!("{ENDPOINT},{OTHER_ENDPOINT}"));
+    world.set("TARGET_GROUP_ARNS", &format!("{ARN},{ARN}"));
+    world.point("10.0.2.9");
+    let (error_type, message) = error(&world.run().await);
+    assert_eq!(error_type, "ResolveFailed");
+    assert!(
+        message.contains(OTHER_ENDPOINT) && !message.contains(ENDPOINT),
+        "{message}"
+    );
+    assert_eq!(world.changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn i2_register_comes_first_and_deregister_only_after_it_succeeded() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("RegisterTargets", UNAVAILABLE);
+    let (error_type, _) = error(&world.run().await);
+    assert_eq!(error_type, "RegisterFailed");
+    assert!(!world.actions().contains(&"DeregisterTargets".to_owned()));
+    assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+
+    world.aws.heal();
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.changes(),
+        [
+            "RegisterTargets 10.0.2.9:6379 Ok",
+            "DeregisterTargets 10.0.1.7:6379@eu-west-1a Ok"
+        ]
+    );
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+    );
+}
+
+#[tokio::test]
+async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.point("10.0.2.9");
+    tick(&mut sandbox).await.outcome.unwrap();
+    world.point("10.0.1.7");
+    tick(&mut sandbox).await.outcome.unwrap();
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"]
+    );
+    world.aws.take_calls();
+
+    tick(&mut sandbox).await.outcome.unwrap();
+    assert_eq!(
+        world.changes(),
+        [""; 0],
+        "what drains is not deregistered a second time"
+    );
+}
+
+#[tokio::test]
+async fn i3_unhealthy_draining_is_still_registered() {
+    let world = World::settled("10.0.1.7").await;
+    world.aws.target_group(ARN, |group| {
+        group.dictate("10.0.1.7".parse().unwrap(), 6379, "unhealthy.draining");
+    });
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.changes(),
+        [""; 0],
+        "the desired one needs no registration"
+    );
+
+    world.point("10.0.2.9");
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+    );
+}
+
+#[tokio::test]
+async fn i4_what_is_deregistered_is_passed_back_as_it_was_described() {
+    let world = World::settled("10.0.1.7").await;
+    world.aws.register(ARN, "10.0.1.7", 7000);
+    world.aws.target_group(ARN, |group| {
+        let outside = stand_in::elb::TargetDescription {
+            id: "192.168.7.7".to_owned(),
+            port: Some(6379),
+            zone: Some("all".to_owned()),
+        };
+        group
+            .register(tokio::time::Instant::now(), &[outside])
+            .unwrap();
+    });
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.changes(),
+        ["DeregisterTargets 10.0.1.7:7000@eu-west-1a,192.168.7.7:6379@all Ok"],
+        "one address on two ports is two targets"
+    );
+    assert_eq!(
+        world.group(),
+        [
+            "10.0.1.7:6379 healthy",
+            "10.0.1.7:7000 draining",
+            "192.168.7.7:6379 draining"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn i5_a_new_sandbox_completes_what_another_began() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("DeregisterTargets", UNAVAILABLE);
+    let (error_type, _) = error(&world.run().await);
+    assert_eq!(error_type, "DeregisterFailed");
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 healthy", "10.0.2.9:6379 healthy"]
+    );
+
+    world.aws.heal();
+    let answer = world.run().await;
+    assert_eq!(result(&answer)["deregistered"], json!(["10.0.1.7:6379"]));
+    assert_eq!(result(&answer)["failover"], true);
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+    );
+}
+
+#[tokio::test]
+async fn i6_the_same_answer_again_plans_nothing() {
+    let world = World::new().await;
+    world.answer(dns::addresses(["10.0.2.9", "10.0.1.7"]));
+    world.aws.register(ARN, "10.0.3.3", 6379);
+    let mut sandbox = world.warm_sandbox().await;
+    assert_eq!(
+        world.group(),
+        [
+            "10.0.1.7:6379 healthy",
+            "10.0.2.9:6379 healthy",
+            "10.0.3.3:6379 draining"
+        ]
+    );
+    for _ in 0..3 {
+        let answer = tick(&mut sandbox).await;
+        assert_eq!(
+            result(&answer)["desired"],
+            json!(["10.0.1.7:6379", "10.0.2.9:6379"])
+        );
+        assert_eq!(world.changes(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn i7_an_answer_is_never_replayed_from_an_earlier_reconcile() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.answer(Answer::Addresses {
+        ttl: 3600,
+        addresses: vec!["10.0.1.7".parse().unwrap()],
+    });
+    for address in ["10.0.2.9", "10.0.1.7", "10.0.2.9"] {
+        tick(&mut sandbox).await.outcome.unwrap();
+        let addresses = vec![address.parse().unwrap()];
+        world.answer(Answer::Addresses {
+            ttl: 3600,
+            addresses,
+        });
+        let answer = tick(&mut sandbox).await;
+        assert_eq!(
+            result(&answer)["desired"],
+            json!([format!("{address}:6379")])
+        );
+    }
+    assert_eq!(
+        world.zone.take_asked().len(),
+        6,
+        "asked once for each reconcile"
+    );
+}
+
+#[tokio::test]
+async fn i9_a_group_that_fails_ends_the_invocation_in_error_after_all_were_tried() {
+    let world = World::with_two_groups().await;
+    world.answer(Answer::NxDomain);
+    let mut sandbox = world.sandbox().await;
+    let (error_type, message) = error(&tick(&mut sandbox).await);
+    assert_eq!(error_type, "ResolveFailed");
+    assert!(message.contains(ENDPOINT), "{message}");
+    assert_eq!(
+        world.aws.summary(OTHER_ARN),
+        ["10.0.3.3:6380 healthy"],
+        "the other one was served"
+    );
+
+    let failed = lines(&sandbox, "reconcile failed").await;
+    let [failed] = &failed[..] else {
+        panic!("one line for each failed reconcile: {failed:?}")
+    };
+    assert_eq!(
+        (&failed["level"], &failed["errorMessage"]),
+        (&json!("ERROR"), &json!(message))
+    );
+}
+
+#[tokio::test]
+async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.aws.inject_always("PutMetricData", UNAVAILABLE);
+    world.point("10.0.2.9");
+    let (error_type, message) = error(&tick(&mut sandbox).await);
+    assert_eq!(error_type, "PublishFailed");
+    assert_eq!(
+        message,
+        "cannot publish 4 metric data to NlbHostnameTarget: ServiceUnavailable: try later"
+    );
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+    );
+
+    let healed = std::time::SystemTime::now();
+    world.aws.heal();
+    tick(&mut sandbox).await.outcome.unwrap();
+    let data = world.aws.take_data();
+    let failovers: Vec<_> = data
+        .iter()
+        .filter(|datum| datum.metric == "Failover")
+        .collect();
+    let values: Vec<_> = failovers.iter().map(|datum| datum.value).collect();
+    assert_eq!(
+        values,
+        [1.0, 1.0, 0.0, 0.0],
+        "the failover, then the quiet reconcile"
+    );
+    let is_earlier: Vec<_> = failovers
+        .iter()
+        .map(|datum| datum.timestamp < healed)
+        .collect();
+    assert_eq!(
+        is_earlier,
+        [true, true, false, false],
+        "each with its own timestamp"
+    );
+}
+
+#[tokio::test]
+async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
+    let hangs = [
+        (
+            "DescribeTargetGroups",
+            "DeadlineExceeded",
+            "describing the target group",
+        ),
+        (
+            "DescribeTargetHealth",
+            "DeadlineExceeded",
+            "resolving and describing the targets of",
+        ),
+        ("RegisterTargets", "DeadlineExceeded", "registering in"),
+        (
+            "DeregisterTargets",
+            "DeadlineExceeded",
+            "deregistering from",
+        ),
+        (
+            "PutMetricData",
+            "PublishFailed",
+            "the invocation's deadline came",
+        ),
+        (
+            "DNS",
+            "DeadlineExceeded",
+            "resolving and describing the targets of",
+        ),
+    ];
+    let hang = async |(action, expected_type, expected): (&str, &str, &str)| {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        match action {
+            "DNS" => world.answer(Answer::Silent),
+            action => world.aws.inject_always(action, Fault::Hang),
+        }
+        let timeout = Duration::from_secs(2);
+        let answer = world.sandbox().await.invoke("{}", timeout).await;
+        let (error_type, message) = error(&answer);
+        assert_eq!(error_type, expected_type, "{action}: {message}");
+        assert!(message.contains(expected), "{action}: {message}");
+        assert!(answer.took < timeout, "{action} took {:?}", answer.took);
+    };
+    futures_util::future::join_all(hangs.map(hang)).await;
+}
+
+#[tokio::test]
+async fn i11_every_single_wait_ends_by_itself() {
+    let hangs = [
+        ("DescribeTargetGroups", "DescribeFailed"),
+        ("DescribeTargetHealth", "DescribeFailed"),
+        ("RegisterTargets", "RegisterFailed"),
+        ("DeregisterTargets", "DeregisterFailed"),
+        ("PutMetricData", "PublishFailed"),
+        ("DNS", "ResolveFailed"),
+    ];
+    let hang = async |(action, expected): (&str, &str)| {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        match action {
+            "DNS" => world.answer(Answer::Silent),
+            action => world.aws.inject_always(action, Fault::Hang),
+        }
+        let answer = world.run().await;
+        let (error_type, message) = error(&answer);
+        assert_eq!(error_type, expected, "{action}: {message}");
+        assert!(
+            answer.took < Duration::from_secs(15),
+            "{action} took {:?}",
+            answer.took
+        );
+    };
+    futures_util::future::join_all(hangs.map(hang)).await;
+}
+
+#[tokio::test]
+async fn i11_a_hanging_group_keeps_no_other_waiting() {
+    let world = World::with_two_groups().await;
+    let hang = Fault::Hang;
+    world
+        .aws
+        .inject_where("DescribeTargetHealth", Some(ARN), hang, None);
+    let mut sandbox = world.sandbox().await;
+    let running = sandbox.invoke("{}", Duration::from_secs(20));
+    let served = async {
+        while world.aws.summary(OTHER_ARN).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let calls = world.aws.take_calls();
+        assert!(
+            calls.iter().any(|call| call.outcome == "hang"),
+            "while the first one hangs"
+        );
+    };
+    let (answer, ()) = tokio::join!(running, served);
+    assert_eq!(error(&answer).0, "DescribeFailed");
+}
+
+#[tokio::test]
+async fn a_group_that_nobody_uses_drains_at_once_and_is_followed_all_the_same() {
+    let world = World::settled("10.0.1.7").await;
+    world.aws.target_group(ARN, |group| group.is_used = false);
+    world.point("10.0.2.9");
+    world.run().await.outcome.unwrap();
+    assert_eq!(world.group(), ["10.0.2.9:6379 unused"]);
+}

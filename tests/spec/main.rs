@@ -1,0 +1,4 @@
+//! The specification: what `nlb-hostname-target` promises, told by its tests.
+
+mod invariants;
+mod world;

@@ -1,0 +1,366 @@
+//! Elastic Load Balancing and CloudWatch behind one address: state, injected faults and a log of
+//! all calls. [`Aws`] maps a request to a reply and its delay; who carries them is somebody else's
+//! affair.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::cloudwatch::{Datum, Metrics};
+use crate::elb::{Refusal, TargetDescription, TargetGroup, TargetHealth};
+use crate::http::{Request, Response, Server};
+use crate::wire;
+
+/// A call as it arrived and as it was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    pub at: Instant,
+    pub action: String,
+    /// The target group's ARN, or the namespace.
+    pub resource: String,
+    pub targets: Vec<TargetDescription>,
+    /// The metric data of a `PutMetricData`.
+    pub data: Vec<Datum>,
+    /// `Ok`, the code of an error, or what else became of it.
+    pub outcome: String,
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Refused with this HTTP status, code and message; nothing took effect.
+    Error(u16, &'static str, &'static str),
+    /// An answer that is not the protocol's.
+    Garbage(u16, &'static str),
+    /// Takes effect and is answered late.
+    Latency(Duration),
+    /// Neither takes effect nor is ever answered.
+    Hang,
+    /// The connection is closed before the call took effect.
+    Reset,
+    /// Takes effect, and the connection is closed instead of an answer.
+    LostAnswer,
+}
+
+#[derive(Debug, Clone)]
+struct Injection {
+    action: String,
+    /// `None` is every one.
+    resource: Option<String>,
+    fault: Fault,
+    /// `None` is for ever.
+    times: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    target_groups: BTreeMap<String, TargetGroup>,
+    metrics: Metrics,
+    faults: Vec<Injection>,
+    calls: Vec<Call>,
+}
+
+/// Shared by everybody who talks to it or watches it.
+#[derive(Debug, Clone, Default)]
+pub struct Aws(Arc<Mutex<State>>);
+
+/// What the transport has to do.
+#[derive(Debug)]
+pub enum Reply {
+    After(Duration, Response),
+    Never,
+    Reset,
+}
+
+impl Aws {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic while the state was locked")
+    }
+
+    pub fn add(&self, group: TargetGroup) {
+        self.state().target_groups.insert(group.arn.clone(), group);
+    }
+
+    /// Changes a target group behind the function's back.
+    pub fn target_group<T>(&self, arn: &str, change: impl FnOnce(&mut TargetGroup) -> T) -> T {
+        change(
+            self.state()
+                .target_groups
+                .get_mut(arn)
+                .expect("a target group that was added"),
+        )
+    }
+
+    pub fn targets(&self, arn: &str) -> Vec<TargetHealth> {
+        self.target_group(arn, |group| group.describe(Instant::now()))
+    }
+
+    /// The targets as `address:port state`, sorted.
+    pub fn summary(&self, arn: &str) -> Vec<String> {
+        let line = |target: &TargetHealth| {
+            let socket = std::net::SocketAddr::new(target.address, target.port);
+            format!("{socket} {}", target.state)
+        };
+        self.targets(arn).iter().map(line).collect()
+    }
+
+    /// Registers as somebody else would: no call, no log.
+    pub fn register(&self, arn: &str, address: &str, port: u16) {
+        let address: IpAddr = address.parse().expect("an address");
+        let target = TargetDescription {
+            id: address.to_string(),
+            port: Some(port),
+            zone: None,
+        };
+        let registered = self.target_group(arn, |group| group.register(Instant::now(), &[target]));
+        registered.expect("a target that can be registered");
+    }
+
+    /// The next call of this action goes wrong.
+    pub fn inject(&self, action: &str, fault: Fault) {
+        self.inject_where(action, None, fault, Some(1));
+    }
+
+    /// Every call of this action goes wrong, until [`Aws::heal`].
+    pub fn inject_always(&self, action: &str, fault: Fault) {
+        self.inject_where(action, None, fault, None);
+    }
+
+    /// The next `times` calls of this action for this target group or namespace; `None` is every
+    /// one.
+    pub fn inject_where(
+        &self,
+        action: &str,
+        resource: Option<&str>,
+        fault: Fault,
+        times: Option<u32>,
+    ) {
+        self.state().faults.push(Injection {
+            action: action.to_owned(),
+            resource: resource.map(str::to_owned),
+            fault,
+            times,
+        });
+    }
+
+    pub fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    /// All calls since the last time this was asked.
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    /// All metric data since the last time this was asked, in the order in which they arrived.
+    pub fn take_data(&self) -> Vec<Datum> {
+        std::mem::take(&mut self.state().metrics.data)
+    }
+
+    /// On a free loopback port; the server ends when it is dropped.
+    pub async fn serve(&self) -> Server {
+        let aws = self.clone();
+        Server::start(move |request| {
+            let reply = aws.answer(Instant::now(), &request);
+            async move {
+                match reply {
+                    Reply::After(delay, response) => {
+                        tokio::time::sleep(delay).await;
+                        Some(response)
+                    }
+                    Reply::Never => std::future::pending().await,
+                    Reply::Reset => None,
+                }
+            }
+        })
+        .await
+    }
+
+    pub fn answer(&self, now: Instant, request: &Request) -> Reply {
+        match request
+            .uri()
+            .path()
+            .strip_prefix("/service/GraniteServiceVersion20100801/operation/")
+        {
+            Some(operation) => self.cloudwatch(now, operation, request),
+            None => self.load_balancing(now, request),
+        }
+    }
+
+    fn load_balancing(&self, now: Instant, request: &Request) -> Reply {
+        let query = wire::Query::read(request.body());
+        let action = query.get("Action").unwrap_or("none");
+        let arn = query
+            .get("TargetGroupArn")
+            .or_else(|| query.get("TargetGroupArns.member.1"));
+        let arn = arn.unwrap_or_default();
+        let call = Call {
+            at: now,
+            action: action.to_owned(),
+            resource: arn.to_owned(),
+            targets: query.targets(),
+            data: Vec::new(),
+            outcome: String::new(),
+        };
+        self.carry_out(call, XML, |state| {
+            let group = state.target_groups.get_mut(arn).ok_or_else(|| Refusal {
+                code: "TargetGroupNotFound",
+                message: "One or more target groups not found".to_owned(),
+            })?;
+            let result = match action {
+                "DescribeTargetGroups" => wire::xml_target_group(group),
+                "DescribeTargetHealth" => wire::xml_targets(&group.describe(now)),
+                "RegisterTargets" => group
+                    .register(now, &query.targets())
+                    .map(|()| String::new())?,
+                "DeregisterTargets" => {
+                    group.deregister(now, &query.targets());
+                    String::new()
+                }
+                other => {
+                    return Err(Refusal {
+                        code: "InvalidAction",
+                        message: format!("Could not find operation {other} for version 2015-12-01"),
+                    });
+                }
+            };
+            Ok(wire::xml_result(action, &result).into())
+        })
+    }
+
+    fn cloudwatch(&self, now: Instant, operation: &str, request: &Request) -> Reply {
+        let is_compressed = request
+            .headers()
+            .get("content-encoding")
+            .is_some_and(|encoding| encoding == "gzip");
+        let input = match operation {
+            "PutMetricData" => wire::metric_data(request.body(), is_compressed),
+            _ => None,
+        };
+        let (namespace, data) = input.clone().unwrap_or_default();
+        let call = Call {
+            at: now,
+            action: operation.to_owned(),
+            resource: namespace.clone(),
+            targets: Vec::new(),
+            data: data.clone(),
+            outcome: String::new(),
+        };
+        self.carry_out(call, CBOR, |state| {
+            if input.is_none() {
+                return Err(Refusal {
+                    code: "SerializationException",
+                    message: format!("not a {operation} that this stand-in understands"),
+                });
+            }
+            state.metrics.put(SystemTime::now(), &namespace, data)?;
+            Ok(wire::cbor_empty())
+        })
+    }
+
+    /// Lets a call take effect, or go wrong as injected, and writes it down.
+    fn carry_out(
+        &self,
+        mut call: Call,
+        protocol: Protocol,
+        effect: impl FnOnce(&mut State) -> Result<Vec<u8>, Refusal>,
+    ) -> Reply {
+        let mut state = self.state();
+        let fault = state.next_fault(&call);
+        let take_effect = |state: &mut State| match effect(state) {
+            Ok(body) => ("Ok".to_owned(), response(200, protocol.content_type, body)),
+            Err(refusal) => (refusal.code.to_owned(), protocol.refuse(400, &refusal)),
+        };
+        let (outcome, reply) = match fault {
+            None => {
+                let (outcome, response) = take_effect(&mut state);
+                (outcome, Reply::After(Duration::ZERO, response))
+            }
+            Some(Fault::Latency(delay)) => {
+                let (outcome, response) = take_effect(&mut state);
+                (outcome, Reply::After(delay, response))
+            }
+            Some(Fault::LostAnswer) => {
+                let (outcome, _) = take_effect(&mut state);
+                (format!("{outcome}, answer lost"), Reply::Reset)
+            }
+            Some(Fault::Error(status, code, message)) => {
+                let message = message.to_owned();
+                let response = protocol.refuse(status, &Refusal { code, message });
+                (code.to_owned(), Reply::After(Duration::ZERO, response))
+            }
+            Some(Fault::Garbage(status, body)) => {
+                let response = response(status, "text/html", body.into());
+                ("garbage".to_owned(), Reply::After(Duration::ZERO, response))
+            }
+            Some(Fault::Hang) => ("hang".to_owned(), Reply::Never),
+            Some(Fault::Reset) => ("reset".to_owned(), Reply::Reset),
+        };
+        call.outcome = outcome;
+        state.calls.push(call);
+        reply
+    }
+}
+
+impl State {
+    fn next_fault(&mut self, call: &Call) -> Option<Fault> {
+        let hits = |injection: &Injection| {
+            injection.action == call.action
+                && injection
+                    .resource
+                    .as_ref()
+                    .is_none_or(|resource| *resource == call.resource)
+        };
+        let index = self.faults.iter().position(hits)?;
+        let injection = &mut self.faults[index];
+        let fault = injection.fault.clone();
+        if let Some(times) = &mut injection.times {
+            *times -= 1;
+            if *times == 0 {
+                self.faults.remove(index);
+            }
+        }
+        Some(fault)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Protocol {
+    content_type: &'static str,
+    error_body: fn(&Refusal) -> Vec<u8>,
+}
+
+const XML: Protocol = Protocol {
+    content_type: "text/xml",
+    error_body: |refusal| wire::xml_error(refusal).into(),
+};
+const CBOR: Protocol = Protocol {
+    content_type: "application/cbor",
+    error_body: wire::cbor_error,
+};
+
+impl Protocol {
+    fn refuse(self, status: u16, refusal: &Refusal) -> Response {
+        let mut response = response(status, self.content_type, (self.error_body)(refusal));
+        let query_error = format!("{};Sender", refusal.code)
+            .parse()
+            .expect("a code is ASCII");
+        response
+            .headers_mut()
+            .insert("x-amzn-query-error", query_error);
+        response
+    }
+}
+
+fn response(status: u16, content_type: &str, body: Vec<u8>) -> Response {
+    hyper::Response::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .header("smithy-protocol", "rpc-v2-cbor")
+        .body(Bytes::from(body))
+        .expect("a valid response")
+}

@@ -1,0 +1,65 @@
+//! Metrics as CloudWatch takes them. A state machine: it is told the time and knows no transport.
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
+
+use std::time::{Duration, SystemTime};
+
+use crate::elb::Refusal;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Datum {
+    pub namespace: String,
+    pub metric: String,
+    /// In the order given.
+    pub dimensions: Vec<(String, String)>,
+    pub timestamp: SystemTime,
+    pub unit: String,
+    pub value: f64,
+}
+
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub data: Vec<Datum>,
+}
+
+impl Metrics {
+    /// Takes all of a call's data or none.
+    pub fn put(
+        &mut self,
+        now: SystemTime,
+        namespace: &str,
+        data: Vec<Datum>,
+    ) -> Result<(), Refusal> {
+        let invalid = |message: &str| {
+            Err(Refusal {
+                code: "InvalidParameterValue",
+                message: message.to_owned(),
+            })
+        };
+        if namespace.is_empty() || namespace.len() > 255 || namespace.starts_with(':') {
+            return invalid("The parameter Namespace is invalid.");
+        }
+        if namespace.starts_with("AWS/") {
+            return invalid("The value AWS/ for parameter Namespace is invalid.");
+        }
+        if data.is_empty() || data.len() > 1000 {
+            return invalid("The collection MetricData must have a size between 1 and 1000.");
+        }
+        let (fortnight, two_hours) = (Duration::from_secs(14 * 86_400), Duration::from_secs(7200));
+        let is_timely = |datum: &Datum| {
+            datum.timestamp >= now - fortnight && datum.timestamp <= now + two_hours
+        };
+        if !data.iter().all(is_timely) {
+            return invalid(
+                "The parameter MetricData.member.Timestamp must be within two weeks past and two hours ahead.",
+            );
+        }
+        if data
+            .iter()
+            .any(|datum| datum.dimensions.iter().any(|(_, value)| value.is_empty()))
+        {
+            return invalid("The parameter MetricData.member.Dimensions.member.Value is required.");
+        }
+        self.data.extend(data);
+        Ok(())
+    }
+}

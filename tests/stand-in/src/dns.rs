@@ -1,0 +1,298 @@
+//! A DNS server on loopback, over UDP and TCP, whose answers change at run time. [`Zone`] maps a
+//! query to an answer; the sockets are below it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const DEFAULT_TTL: u32 = 5;
+
+/// What the server says to a question about a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Those of the family that was asked for; none of them is an empty answer.
+    Addresses {
+        ttl: u32,
+        addresses: Vec<IpAddr>,
+    },
+    /// Followed within the zone; `is_split` leaves that to the one who asks.
+    Cname {
+        ttl: u32,
+        target: String,
+        is_split: bool,
+    },
+    NxDomain,
+    ServFail,
+    Refused,
+    /// The name exists, and has no address.
+    Empty,
+    Silent,
+    /// Over UDP a truncated answer, over TCP this.
+    Truncated(Box<Answer>),
+    Late(Duration, Box<Answer>),
+    /// These records as they are, whatever was asked: name and address.
+    Records(Vec<(String, IpAddr)>),
+}
+
+/// Addresses with a TTL of 5 s.
+pub fn addresses<const N: usize>(addresses: [&str; N]) -> Answer {
+    Answer::Addresses {
+        ttl: DEFAULT_TTL,
+        addresses: addresses
+            .map(|address| address.parse().expect("an address"))
+            .to_vec(),
+    }
+}
+
+/// A CNAME with a TTL of 5 s, whose chain is in one answer.
+pub fn cname(target: &str) -> Answer {
+    Answer::Cname {
+        ttl: DEFAULT_TTL,
+        target: target.to_owned(),
+        is_split: false,
+    }
+}
+
+/// A question that arrived, and what was said to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub at: Instant,
+    pub name: String,
+    pub record_type: String,
+    pub is_tcp: bool,
+    pub answer: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: HashMap<String, Answer>,
+    asked: Vec<Asked>,
+}
+
+/// Shared by the server and those who change it. A name that was never set is NXDOMAIN.
+#[derive(Debug, Clone, Default)]
+pub struct Zone(Arc<Mutex<State>>);
+
+impl Zone {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic while the zone was locked")
+    }
+
+    /// From the next question on.
+    pub fn set(&self, name: &str, answer: Answer) {
+        self.state().answers.insert(name.to_lowercase(), answer);
+    }
+
+    /// All questions since the last time this was asked.
+    pub fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state().asked)
+    }
+
+    /// The bytes to answer, and how late; `None` is silence.
+    fn answer(&self, query: &[u8], is_tcp: bool) -> Option<(Duration, Vec<u8>)> {
+        let query = Message::from_vec(query).ok()?;
+        let question = query.queries.first()?.clone();
+        let name = question
+            .name()
+            .to_ascii()
+            .to_lowercase()
+            .trim_end_matches('.')
+            .to_owned();
+        let mut response = Message::response(query.metadata.id, query.metadata.op_code);
+        response.add_query(question.clone());
+        response.metadata.recursion_desired = true;
+        response.metadata.recursion_available = true;
+
+        let mut state = self.state();
+        let answer = state
+            .answers
+            .get(&name)
+            .cloned()
+            .unwrap_or(Answer::NxDomain);
+        let (delay, is_silent) =
+            state.fill(&mut response, &name, &answer, question.query_type(), is_tcp);
+        state.asked.push(Asked {
+            at: Instant::now(),
+            name,
+            record_type: question.query_type().to_string(),
+            is_tcp,
+            answer: describe(&response, is_silent),
+        });
+        let bytes = response.to_vec().expect("a message that can be written");
+        (!is_silent).then_some((delay, bytes))
+    }
+}
+
+impl State {
+    /// How late the answer is, and whether there is none.
+    fn fill(
+        &self,
+        response: &mut Message,
+        name: &str,
+        answer: &Answer,
+        record_type: RecordType,
+        is_tcp: bool,
+    ) -> (Duration, bool) {
+        let mut code = |code| response.metadata.response_code = code;
+        match answer {
+            Answer::Addresses { ttl, addresses } => {
+                let data = addresses.iter().map(|address| rdata(*address));
+                let data = data.filter(|data| data.record_type() == record_type);
+                response
+                    .add_answers(data.map(|data| Record::from_rdata(absolute(name), *ttl, data)));
+            }
+            Answer::Cname {
+                ttl,
+                target,
+                is_split,
+            } => {
+                let data = RData::CNAME(CNAME(absolute(target)));
+                response.add_answer(Record::from_rdata(absolute(name), *ttl, data));
+                let is_loop = response.answers.len() > self.answers.len();
+                let next = self
+                    .answers
+                    .get(&target.to_lowercase())
+                    .unwrap_or(&Answer::NxDomain);
+                if !is_split && !is_loop {
+                    return self.fill(response, &target.to_lowercase(), next, record_type, is_tcp);
+                }
+            }
+            Answer::NxDomain => code(ResponseCode::NXDomain),
+            Answer::ServFail => code(ResponseCode::ServFail),
+            Answer::Refused => code(ResponseCode::Refused),
+            Answer::Empty => (),
+            Answer::Silent => return (Duration::ZERO, true),
+            Answer::Truncated(_) if !is_tcp => response.metadata.truncation = true,
+            Answer::Truncated(answer) => {
+                return self.fill(response, name, answer, record_type, is_tcp);
+            }
+            Answer::Late(delay, answer) => {
+                let (_, is_silent) = self.fill(response, name, answer, record_type, is_tcp);
+                return (*delay, is_silent);
+            }
+            Answer::Records(records) => {
+                let record = |(name, address): &(String, IpAddr)| {
+                    Record::from_rdata(absolute(name), DEFAULT_TTL, rdata(*address))
+                };
+                response.add_answers(records.iter().map(record));
+            }
+        }
+        (Duration::ZERO, false)
+    }
+}
+
+fn rdata(address: IpAddr) -> RData {
+    match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    }
+}
+
+fn absolute(name: &str) -> Name {
+    let mut name = Name::from_ascii(name).expect("a name");
+    name.set_fqdn(true);
+    name
+}
+
+fn describe(response: &Message, is_silent: bool) -> String {
+    if is_silent {
+        return "no answer".to_owned();
+    }
+    if response.metadata.truncation {
+        return "truncated".to_owned();
+    }
+    let data: Vec<_> = response
+        .answers
+        .iter()
+        .map(|record| record.data.to_string())
+        .collect();
+    match response.metadata.response_code {
+        ResponseCode::NoError if data.is_empty() => "no address".to_owned(),
+        ResponseCode::NoError => data.join(", "),
+        code => format!("{code:?}").to_uppercase(),
+    }
+}
+
+/// A server on a free loopback port, UDP and TCP; it ends when it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    pub async fn start(zone: &Zone) -> Server {
+        let (udp, tcp) = bind().await;
+        let address = tcp.local_addr().expect("a bound socket");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_udp(Arc::new(udp), zone.clone()));
+        tasks.spawn(serve_tcp(tcp, zone.clone()));
+        Server {
+            address,
+            _tasks: tasks,
+        }
+    }
+}
+
+/// The same port for both: a port that is free for TCP may be taken for UDP.
+async fn bind() -> (UdpSocket, TcpListener) {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = tcp.local_addr().expect("a bound socket");
+        if let Ok(udp) = UdpSocket::bind(address).await {
+            return (udp, tcp);
+        }
+    }
+    panic!("no port is free for both UDP and TCP");
+}
+
+async fn serve_udp(socket: Arc<UdpSocket>, zone: Zone) {
+    let mut replies = JoinSet::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        if let Some((delay, answer)) = zone.answer(&buffer[..length], false) {
+            let socket = socket.clone();
+            replies.spawn(async move {
+                tokio::time::sleep(delay).await;
+                // One who no longer listens is no concern of a server's.
+                let _ = socket.send_to(&answer, from).await;
+            });
+        }
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, zone: Zone) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve_connection(stream, zone.clone()));
+    }
+}
+
+/// Until the client goes away.
+async fn serve_connection(mut stream: TcpStream, zone: Zone) {
+    while let Ok(length) = stream.read_u16().await {
+        let mut query = vec![0; length.into()];
+        if stream.read_exact(&mut query).await.is_err() {
+            return;
+        }
+        if let Some((delay, answer)) = zone.answer(&query, true) {
+            tokio::time::sleep(delay).await;
+            let length = u16::try_from(answer.len()).expect("an answer below 64 KiB");
+            let framed = [&length.to_be_bytes(), answer.as_slice()].concat();
+            if stream.write_all(&framed).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Target groups as Elastic Load Balancing keeps them. A state machine: it is told the time and
+//! knows no transport.
+//!
+//! What it holds to, each from AWS's documentation or seen in the field: a target is (address,
+//! port); a deregistered target drains for the deregistration delay, is listed while it does, and
+//! can be registered again; a group that hangs on no load balancer has `unused` targets that leave
+//! at once; deregistering without the registered port succeeds and does nothing; inside the VPC the
+//! zone is filled in and may not be `all`, outside it is required; a call is refused whole.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+/// A target as a request names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TargetDescription {
+    pub id: String,
+    pub port: Option<u16>,
+    pub zone: Option<String>,
+}
+
+/// A target as `DescribeTargetHealth` lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetHealth {
+    pub address: IpAddr,
+    pub port: u16,
+    pub zone: String,
+    pub state: &'static str,
+    pub reason: Option<&'static str>,
+}
+
+/// An answer with an error's code and message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+}
+
+fn refusal(code: &'static str, message: impl Into<String>) -> Refusal {
+    Refusal {
+        code,
+        message: message.into(),
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct TargetGroup {
+    pub arn: String,
+    /// `ip`, `instance`, `lambda` or `alb`.
+    pub target_type: &'static str,
+    pub protocol: &'static str,
+    pub port: u16,
+    pub is_ipv6: bool,
+    /// The CIDRs of the group's VPC.
+    pub vpc: Vec<IpNet>,
+    /// `deregistration_delay.timeout_seconds`.
+    pub deregistration_delay: Duration,
+    /// How long a registered target is `initial`.
+    pub registration_lag: Duration,
+    /// Whether the group hangs on a load balancer.
+    pub is_used: bool,
+    /// The quota "targets per target group".
+    pub max_targets: usize,
+    targets: BTreeMap<(IpAddr, u16), Registration>,
+}
+
+#[derive(Debug, Clone)]
+struct Registration {
+    zone: String,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Registered {
+        since: Instant,
+    },
+    /// A state that a test dictates, such as `unhealthy`.
+    Dictated(&'static str),
+    Draining {
+        until: Instant,
+    },
+}
+
+/// Outside the VPC, as a zone.
+const ALL: &str = "all";
+/// What ELB fills in inside the VPC.
+const ZONE: &str = "eu-west-1a";
+
+impl TargetGroup {
+    /// A TCP group of type `ip` on a load balancer, in a VPC 10.0.0.0/16 and 2001:db8::/56, whose
+    /// targets drain for 30 s.
+    pub fn ipv4(arn: &str, port: u16) -> Self {
+        TargetGroup {
+            arn: arn.to_owned(),
+            target_type: "ip",
+            protocol: "TCP",
+            port,
+            is_ipv6: false,
+            vpc: ["10.0.0.0/16", "2001:db8::/56"]
+                .map(|cidr| cidr.parse().expect("a CIDR"))
+                .to_vec(),
+            deregistration_delay: Duration::from_secs(30),
+            registration_lag: Duration::ZERO,
+            is_used: true,
+            max_targets: 1000,
+            targets: BTreeMap::new(),
+        }
+    }
+
+    pub fn register(&mut self, now: Instant, targets: &[TargetDescription]) -> Result<(), Refusal> {
+        self.let_time_pass(now);
+        let accepted: Vec<_> = targets
+            .iter()
+            .map(|target| self.accept(target))
+            .collect::<Result<_, _>>()?;
+        let is_registered =
+            |key| matches!(self.targets.get(key), Some(target) if !target.is_draining());
+        let added = accepted
+            .iter()
+            .filter(|(key, _)| !is_registered(key))
+            .count();
+        if self.targets.len() + added > self.max_targets {
+            return Err(refusal(
+                "TooManyTargets",
+                "You've reached the limit on the number of targets in a target group",
+            ));
+        }
+        for (key, zone) in accepted {
+            let registration = self
+                .targets
+                .entry(key)
+                .or_insert_with(|| Registration::new(&zone, now));
+            if registration.is_draining() {
+                *registration = Registration::new(&zone, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The identity and the zone that the target will have.
+    fn accept(&self, target: &TargetDescription) -> Result<((IpAddr, u16), String), Refusal> {
+        let id = &target.id;
+        let invalid = |reason: String| refusal("ValidationError", reason);
+        let address: IpAddr = id
+            .parse()
+            .map_err(|_| invalid(format!("The IP address '{id}' is not valid")))?;
+        if address.is_ipv6() != self.is_ipv6 {
+            let family = if self.is_ipv6 { "IPv6" } else { "IPv4" };
+            return Err(invalid(format!(
+                "The IP address '{id}' is not a valid {family} address"
+            )));
+        }
+        if !is_private(address) {
+            return Err(invalid(format!(
+                "The IP address '{id}' is not a private address"
+            )));
+        }
+        let is_in_vpc = self.vpc.iter().any(|cidr| cidr.contains(&address));
+        let zone = match (is_in_vpc, target.zone.as_deref()) {
+            (true, None) => ZONE,
+            (true, Some(ALL)) => {
+                return Err(invalid(format!(
+                    "The IP address '{id}' is within the VPC, and cannot have its Availability Zone overridden to \
+                     'all' from '{ZONE}'"
+                )));
+            }
+            (false, None) => {
+                return Err(invalid(format!(
+                    "The Availability Zone is required for IP address '{id}' because it is not in the VPC"
+                )));
+            }
+            (_, Some(zone)) => zone,
+        };
+        Ok(((address, target.port.unwrap_or(self.port)), zone.to_owned()))
+    }
+
+    pub fn deregister(&mut self, now: Instant, targets: &[TargetDescription]) {
+        self.let_time_pass(now);
+        for target in targets {
+            let (Ok(address), Some(port)) = (target.id.parse(), target.port) else {
+                continue;
+            };
+            let Some(registration) = self.targets.get_mut(&(address, port)) else {
+                continue;
+            };
+            if !registration.is_draining() {
+                let delay = if self.is_used {
+                    self.deregistration_delay
+                } else {
+                    Duration::ZERO
+                };
+                registration.state = State::Draining { until: now + delay };
+            }
+        }
+        self.let_time_pass(now);
+    }
+
+    pub fn describe(&mut self, now: Instant) -> Vec<TargetHealth> {
+        self.let_time_pass(now);
+        let health = |(&(address, port), registration): (&(IpAddr, u16), &Registration)| {
+            let (state, reason) = self.state(now, registration);
+            let zone = registration.zone.clone();
+            TargetHealth {
+                address,
+                port,
+                zone,
+                state,
+                reason,
+            }
+        };
+        self.targets.iter().map(health).collect()
+    }
+
+    /// A health check's verdict, or any other state, from now on.
+    pub fn dictate(&mut self, address: IpAddr, port: u16, state: &'static str) {
+        let registration = self
+            .targets
+            .get_mut(&(address, port))
+            .expect("a registered target");
+        registration.state = State::Dictated(state);
+    }
+
+    fn state(
+        &self,
+        now: Instant,
+        registration: &Registration,
+    ) -> (&'static str, Option<&'static str>) {
+        match registration.state {
+            State::Draining { .. } => ("draining", Some("Target.DeregistrationInProgress")),
+            _ if !self.is_used => ("unused", Some("Target.NotInUse")),
+            State::Dictated(state) => (state, None),
+            State::Registered { since } if now < since + self.registration_lag => {
+                ("initial", Some("Elb.RegistrationInProgress"))
+            }
+            State::Registered { .. } => ("healthy", None),
+        }
+    }
+
+    fn let_time_pass(&mut self, now: Instant) {
+        let is_gone = |state: State| matches!(state, State::Draining { until } if until <= now);
+        self.targets.retain(|_, target| !is_gone(target.state));
+    }
+}
+
+impl Registration {
+    fn new(zone: &str, now: Instant) -> Self {
+        Registration {
+            zone: zone.to_owned(),
+            state: State::Registered { since: now },
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. })
+    }
+}
+
+/// What an NLB takes as targets.
+fn is_private(address: IpAddr) -> bool {
+    let ranges = [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "fc00::/7",
+        "2000::/3",
+    ];
+    ranges.iter().any(|range| {
+        range
+            .parse::<IpNet>()
+            .is_ok_and(|range| range.contains(&address))
+    })
+}

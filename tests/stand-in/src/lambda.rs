@@ -1,0 +1,166 @@
+//! The Lambda Runtime API on loopback, and a sandbox in which the real binary runs under it.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::http::{Request, Response, Server};
+
+const NEXT: &str = "/2018-06-01/runtime/invocation/next";
+/// How long after its timeout an invocation is waited for before the sandbox is called dead.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What became of an invocation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The result, or Lambda's error object.
+    pub outcome: Result<Value, Value>,
+    pub took: Duration,
+}
+
+struct Invocation {
+    event: String,
+    deadline: SystemTime,
+}
+
+/// One process of the real binary.
+pub struct Sandbox {
+    child: Child,
+    _api: Server,
+    invocations: mpsc::UnboundedSender<Invocation>,
+    answers: mpsc::UnboundedReceiver<Result<Value, Value>>,
+    log: Arc<Mutex<Vec<String>>>,
+    _readers: [JoinHandle<()>; 2],
+}
+
+impl Sandbox {
+    /// Starts the binary with these variables and Lambda's own, and no others.
+    pub async fn start(binary: &Path, variables: &[(String, String)]) -> Sandbox {
+        let (invocations, next) = mpsc::unbounded_channel::<Invocation>();
+        let (answered, answers) = mpsc::unbounded_channel();
+        let next = Arc::new(Mutex::new(next));
+        let api =
+            Server::start(move |request| answer(request, next.clone(), answered.clone())).await;
+        let mut child = Command::new(binary)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "nlb-hostname-target")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .envs(variables.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::default();
+        let readers = [
+            collect(child.stdout.take().expect("piped"), Arc::clone(&log)),
+            collect(child.stderr.take().expect("piped"), Arc::clone(&log)),
+        ];
+        Sandbox {
+            child,
+            _api: api,
+            invocations,
+            answers,
+            log,
+            _readers: readers,
+        }
+    }
+
+    /// Invokes as Lambda does, with the time the function has, and waits for the answer.
+    ///
+    /// # Panics
+    /// When none came: the binary hangs beyond its timeout, or died.
+    pub async fn invoke(&mut self, event: &str, timeout: Duration) -> Answer {
+        let begin = Instant::now();
+        let invocation = Invocation {
+            event: event.to_owned(),
+            deadline: SystemTime::now() + timeout,
+        };
+        self.invocations
+            .send(invocation)
+            .expect("the Runtime API is up");
+        let outcome = tokio::time::timeout(timeout + GRACE, self.answers.recv()).await;
+        let Ok(Some(outcome)) = outcome else {
+            panic!("no answer; the log is {:#?}", self.log().await);
+        };
+        Answer {
+            outcome,
+            took: begin.elapsed(),
+        }
+    }
+
+    /// All lines that the binary wrote until now.
+    pub async fn log(&self) -> Vec<String> {
+        self.log.lock().await.clone()
+    }
+
+    /// Whether the process still lives.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+fn collect(
+    output: impl AsyncRead + Unpin + Send + 'static,
+    log: Arc<Mutex<Vec<String>>>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            log.lock().await.push(line);
+        }
+    })
+}
+
+async fn answer(
+    request: Request,
+    next: Arc<Mutex<mpsc::UnboundedReceiver<Invocation>>>,
+    answered: mpsc::UnboundedSender<Result<Value, Value>>,
+) -> Option<Response> {
+    let path = request.uri().path();
+    if path == NEXT {
+        let invocation = next.lock().await.recv().await?;
+        let deadline = invocation
+            .deadline
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
+        let response = hyper::Response::builder()
+            .header(
+                "lambda-runtime-aws-request-id",
+                "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            )
+            .header(
+                "lambda-runtime-deadline-ms",
+                deadline.as_millis().to_string(),
+            )
+            .body(Bytes::from(invocation.event));
+        return Some(response.expect("a valid response"));
+    }
+    let body = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
+    let outcome = if path.ends_with("/response") {
+        Ok(body)
+    } else {
+        Err(body)
+    };
+    // One who no longer waits has panicked already.
+    let _ = answered.send(outcome);
+    Some(
+        hyper::Response::builder()
+            .status(202)
+            .body(Bytes::new())
+            .expect("a valid response"),
+    )
+}

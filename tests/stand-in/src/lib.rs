@@ -1,0 +1,15 @@
+//! What the function talks to, truthfully and on loopback: a DNS server whose answers change at run
+//! time, Elastic Load Balancing and CloudWatch on their real wire protocols with real target-group
+//! semantics, and the Lambda Runtime API under which the real binary runs.
+//!
+//! State is kept apart from transport: [`dns::Zone`] maps a query's bytes to an answer's,
+//! [`aws::Aws`] a request's bytes to a reply's, and [`elb`] and [`cloudwatch`] know of neither
+//! bytes nor sockets nor a clock.
+
+pub mod aws;
+pub mod cloudwatch;
+pub mod dns;
+pub mod elb;
+pub mod http;
+pub mod lambda;
+mod wire;
