@@ -8,14 +8,13 @@ use aws_config::SdkConfig;
 use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::error;
 
 use crate::config::Config;
 use crate::endpoint::Resolver;
 use crate::error::{Error, Errors};
 use crate::event::Event;
 use crate::invocation::{Deadline, Invocation, Memory};
-use crate::log::json;
 use crate::metrics::Destination;
 use crate::pace::Pace;
 use crate::reconcile::{self, Context};
@@ -88,15 +87,7 @@ impl Function {
             .resize_with(config.target_groups.len(), reconcile::Memory::default);
         let (report, outcome) = Box::pin(invocation.run(&mut memory)).await;
         self.memory.set(memory);
-        log_result(&report);
+        report.log();
         outcome.map(|()| report)
     }
-}
-
-fn log_result(report: &Report) {
-    info!(
-        "dryRun" = report.dry_run,
-        "json.targetGroups" = json(&report.target_groups),
-        "result"
-    );
 }

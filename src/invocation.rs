@@ -8,16 +8,13 @@ use futures_util::future::join_all;
 use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
-use tracing::{error, info};
 
 use crate::config::TargetGroupConfig;
-use crate::endpoint::Endpoint;
 use crate::error::{Error, Errors};
-use crate::log::json;
 use crate::metrics::{Destination, Metrics, Reconciled};
 use crate::pace::Pace;
 use crate::reconcile::{self, Context, Progress, reconcile};
-use crate::report::{Failure, Report, TargetGroupReport};
+use crate::report::{Report, TargetGroupReport};
 
 /// One owned value for each target group, lent to its loop, and the metrics that are not published
 /// yet.
@@ -109,8 +106,8 @@ impl Invocation<'_> {
                 is_failure: outcome.is_err(),
             });
         }
-        let report = report(group, progress, &outcome);
-        log_reconcile(&report);
+        let report = TargetGroupReport::new(group, progress, &outcome);
+        report.log();
         (report, outcome)
     }
 
@@ -121,6 +118,9 @@ impl Invocation<'_> {
         metrics: &mut Metrics,
         mut receiver: UnboundedReceiver<Reconciled>,
     ) -> Result<(), Error> {
+        if self.context.is_dry_run {
+            return Ok(());
+        }
         let publishing = publish_as_it_comes(&self.destination, metrics, &mut receiver);
         let published = timeout_at(self.deadline.answer, publishing).await;
         published.unwrap_or_else(|_| {
@@ -152,52 +152,4 @@ async fn publish_as_it_comes(
     }
     let published = metrics.publish(destination).await;
     published.map_err(|failure| failure.error).and(dropped)
-}
-
-fn report(
-    group: &TargetGroupConfig,
-    progress: Progress,
-    outcome: &Result<(), Errors>,
-) -> TargetGroupReport {
-    TargetGroupReport {
-        target_group_arn: group.arn.to_string(),
-        endpoints: group.endpoints.iter().map(Endpoint::to_string).collect(),
-        reconciles: progress.step.is_some().into(),
-        desired: progress.desired,
-        registered: progress.registered,
-        deregistered: progress.deregistered,
-        failover: progress.is_failover,
-        failure: outcome.as_ref().err().map(Failure::from),
-    }
-}
-
-fn log_reconcile(report: &TargetGroupReport) {
-    let TargetGroupReport {
-        target_group_arn,
-        desired,
-        registered,
-        deregistered,
-        failover,
-        ..
-    } = report;
-    let (desired, registered, deregistered) = (json(desired), json(registered), json(deregistered));
-    match &report.failure {
-        None => info!(
-            "targetGroupArn" = target_group_arn,
-            "json.desired" = desired,
-            "json.registered" = registered,
-            "json.deregistered" = deregistered,
-            failover,
-            "reconciled"
-        ),
-        Some(failure) => error!(
-            "targetGroupArn" = target_group_arn,
-            "json.desired" = desired,
-            "json.registered" = registered,
-            "json.deregistered" = deregistered,
-            "errorType" = failure.error_type,
-            "errorMessage" = failure.error_message,
-            "reconcile failed"
-        ),
-    }
 }

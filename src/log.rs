@@ -25,10 +25,12 @@ pub fn init(level: Level) {
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
 
-    // lambda_runtime logs each error a handler returns once more, as Rust's debug text.
+    // lambda_runtime has a span with the request's id, and logs each error that a handler returns
+    // once more, as Rust's debug text.
     let targets = Targets::new()
         .with_default(Level::WARN.min(level))
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        .with_target("lambda_runtime::layers::trace", LevelFilter::INFO)
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
         .fmt_fields(JsonFields::new())

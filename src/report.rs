@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use tracing::{error, info};
 
+use crate::config::TargetGroupConfig;
+use crate::endpoint::Endpoint;
 use crate::error::Errors;
+use crate::log::json;
 use crate::plan::Target;
+use crate::reconcile::Progress;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,6 +51,65 @@ impl From<&Errors> for Failure {
         Failure {
             error_type: errors.error_type(),
             error_message: errors.to_string(),
+        }
+    }
+}
+
+impl Report {
+    /// The one line of the invocation.
+    pub fn log(&self) {
+        info!(
+            "dryRun" = self.dry_run,
+            "json.targetGroups" = json(&self.target_groups),
+            "result"
+        );
+    }
+}
+
+impl TargetGroupReport {
+    pub fn new(
+        group: &TargetGroupConfig,
+        progress: Progress,
+        outcome: &Result<(), Errors>,
+    ) -> Self {
+        TargetGroupReport {
+            target_group_arn: group.arn.to_string(),
+            endpoints: group.endpoints.iter().map(Endpoint::to_string).collect(),
+            reconciles: progress.step.is_some().into(),
+            desired: progress.desired,
+            registered: progress.registered,
+            deregistered: progress.deregistered,
+            failover: progress.is_failover,
+            failure: outcome.as_ref().err().map(Failure::from),
+        }
+    }
+
+    /// The one line of the reconcile.
+    pub fn log(&self) {
+        let changed = (
+            json(&self.desired),
+            json(&self.registered),
+            json(&self.deregistered),
+        );
+        let (desired, registered, deregistered) = changed;
+        match &self.failure {
+            None => info!(
+                "targetGroupArn" = self.target_group_arn,
+                "json.desired" = desired,
+                "json.registered" = registered,
+                "json.deregistered" = deregistered,
+                "failover" = self.failover,
+                "reconciled"
+            ),
+            Some(failure) => error!(
+                "targetGroupArn" = self.target_group_arn,
+                "json.desired" = desired,
+                "json.registered" = registered,
+                "json.deregistered" = deregistered,
+                "errorType" = failure.error_type,
+                "errorMessage" = failure.error_message,
+                "reconcile failed"
+            ),
         }
     }
 }

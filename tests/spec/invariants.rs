@@ -261,7 +261,7 @@ async fn i9_a_group_that_fails_ends_the_invocation_in_error_after_all_were_tried
         "the other one was served"
     );
 
-    let failed = lines(&sandbox, "reconcile failed").await;
+    let failed = lines(&sandbox, "reconcile failed");
     let [failed] = &failed[..] else {
         panic!("one line for each failed reconcile: {failed:?}")
     };

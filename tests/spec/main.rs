@@ -1,4 +1,9 @@
 //! The specification: what `nlb-hostname-target` promises, told by its tests.
 
+mod config;
+mod errors;
+mod event;
 mod invariants;
+mod plan;
+mod scenarios;
 mod world;

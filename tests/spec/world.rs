@@ -89,7 +89,10 @@ impl World {
 
     /// A cold sandbox.
     pub async fn sandbox(&self) -> Sandbox {
-        let variables: Vec<_> = self.variables.clone().into_iter().collect();
+        let variables = self.variables.clone().into_iter();
+        let variables: Vec<_> = variables
+            .map(|(name, value)| (name, value.into()))
+            .collect();
         Sandbox::start(&binary(), &variables).await
     }
 
@@ -194,8 +197,8 @@ pub fn result(answer: &Answer) -> &Value {
 }
 
 /// The lines of the log that are JSON and carry this message.
-pub async fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
-    let lines = sandbox.log().await;
+pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
+    let lines = sandbox.log();
     let lines = lines
         .iter()
         .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));

@@ -275,3 +275,107 @@ fn is_private(address: IpAddr) -> bool {
             .is_ok_and(|range| range.contains(&address))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARN: &str = "arn";
+
+    fn target(id: &str, port: Option<u16>, zone: Option<&str>) -> TargetDescription {
+        TargetDescription {
+            id: id.to_owned(),
+            port,
+            zone: zone.map(str::to_owned),
+        }
+    }
+
+    fn states(group: &mut TargetGroup, now: Instant) -> Vec<(u16, &'static str)> {
+        let health = group.describe(now).into_iter();
+        health.map(|target| (target.port, target.state)).collect()
+    }
+
+    #[test]
+    fn a_target_is_initial_then_healthy_then_draining_then_gone() {
+        let (mut group, begin) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        group.registration_lag = Duration::from_secs(10);
+        group
+            .register(at(0), &[target("10.0.1.7", None, None)])
+            .unwrap();
+        assert_eq!(states(&mut group, at(9)), [(6379, "initial")]);
+        assert_eq!(states(&mut group, at(10)), [(6379, "healthy")]);
+        group.deregister(at(20), &[target("10.0.1.7", Some(6379), None)]);
+        group.deregister(at(40), &[target("10.0.1.7", Some(6379), None)]);
+        assert_eq!(states(&mut group, at(49)), [(6379, "draining")]);
+        assert_eq!(
+            states(&mut group, at(50)),
+            [],
+            "the second one did not prolong it"
+        );
+    }
+
+    #[test]
+    fn a_draining_target_can_be_registered_again() {
+        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        let target = [target("10.0.1.7", Some(6379), None)];
+        group.register(now, &target).unwrap();
+        group.deregister(now, &target);
+        group.register(now, &target).unwrap();
+        assert_eq!(states(&mut group, now), [(6379, "healthy")]);
+    }
+
+    #[test]
+    fn deregistering_without_the_registered_port_does_nothing() {
+        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        group
+            .register(now, &[target("10.0.1.7", Some(7000), None)])
+            .unwrap();
+        for port in [None, Some(6379)] {
+            group.deregister(now, &[target("10.0.1.7", port, None)]);
+            assert_eq!(states(&mut group, now), [(7000, "healthy")]);
+        }
+    }
+
+    #[test]
+    fn a_call_is_refused_whole() {
+        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        for refused in [
+            target("192.168.7.7", None, None),
+            target("10.0.1.8", None, Some("all")),
+            target("8.8.8.8", None, Some("all")),
+            target("2001:db8::9", None, None),
+            target("i-0123456789abcdef0", None, None),
+        ] {
+            let both = [target("10.0.1.7", None, None), refused];
+            let refusal = group.register(now, &both).unwrap_err();
+            assert_eq!(refusal.code, "ValidationError");
+            assert_eq!(states(&mut group, now), []);
+        }
+    }
+
+    #[test]
+    fn the_quota_counts_draining_targets_and_no_target_twice() {
+        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        group.max_targets = 2;
+        let [first, second, third] =
+            ["10.0.1.1", "10.0.1.2", "10.0.1.3"].map(|id| target(id, None, None));
+        group.register(now, &[first.clone(), second]).unwrap();
+        group.register(now, &[first]).unwrap();
+        assert_eq!(
+            group.register(now, &[third]).unwrap_err().code,
+            "TooManyTargets"
+        );
+    }
+
+    #[test]
+    fn without_a_load_balancer_targets_are_unused_and_leave_at_once() {
+        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        group.is_used = false;
+        let target = [target("10.0.1.7", Some(6379), None)];
+        group.register(now, &target).unwrap();
+        assert_eq!(states(&mut group, now), [(6379, "unused")]);
+        group.deregister(now, &target);
+        assert_eq!(states(&mut group, now), []);
+    }
+}

@@ -1,6 +1,8 @@
 //! The Lambda Runtime API on loopback, and a sandbox in which the real binary runs under it.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -8,10 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::http::{Request, Response, Server};
@@ -39,19 +40,20 @@ pub struct Sandbox {
     _api: Server,
     invocations: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Result<Value, Value>>,
-    log: Arc<Mutex<Vec<String>>>,
-    _readers: [JoinHandle<()>; 2],
+    /// A file, because what was written before the answer can be read after it.
+    log: NamedTempFile,
 }
 
 impl Sandbox {
     /// Starts the binary with these variables and Lambda's own, and no others.
-    pub async fn start(binary: &Path, variables: &[(String, String)]) -> Sandbox {
+    pub async fn start(binary: &Path, variables: &[(String, OsString)]) -> Sandbox {
         let (invocations, next) = mpsc::unbounded_channel::<Invocation>();
         let (answered, answers) = mpsc::unbounded_channel();
         let next = Arc::new(Mutex::new(next));
         let api =
             Server::start(move |request| answer(request, next.clone(), answered.clone())).await;
-        let mut child = Command::new(binary)
+        let log = NamedTempFile::new().expect("a temporary file");
+        let child = Command::new(binary)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "nlb-hostname-target")
@@ -59,23 +61,17 @@ impl Sandbox {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .envs(variables.iter().cloned())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(append(&log))
+            .stderr(append(&log))
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        let log = Arc::default();
-        let readers = [
-            collect(child.stdout.take().expect("piped"), Arc::clone(&log)),
-            collect(child.stderr.take().expect("piped"), Arc::clone(&log)),
-        ];
         Sandbox {
             child,
             _api: api,
             invocations,
             answers,
             log,
-            _readers: readers,
         }
     }
 
@@ -94,7 +90,7 @@ impl Sandbox {
             .expect("the Runtime API is up");
         let outcome = tokio::time::timeout(timeout + GRACE, self.answers.recv()).await;
         let Ok(Some(outcome)) = outcome else {
-            panic!("no answer; the log is {:#?}", self.log().await);
+            panic!("no answer; the log is {:#?}", self.log());
         };
         Answer {
             outcome,
@@ -103,8 +99,9 @@ impl Sandbox {
     }
 
     /// All lines that the binary wrote until now.
-    pub async fn log(&self) -> Vec<String> {
-        self.log.lock().await.clone()
+    pub fn log(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.log.path()).expect("a log in UTF-8");
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Whether the process still lives.
@@ -113,16 +110,9 @@ impl Sandbox {
     }
 }
 
-fn collect(
-    output: impl AsyncRead + Unpin + Send + 'static,
-    log: Arc<Mutex<Vec<String>>>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut lines = BufReader::new(output).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            log.lock().await.push(line);
-        }
-    })
+fn append(log: &NamedTempFile) -> File {
+    let file = File::options().append(true).open(log.path());
+    file.expect("the temporary file opens again")
 }
 
 async fn answer(

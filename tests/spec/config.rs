@@ -1,0 +1,436 @@
+//! Variables become a complete configuration or one precise error.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use nlb_hostname_target::config::{Config, TargetGroupConfig};
+use nlb_hostname_target::endpoint::Endpoint;
+use nlb_hostname_target::error::Error;
+use nlb_hostname_target::target_group::TargetGroupArn;
+
+use crate::world::{ARN, ENDPOINT, OTHER_ARN};
+
+type Variables = BTreeMap<&'static str, String>;
+
+fn minimal() -> Variables {
+    BTreeMap::from([
+        ("ENDPOINTS", ENDPOINT.to_owned()),
+        ("TARGET_GROUP_ARNS", ARN.to_owned()),
+    ])
+}
+
+fn with(name: &'static str, value: impl Into<String>) -> Variables {
+    let mut variables = minimal();
+    variables.insert(name, value.into());
+    variables
+}
+
+fn parse(variables: &Variables) -> Result<Config, Error> {
+    Config::from_lookup(|name| variables.get(name).cloned())
+}
+
+fn message(variables: &Variables) -> String {
+    let error = parse(variables).expect_err("an invalid configuration");
+    assert_eq!(error.error_type(), "InvalidConfig");
+    error.to_string()
+}
+
+/// All variables that the function reads, in the order in which it does.
+pub fn variables_read() -> Vec<String> {
+    let read = RefCell::new(Vec::new());
+    let variables = minimal();
+    let config = Config::from_lookup(|name| {
+        read.borrow_mut().push(name.to_owned());
+        variables.get(name).cloned()
+    });
+    config.unwrap();
+    read.into_inner()
+}
+
+fn endpoint(name: &str) -> Endpoint {
+    Endpoint::parse(name).unwrap()
+}
+
+fn arn(text: &str) -> TargetGroupArn {
+    TargetGroupArn::parse(text).unwrap()
+}
+
+#[test]
+fn the_defaults() {
+    let expected = Config {
+        target_groups: vec![TargetGroupConfig {
+            arn: arn(ARN),
+            endpoints: vec![endpoint(ENDPOINT)],
+        }],
+        target_port: None,
+        dns_servers: vec![],
+        allowed_cidrs: [
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "fc00::/7",
+            "2000::/3",
+        ]
+        .map(|cidr| cidr.parse().unwrap())
+        .to_vec(),
+        metric_namespace: "NlbHostnameTarget".to_owned(),
+        is_dry_run: false,
+    };
+    assert_eq!(parse(&minimal()).unwrap(), expected);
+
+    let mut empty = minimal();
+    for name in [
+        "TARGET_PORT",
+        "DNS_SERVERS",
+        "ALLOWED_CIDRS",
+        "METRIC_NAMESPACE",
+        "DRY_RUN",
+    ] {
+        empty.insert(name, String::new());
+    }
+    assert_eq!(
+        parse(&empty).unwrap(),
+        expected,
+        "an empty value counts as unset"
+    );
+}
+
+#[test]
+fn everything_set() {
+    let variables = BTreeMap::from([
+        (
+            "ENDPOINTS",
+            " Master.Example.COM. , replica.example.com,third.example.com".to_owned(),
+        ),
+        (
+            "TARGET_GROUP_ARNS",
+            format!("{OTHER_ARN}, {ARN},{OTHER_ARN}"),
+        ),
+        ("TARGET_PORT", "6380".to_owned()),
+        (
+            "DNS_SERVERS",
+            "10.0.0.2, 10.0.0.3:5353,fd00::2,[fd00::3]:5353".to_owned(),
+        ),
+        ("ALLOWED_CIDRS", "10.0.0.0/16, fd00::/8".to_owned()),
+        ("METRIC_NAMESPACE", "My/Redis Failover".to_owned()),
+        ("DRY_RUN", "true".to_owned()),
+    ]);
+    let expected = Config {
+        target_groups: vec![
+            TargetGroupConfig {
+                arn: arn(OTHER_ARN),
+                endpoints: vec![
+                    endpoint("master.example.com"),
+                    endpoint("third.example.com"),
+                ],
+            },
+            TargetGroupConfig {
+                arn: arn(ARN),
+                endpoints: vec![endpoint("replica.example.com")],
+            },
+        ],
+        target_port: Some(6380),
+        dns_servers: [
+            "10.0.0.2:53",
+            "10.0.0.3:5353",
+            "[fd00::2]:53",
+            "[fd00::3]:5353",
+        ]
+        .map(|server| server.parse().unwrap())
+        .to_vec(),
+        allowed_cidrs: ["10.0.0.0/16", "fd00::/8"]
+            .map(|cidr| cidr.parse().unwrap())
+            .to_vec(),
+        metric_namespace: "My/Redis Failover".to_owned(),
+        is_dry_run: true,
+    };
+    assert_eq!(parse(&variables).unwrap(), expected);
+}
+
+#[test]
+fn a_missing_variable_is_named_with_what_was_expected() {
+    for (name, expected) in [
+        (
+            "ENDPOINTS",
+            "ENDPOINTS is not set: expected host names, comma separated",
+        ),
+        (
+            "TARGET_GROUP_ARNS",
+            "TARGET_GROUP_ARNS is not set: expected ARNs of target groups, comma separated, one for each of ENDPOINTS",
+        ),
+    ] {
+        let mut unset = minimal();
+        unset.remove(name);
+        assert_eq!(message(&unset), expected);
+        assert_eq!(
+            message(&with(name, "")),
+            expected,
+            "an empty value counts as unset"
+        );
+    }
+}
+
+#[test]
+fn a_malformed_variable_is_named_with_its_value_and_what_was_expected() {
+    for (name, value, expected) in [
+        (
+            "ENDPOINTS",
+            "redis.example.com:6379",
+            "host names, comma separated",
+        ),
+        (
+            "TARGET_GROUP_ARNS",
+            "arn:aws:lambda:eu-west-1:1:x",
+            "ARNs of target groups, comma separated, one for each of ENDPOINTS",
+        ),
+        ("TARGET_PORT", "70000", "a port from 1 to 65535"),
+        (
+            "DNS_SERVERS",
+            "dns.example.com",
+            "addresses as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53, comma separated",
+        ),
+        (
+            "ALLOWED_CIDRS",
+            "10.0.0.0",
+            "CIDRs as 10.0.0.0/8 or fd00::/8, comma separated",
+        ),
+        (
+            "METRIC_NAMESPACE",
+            "AWS/Redis",
+            "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and beginning with neither AWS/ nor a colon",
+        ),
+        ("DRY_RUN", "yes", "true or false"),
+    ] {
+        assert_eq!(
+            message(&with(name, value)),
+            format!("{name} is {value:?}: expected {expected}")
+        );
+    }
+}
+
+/// Values that each variable takes, and values that it does not.
+pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
+    let texts = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| (*text).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let label = |length: usize| "a".repeat(length);
+    vec![
+        (
+            "ENDPOINTS",
+            texts(&[
+                ENDPOINT,
+                "MASTER.example.com.",
+                "_srv.a-b.example.com",
+                "1.example.com",
+                "redis",
+                &label(63),
+            ]),
+            texts(&[
+                "10.0.0.1",
+                "::1",
+                "a..b",
+                ".a",
+                "-a.example.com",
+                "a-.example.com",
+                "a b",
+                "redis.example.com:6379",
+                "https://redis.example.com",
+                "a/b",
+                "é.example.com",
+                "a.example.com,,b.example.com",
+                ",",
+                " ",
+                "..",
+            ]),
+        ),
+        (
+            "TARGET_GROUP_ARNS",
+            texts(&[
+                ARN,
+                "arn:aws-cn:elasticloadbalancing:cn-north-1:123456789012:targetgroup/a/0123456789abcdef",
+                "arn:aws-us-gov:elasticloadbalancing:us-gov-west-1:123456789012:targetgroup/a-b/0123456789abcdef",
+            ]),
+            texts(&[
+                "redis",
+                " ",
+                ",",
+                "arn:aws:elasticloadbalancing:eu-west-1:12345678901:targetgroup/a/0123456789abcdef",
+                "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/a/0123456789abcdef",
+                "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/a/0123456789abcde",
+                "arn:aws:elasticloadbalancing::123456789012:targetgroup/a/0123456789abcdef",
+                "arn:gcp:elasticloadbalancing:eu-west-1:123456789012:targetgroup/a/0123456789abcdef",
+            ]),
+        ),
+        (
+            "TARGET_PORT",
+            texts(&["1", "80", "6379", "65535"]),
+            texts(&[
+                "0",
+                "65536",
+                "70000",
+                "-1",
+                "+80",
+                "0x50",
+                "6379 ",
+                " 6379",
+                "6379,6380",
+                "http",
+                "1e3",
+            ]),
+        ),
+        (
+            "DNS_SERVERS",
+            texts(&[
+                "10.0.0.2",
+                "10.0.0.2:5353",
+                "fd00::2",
+                "[fd00::2]:53",
+                "10.0.0.2,10.0.0.3",
+            ]),
+            texts(&[
+                "10.0.0",
+                "10.0.0.2:",
+                "dns.example.com",
+                "[fd00::2]",
+                "10.0.0.2,,10.0.0.3",
+                ",",
+                " ",
+                "10.0.0.2:123456",
+            ]),
+        ),
+        (
+            "ALLOWED_CIDRS",
+            texts(&[
+                "10.0.0.0/8",
+                "10.0.1.7/32",
+                "fd00::/8",
+                "::/0",
+                "0.0.0.0/0",
+                "10.0.0.0/16,10.1.0.0/16",
+            ]),
+            texts(&[
+                "10.0.0.0",
+                "10.0.0.0/33",
+                "fd00::",
+                "fd00::/129",
+                "10.0.0.0/",
+                "/8",
+                "all",
+                "10.0.0.0/8,",
+                " ",
+            ]),
+        ),
+        (
+            "METRIC_NAMESPACE",
+            texts(&[
+                "NlbHostnameTarget",
+                "a/b",
+                "A.b-c_d/e#f:g h",
+                "AWS",
+                &label(255),
+            ]),
+            texts(&[
+                "AWS/Redis",
+                ":a",
+                " ",
+                "a\tb",
+                "é",
+                "a\"b",
+                "a,b",
+                &label(256),
+            ]),
+        ),
+        (
+            "DRY_RUN",
+            texts(&["true", "false"]),
+            texts(&["True", "1", "yes", " true", "0"]),
+        ),
+    ]
+}
+
+#[test]
+fn each_variable_takes_what_it_should_and_nothing_else() {
+    for (name, valid, invalid) in samples() {
+        for value in valid {
+            let parsed = parse(&with(name, value.clone()));
+            assert!(parsed.is_ok(), "{name}={value}: {parsed:?}");
+        }
+        for value in invalid {
+            let message = message(&with(name, value.clone()));
+            assert!(
+                message.starts_with(&format!("{name} is {value:?}: expected ")),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_only_the_function_can_tell_is_refused_too() {
+    for (name, value) in [
+        ("DNS_SERVERS", "10.0.0.2:0"),
+        ("DNS_SERVERS", "10.0.0.2:70000"),
+        ("DNS_SERVERS", "10.0.0.256"),
+        ("ALLOWED_CIDRS", "10.0.0.1/8"),
+        ("ALLOWED_CIDRS", "10.0.0.256/32"),
+        ("ENDPOINTS", &"a".repeat(64)),
+        ("ENDPOINTS", &vec!["a".repeat(60); 5].join(".")),
+    ] {
+        assert!(
+            message(&with(name, value)).starts_with(name),
+            "{name}={value}"
+        );
+    }
+}
+
+#[test]
+fn lists_that_do_not_pair_name_both_variables() {
+    let mut uneven = minimal();
+    uneven.insert("ENDPOINTS", "a.example.com,b.example.com".to_owned());
+    assert_eq!(
+        message(&uneven),
+        format!(
+            "ENDPOINTS is \"a.example.com,b.example.com\" and TARGET_GROUP_ARNS is {ARN:?}: expected lists of the same length"
+        )
+    );
+
+    let mut repeated = uneven;
+    repeated.insert("ENDPOINTS", "a.example.com,A.example.com.".to_owned());
+    repeated.insert("TARGET_GROUP_ARNS", format!("{ARN},{ARN}"));
+    assert_eq!(
+        message(&repeated),
+        format!(
+            "ENDPOINTS is \"a.example.com,A.example.com.\" and TARGET_GROUP_ARNS is \"{ARN},{ARN}\": \
+             expected each pair of endpoint and target group once"
+        )
+    );
+}
+
+#[test]
+fn the_first_bad_variable_in_documented_order_is_reported() {
+    let names = variables_read();
+    let bad: Variables = samples()
+        .into_iter()
+        .map(|(name, _, invalid)| (name, invalid[0].clone()))
+        .collect();
+    let good: Variables = samples()
+        .into_iter()
+        .map(|(name, valid, _)| (name, valid[0].clone()))
+        .collect();
+    for (index, name) in names.iter().enumerate() {
+        let choose = |name: &str| {
+            let is_good = names[..index].iter().any(|earlier| earlier == name);
+            if is_good {
+                good.get(name).cloned()
+            } else {
+                bad.get(name).cloned()
+            }
+        };
+        let error = Config::from_lookup(choose).unwrap_err().to_string();
+        assert!(error.starts_with(name.as_str()), "{name}: {error}");
+    }
+}

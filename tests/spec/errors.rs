@@ -1,0 +1,351 @@
+//! Each error's exact type and text, as Lambda is answered.
+
+use serde_json::json;
+use stand_in::aws::Fault;
+use stand_in::dns::{self, Answer};
+use stand_in::elb::TargetGroup;
+
+use crate::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, error, lines, tick};
+
+const THROTTLED: Fault = Fault::Error(400, "Throttling", "Rate exceeded");
+const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+
+async fn failed(world: &World) -> (String, String) {
+    error(&world.run().await)
+}
+
+fn expected(error_type: &str, message: String) -> (String, String) {
+    (error_type.to_owned(), message)
+}
+
+#[tokio::test]
+async fn an_invalid_configuration_answers_every_invocation_and_touches_nothing() {
+    let mut world = World::settled("10.0.1.7").await;
+    world.set("TARGET_PORT", "http");
+    let mut sandbox = world.sandbox().await;
+    for _ in 0..2 {
+        assert_eq!(
+            error(&tick(&mut sandbox).await),
+            expected(
+                "InvalidConfig",
+                "TARGET_PORT is \"http\": expected a port from 1 to 65535".to_owned()
+            )
+        );
+    }
+    assert!(sandbox.is_alive());
+    assert_eq!(world.aws.take_calls(), []);
+    assert_eq!(world.zone.take_asked(), []);
+    let logged = lines(&sandbox, "invalid configuration");
+    assert_eq!((logged.len(), &logged[0]["level"]), (2, &json!("ERROR")));
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_unicode_is_malformed() {
+    use std::os::unix::ffi::OsStringExt;
+    let world = World::settled("10.0.1.7").await;
+    let mut variables: Vec<_> = world
+        .variables
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    variables.push((
+        "DRY_RUN".to_owned(),
+        std::ffi::OsString::from_vec(b"tru\xff".to_vec()),
+    ));
+    let mut sandbox = stand_in::lambda::Sandbox::start(&crate::world::binary(), &variables).await;
+    assert_eq!(
+        error(&tick(&mut sandbox).await),
+        expected(
+            "InvalidConfig",
+            "DRY_RUN is \"tru\u{fffd}\": expected true or false".to_owned()
+        )
+    );
+}
+
+#[tokio::test]
+async fn resolve_failed() {
+    for (answer, cause) in [
+        (Answer::NxDomain, "answered NXDOMAIN"),
+        (Answer::Empty, "knows no A record"),
+        (dns::addresses(["2001:db8::1"]), "knows no A record"),
+        (Answer::ServFail, "answered SERVFAIL"),
+        (Answer::Refused, "answered REFUSED"),
+        (Answer::Silent, "did not answer"),
+    ] {
+        let world = World::settled("10.0.1.7").await;
+        world.answer(answer);
+        let server = &world.variables["DNS_SERVERS"];
+        assert_eq!(
+            failed(&world).await,
+            expected(
+                "ResolveFailed",
+                format!("cannot resolve {ENDPOINT}: {server} {cause}")
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn resolve_failed_at_every_server() {
+    let mut world = World::settled("10.0.1.7").await;
+    let other = stand_in::dns::Zone::default();
+    other.set(
+        ENDPOINT,
+        Answer::Late(
+            std::time::Duration::from_millis(100),
+            Box::new(Answer::Refused),
+        ),
+    );
+    let server = stand_in::dns::Server::start(&other).await;
+    world.answer(Answer::ServFail);
+    let first = world.variables["DNS_SERVERS"].clone();
+    world.set("DNS_SERVERS", &format!("{first},{}", server.address));
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "ResolveFailed",
+            format!(
+                "cannot resolve {ENDPOINT}: {first} answered SERVFAIL, {} answered REFUSED",
+                server.address
+            )
+        )
+    );
+}
+
+#[tokio::test]
+async fn answer_refused() {
+    let mut world = World::settled("10.0.1.7").await;
+    world.answer(dns::addresses(["10.0.2.9", "169.254.169.254"]));
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "AnswerRefused",
+            format!("refused the answer for {ENDPOINT}: 169.254.169.254 is outside ALLOWED_CIDRS")
+        )
+    );
+
+    let many = |third: u8| {
+        (0..60)
+            .map(|last| std::net::Ipv4Addr::new(10, 0, third, last).into())
+            .collect()
+    };
+    world.answer(Answer::Addresses {
+        ttl: 5,
+        addresses: many(1),
+    });
+    world.zone.set(
+        OTHER_ENDPOINT,
+        Answer::Addresses {
+            ttl: 5,
+            addresses: many(2),
+        },
+    );
+    world.set("ENDPOINTS", &format!("{ENDPOINT},{OTHER_ENDPOINT}"));
+    world.set("TARGET_GROUP_ARNS", &format!("{ARN},{ARN}"));
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "AnswerRefused",
+            format!(
+                "refused the answer for {ENDPOINT}, {OTHER_ENDPOINT}: 120 addresses are more than 100"
+            )
+        )
+    );
+    assert_eq!(world.changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn target_group_invalid() {
+    let mut world = World::settled("10.0.1.7").await;
+    world
+        .aws
+        .target_group(ARN, |group| group.target_type = "instance");
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "TargetGroupInvalid",
+            format!("cannot follow into {ARN}: its target type is instance, not ip")
+        )
+    );
+
+    world.set("TARGET_GROUP_ARNS", OTHER_ARN);
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "TargetGroupInvalid",
+            format!(
+                "cannot follow into {OTHER_ARN}: it does not exist \
+                 (TargetGroupNotFound: One or more target groups not found)"
+            )
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_failed_description_of_the_group_is_not_remembered() {
+    let world = World::new().await;
+    world.point("10.0.1.7");
+    world.aws.inject("DescribeTargetGroups", DENIED);
+    let mut sandbox = world.sandbox().await;
+    assert_eq!(
+        error(&tick(&mut sandbox).await),
+        expected(
+            "DescribeFailed",
+            format!(
+                "cannot describe target group {ARN}: AccessDenied: not authorized to perform this action"
+            )
+        )
+    );
+    tick(&mut sandbox).await.outcome.unwrap();
+    assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+}
+
+#[tokio::test]
+async fn describe_failed() {
+    for (fault, cause) in [
+        (THROTTLED, "Throttling: Rate exceeded"),
+        (
+            Fault::Error(500, "HealthUnavailable", "try later"),
+            "HealthUnavailable: try later",
+        ),
+        (Fault::Garbage(502, "<html>Bad Gateway</html>"), "HTTP 502"),
+    ] {
+        let world = World::settled("10.0.1.7").await;
+        world.aws.inject_always("DescribeTargetHealth", fault);
+        assert_eq!(
+            failed(&world).await,
+            expected(
+                "DescribeFailed",
+                format!("cannot describe the targets of {ARN}: {cause}")
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn register_failed() {
+    let world = World::settled("10.0.1.7").await;
+    world.answer(dns::addresses(["10.0.2.9", "10.0.2.10"]));
+    world.aws.target_group(ARN, |group| group.max_targets = 2);
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "RegisterFailed",
+            format!(
+                "cannot register 10.0.2.9:6379, 10.0.2.10:6379 in {ARN}: TooManyTargets: \
+                 You've reached the limit on the number of targets in a target group"
+            )
+        )
+    );
+}
+
+#[tokio::test]
+async fn deregister_failed() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("DeregisterTargets", DENIED);
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "DeregisterFailed",
+            format!(
+                "cannot deregister 10.0.1.7:6379 from {ARN}: AccessDenied: not authorized to perform this action"
+            )
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_times_out_says_so() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("RegisterTargets", Fault::Hang);
+    let (error_type, message) = failed(&world).await;
+    assert_eq!(error_type, "RegisterFailed");
+    assert_eq!(
+        message,
+        format!(
+            "cannot register 10.0.2.9:6379 in {ARN}: request has timed out: operation timeout (all attempts including retries) occurred after 6s"
+        )
+    );
+}
+
+#[tokio::test]
+async fn publish_failed() {
+    let world = World::settled("10.0.1.7").await;
+    world.aws.inject_always("PutMetricData", DENIED);
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "PublishFailed",
+            "cannot publish 4 metric data to NlbHostnameTarget: AccessDenied: not authorized to perform this action"
+                .to_owned()
+        )
+    );
+}
+
+#[tokio::test]
+async fn resolve_and_describe_that_both_fail_are_both_told() {
+    let world = World::settled("10.0.1.7").await;
+    world.answer(Answer::NxDomain);
+    world.aws.inject_always("DescribeTargetHealth", DENIED);
+    let (error_type, message) = failed(&world).await;
+    assert_eq!(error_type, "ResolveFailed");
+    let server = &world.variables["DNS_SERVERS"];
+    assert_eq!(
+        message,
+        format!(
+            "cannot resolve {ENDPOINT}: {server} answered NXDOMAIN; cannot describe the targets of {ARN}: \
+             AccessDenied: not authorized to perform this action"
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_first_group_in_configuration_order_gives_the_type_and_all_are_told() {
+    let world = World::with_two_groups().await;
+    world
+        .aws
+        .inject_where("DescribeTargetHealth", Some(ARN), DENIED, None);
+    world.zone.set(OTHER_ENDPOINT, Answer::NxDomain);
+    world.aws.inject_always("PutMetricData", DENIED);
+    let (error_type, message) = failed(&world).await;
+    assert_eq!(error_type, "DescribeFailed");
+    let texts: Vec<_> = message
+        .split("; ")
+        .map(|text| text.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            &format!("cannot describe the targets of {ARN}"),
+            &format!("cannot resolve {OTHER_ENDPOINT}"),
+            "cannot publish 6 metric data to NlbHostnameTarget",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_group_of_another_kind_is_not_retried_as_if_it_were_dns() {
+    let world = World::new().await;
+    world.aws.add(TargetGroup::ipv4(ARN, 6379));
+    world
+        .aws
+        .target_group(ARN, |group| group.target_type = "alb");
+    assert_eq!(failed(&world).await.0, "TargetGroupInvalid");
+    assert_eq!(world.zone.take_asked(), [], "nothing is resolved for it");
+}
+
+#[test]
+fn without_the_runtime_api_the_binary_says_so_in_one_line_and_exits_1() {
+    let output = std::process::Command::new(crate::world::binary())
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "nlb-hostname-target runs as an AWS Lambda function: AWS_LAMBDA_RUNTIME_API is not set\n"
+    );
+}

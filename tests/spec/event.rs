@@ -1,0 +1,75 @@
+//! Any JSON causes a reconcile; `dryRun` is all that is read.
+
+use nlb_hostname_target::event::Event;
+use serde_json::value::RawValue;
+
+fn is_dry_run(json: &str) -> bool {
+    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_dry_run
+}
+
+#[test]
+fn a_dry_run_is_asked_for_by_anything_but_false_and_null() {
+    for value in ["true", "1", "0", r#""false""#, r#""""#, "[]", "{}"] {
+        assert!(is_dry_run(&format!(r#"{{"dryRun":{value}}}"#)), "{value}");
+        assert!(
+            is_dry_run(&format!("{{ \"detail\": {{}}, \"dryRun\" : {value} }}")),
+            "{value}"
+        );
+    }
+    for value in ["false", "null", " false ", " null "] {
+        assert!(!is_dry_run(&format!(r#"{{"dryRun":{value}}}"#)), "{value}");
+    }
+}
+
+#[test]
+fn any_other_json_is_no_dry_run() {
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let events = [
+        "{}",
+        "null",
+        "[]",
+        "7",
+        r#""dryRun""#,
+        r#"["dryRun"]"#,
+        r#"{"detail":"{}"}"#,
+        r#"{"dryrun":true}"#,
+        &deep,
+    ];
+    for json in events
+        .into_iter()
+        .chain([include_str!("../../events/schedule.json")])
+    {
+        assert!(!is_dry_run(json), "{json:.40}");
+    }
+}
+
+#[test]
+fn what_surrounds_the_field_does_not_hide_it() {
+    let deep = format!(
+        r#"{{"a":{}1{},"dryRun":true}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let events = [
+        deep.as_str(),
+        r#"{"\ud800":1,"dryRun":true}"#,
+        r#"{"a":"\ud800","dryRun":true}"#,
+        r#"{"dryRu\u006e":true}"#,
+    ];
+    for json in events {
+        assert!(is_dry_run(json), "{json:.40}");
+    }
+}
+
+#[test]
+fn the_last_of_two_counts() {
+    assert!(is_dry_run(r#"{"dryRun":false,"dryRun":true}"#));
+    assert!(!is_dry_run(r#"{"dryRun":true,"dryRun":false}"#));
+}
+
+#[test]
+fn the_events_of_the_repository_are_what_they_are_named() {
+    assert!(is_dry_run(include_str!("../../events/dry-run.json")));
+    assert!(!is_dry_run(include_str!("../../events/empty.json")));
+    assert!(!is_dry_run(include_str!("../../events/notification.json")));
+}
