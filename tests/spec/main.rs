@@ -6,4 +6,5 @@ mod event;
 mod invariants;
 mod plan;
 mod scenarios;
+mod template;
 mod world;

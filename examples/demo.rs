@@ -1,0 +1,361 @@
+//! A story on a terminal: the real handler keeps a target group in step with a DNS name through a
+//! failover, a DNS outage and a fail-back. What it talks to are the stand-ins of the tests, on
+//! loopback; no AWS account is needed. Ends with a failure if any step did not hold.
+
+use std::error::Error;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use nlb_hostname_target::aws;
+use nlb_hostname_target::config::Config;
+use nlb_hostname_target::function::Function;
+use serde_json::value::RawValue;
+use stand_in::aws::{Aws, Call};
+use stand_in::dns::{Answer, Asked, Zone, addresses, cname};
+use stand_in::elb::{TargetDescription, TargetGroup};
+use stand_in::{dns, http};
+use tokio::time::{Instant, sleep};
+
+const ENDPOINT: &str = "master.redis.example.com";
+const ARN: &str =
+    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/redis/0123456789abcdef";
+/// Real groups drain for 30 s and more; a story has less time.
+const DEREGISTRATION_DELAY: Duration = Duration::from_secs(12);
+/// Between the steps, for somebody who reads along.
+const PAUSE: Duration = Duration::from_millis(1500);
+
+const TITLE: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const NAME: Style = AnsiColor::Cyan.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+const LEAVING: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+
+const QUIET: &[&str] = &["Failover 0", "ReconcileFailure 0"];
+const FAILOVER: &[&str] = &["Failover 1", "ReconcileFailure 0"];
+const FAILURE: &[&str] = &["Failover 0", "ReconcileFailure 1"];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut story = Story::begin().await?;
+
+    story.tell(
+        "The first registration",
+        "The group is empty, and the endpoint is at node A, 10.0.1.7.",
+    );
+    story
+        .zone
+        .set("node-a.redis.example.com", addresses(["10.0.1.7"]));
+    story
+        .zone
+        .set("node-b.redis.example.com", addresses(["10.0.2.9"]));
+    story.zone.set(ENDPOINT, cname("node-a.redis.example.com"));
+    story
+        .run(Expected {
+            answer: "success",
+            changes: &["RegisterTargets 10.0.1.7:6379"],
+            published: QUIET,
+            group: &["10.0.1.7:6379 healthy"],
+        })
+        .await;
+
+    story.tell(
+        "A quiet tick",
+        "Nothing moved: one description, and the metrics that say so.",
+    );
+    story
+        .run(Expected {
+            answer: "success",
+            changes: &[],
+            published: QUIET,
+            group: &["10.0.1.7:6379 healthy"],
+        })
+        .await;
+
+    story.tell(
+        "The failover",
+        "The cluster promotes node B: the endpoint moves to 10.0.2.9.",
+    );
+    story.zone.set(ENDPOINT, cname("node-b.redis.example.com"));
+    story
+        .run(Expected {
+            answer: "success",
+            changes: &[
+                "RegisterTargets 10.0.2.9:6379",
+                "DeregisterTargets 10.0.1.7:6379",
+            ],
+            published: FAILOVER,
+            group: &["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
+        })
+        .await;
+
+    story.tell(
+        "A DNS outage",
+        "The resolver answers SERVFAIL, which is no reason to send clients away.",
+    );
+    story.zone.set(ENDPOINT, Answer::ServFail);
+    story
+        .run(Expected {
+            answer: "ResolveFailed",
+            changes: &[],
+            published: FAILURE,
+            group: &["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
+        })
+        .await;
+
+    story.tell(
+        "The fail-back",
+        "The endpoint returns to node A, whose target still drains: it is registered again.",
+    );
+    story.zone.set(ENDPOINT, cname("node-a.redis.example.com"));
+    story
+        .run(Expected {
+            answer: "success",
+            changes: &[
+                "RegisterTargets 10.0.1.7:6379",
+                "DeregisterTargets 10.0.2.9:6379",
+            ],
+            published: FAILOVER,
+            group: &["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"],
+        })
+        .await;
+
+    story.tell(
+        "The end of the drain",
+        "Node B's target leaves by itself, and nothing is left to do.",
+    );
+    story.wait_for_the_drain().await;
+    story
+        .run(Expected {
+            answer: "success",
+            changes: &[],
+            published: QUIET,
+            group: &["10.0.1.7:6379 healthy"],
+        })
+        .await;
+
+    Ok(story.end())
+}
+
+/// What a step must come to.
+struct Expected {
+    /// `success`, or the error's type.
+    answer: &'static str,
+    changes: &'static [&'static str],
+    /// Of the target group.
+    published: &'static [&'static str],
+    group: &'static [&'static str],
+}
+
+struct Story {
+    zone: Zone,
+    aws: Aws,
+    function: Function,
+    begin: Instant,
+    steps: Vec<(&'static str, bool)>,
+    _servers: (dns::Server, http::Server),
+}
+
+impl Story {
+    async fn begin() -> Result<Self, Box<dyn Error>> {
+        let (zone, aws) = (Zone::default(), Aws::default());
+        let servers = (dns::Server::start(&zone).await, aws.serve().await);
+        let mut group = TargetGroup::ipv4(ARN, 6379);
+        group.deregistration_delay = DEREGISTRATION_DELAY;
+        aws.add(group);
+        let config = Config::from_lookup(|name| match name {
+            "ENDPOINTS" => Some(ENDPOINT.to_owned()),
+            "TARGET_GROUP_ARNS" => Some(ARN.to_owned()),
+            "DNS_SERVERS" => Some(servers.0.address.to_string()),
+            _ => None,
+        });
+        let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::for_tests())
+            .endpoint_url(format!("http://{}", servers.1.address));
+        println!(
+            "{TITLE}nlb-hostname-target{TITLE:#}: a target group follows {NAME}{ENDPOINT}{NAME:#}"
+        );
+        println!(
+            "{FAINT}The real handler; DNS, ELB and CloudWatch are stand-ins on loopback.{FAINT:#}"
+        );
+        Ok(Story {
+            zone,
+            aws,
+            function: Function::new(config, &sdk.load().await),
+            begin: Instant::now(),
+            steps: Vec::new(),
+            _servers: servers,
+        })
+    }
+
+    fn tell(&mut self, title: &'static str, text: &str) {
+        self.steps.push((title, false));
+        println!();
+        println!("{TITLE}{}. {title}{TITLE:#}", self.steps.len());
+        println!("   {text}");
+    }
+
+    /// Invokes the function, shows what came of it, and remembers whether that is what must be.
+    async fn run(&mut self, expected: Expected) {
+        let outcome = self.function.handle(event()).await;
+        let (answer, detail) = match outcome {
+            Ok(_) => ("success".to_owned(), String::new()),
+            Err(errors) => {
+                let Diagnostic {
+                    error_type,
+                    error_message,
+                } = errors.into();
+                (error_type, format!(": {error_message}"))
+            }
+        };
+        let (asked, calls) = (self.zone.take_asked(), self.aws.take_calls());
+        self.show_timeline(&asked, &calls);
+        let changes: Vec<_> = calls
+            .iter()
+            .filter(|call| !call.targets.is_empty())
+            .map(action)
+            .collect();
+        let published = self.published();
+        let group = self.aws.summary(ARN);
+        println!("   published  {}", published.join(", "));
+        println!("   the group  {}", coloured(&group));
+        println!("   answered   {answer}{detail}");
+
+        let has_held = answer == expected.answer
+            && changes == expected.changes
+            && published == expected.published
+            && group == expected.group;
+        if let Some(step) = self.steps.last_mut() {
+            step.1 = has_held;
+        }
+        show_verdict(has_held, &expected);
+        if std::io::stdout().is_terminal() {
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn wait_for_the_drain(&self) {
+        let is_draining = || {
+            self.aws
+                .summary(ARN)
+                .iter()
+                .any(|target| target.ends_with("draining"))
+        };
+        while is_draining() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn show_timeline(&self, asked: &[Asked], calls: &[Call]) {
+        let questions = asked.iter().map(|asked| {
+            let question = format!("{} {} -> {}", asked.name, asked.record_type, asked.answer);
+            (asked.at, "DNS", question)
+        });
+        let calls = calls.iter().map(|call| {
+            let service = if call.data.is_empty() { "ELB" } else { "CW " };
+            (
+                call.at,
+                service,
+                format!("{} -> {}", action(call), call.outcome),
+            )
+        });
+        let mut timeline: Vec<_> = questions.chain(calls).collect();
+        timeline.sort_by_key(|(at, ..)| *at);
+        for (at, service, text) in timeline {
+            let seconds = (at - self.begin).as_secs_f64();
+            println!("   {FAINT}{seconds:7.3} s{FAINT:#}  {NAME}{service}{NAME:#}  {text}");
+        }
+    }
+
+    fn published(&self) -> Vec<String> {
+        let data = self.aws.take_data().into_iter();
+        let of_group = data.filter(|datum| datum.dimensions[0].0 == "TargetGroup");
+        of_group
+            .map(|datum| format!("{} {}", datum.metric, datum.value))
+            .collect()
+    }
+
+    fn end(self) -> ExitCode {
+        println!();
+        println!("{TITLE}Summary{TITLE:#}");
+        for (number, (title, has_held)) in self.steps.iter().enumerate() {
+            let (style, word) = if *has_held {
+                (GOOD, "held  ")
+            } else {
+                (BAD, "FAILED")
+            };
+            println!("   {style}{word}{style:#}  {}. {title}", number + 1);
+        }
+        let held = self.steps.iter().filter(|(_, has_held)| *has_held).count();
+        let (steps, seconds) = (self.steps.len(), self.begin.elapsed().as_secs_f64());
+        println!("   {held} of {steps} steps held, in {seconds:.1} s");
+        if held == steps {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// As the schedule sends it, with Lambda's timeout.
+fn event() -> LambdaEvent<Box<RawValue>> {
+    let json = include_str!("../events/schedule.json").to_owned();
+    let payload = RawValue::from_string(json).expect("the schedule's event is JSON");
+    let mut context = Context::default();
+    let deadline = SystemTime::now() + Duration::from_secs(75);
+    let since_epoch = deadline
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock after 1970");
+    context.deadline =
+        u64::try_from(since_epoch.as_millis()).expect("a date that Lambda can write");
+    context.env_config = Arc::new(lambda_runtime::Config {
+        function_name: "nlb-hostname-target".to_owned(),
+        ..Default::default()
+    });
+    LambdaEvent::new(payload, context)
+}
+
+fn action(call: &Call) -> String {
+    let target = |target: &TargetDescription| match target.port {
+        Some(port) => format!("{}:{port}", target.id),
+        None => target.id.clone(),
+    };
+    let words = std::iter::once(call.action.clone()).chain(call.targets.iter().map(target));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn coloured(group: &[String]) -> String {
+    let coloured = |target: &String| {
+        let style = if target.ends_with("draining") {
+            LEAVING
+        } else {
+            GOOD
+        };
+        format!("{style}{target}{style:#}")
+    };
+    group.iter().map(coloured).collect::<Vec<_>>().join(", ")
+}
+
+fn show_verdict(has_held: bool, expected: &Expected) {
+    let Expected {
+        answer,
+        changes,
+        published,
+        group,
+    } = expected;
+    if has_held {
+        println!("   {GOOD}as it must be{GOOD:#}");
+    } else {
+        println!(
+            "   {BAD}it must be{BAD:#} {answer}, changes {changes:?}, published {published:?}, group {group:?}"
+        );
+    }
+}

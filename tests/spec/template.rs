@@ -1,0 +1,257 @@
+//! The template, the README and the code tell the same story.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_yaml_ng::Value;
+
+use crate::config::{samples, variables_read};
+
+const TEMPLATE: &str = include_str!("../../template.yaml");
+const README: &str = include_str!("../../README.md");
+
+fn template() -> Value {
+    serde_yaml_ng::from_str(TEMPLATE).expect("the template is YAML")
+}
+
+fn keys(mapping: &Value) -> Vec<String> {
+    let mapping = mapping.as_mapping().expect("a mapping");
+    mapping
+        .keys()
+        .map(|key| key.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Every `!Ref` below.
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Tagged(tagged) if tagged.tag == "Ref" => {
+            vec![tagged.value.as_str().unwrap().to_owned()]
+        }
+        Value::Tagged(tagged) => references(&tagged.value),
+        Value::Sequence(values) => values.iter().flat_map(references).collect(),
+        Value::Mapping(mapping) => mapping.values().flat_map(references).collect(),
+        _ => vec![],
+    }
+}
+
+/// The parameter that sets each variable.
+fn parameters_of_variables() -> BTreeMap<String, String> {
+    let template = template();
+    let variables = &template["Resources"]["Function"]["Properties"]["Environment"]["Variables"];
+    let of = |name: String| {
+        let references = references(&variables[name.as_str()]);
+        let [parameter] = &references[..] else {
+            panic!("{name} is set from {references:?}")
+        };
+        (name.clone(), parameter.clone())
+    };
+    keys(variables).into_iter().map(of).collect()
+}
+
+/// The rows of the README's tables that begin with a variable: name, parameter, default.
+fn rows() -> Vec<[String; 3]> {
+    let cells = |line: &str| {
+        let cells: Vec<_> = line
+            .split('|')
+            .map(|cell| cell.trim().replace('`', ""))
+            .collect();
+        let is_variable = |name: &str| {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+        };
+        match &cells[..] {
+            [_, variable, parameter, default, ..] if is_variable(variable) => {
+                Some([variable.clone(), parameter.clone(), default.clone()])
+            }
+            _ => None,
+        }
+    };
+    README.lines().filter_map(cells).collect()
+}
+
+#[test]
+fn every_variable_of_the_code_stands_in_the_template_and_the_readme_and_vice_versa() {
+    let in_code = variables_read();
+    let in_template: BTreeSet<_> = parameters_of_variables().into_keys().collect();
+    assert_eq!(in_template, in_code.iter().cloned().collect());
+    let in_readme: Vec<_> = rows().into_iter().map(|[variable, ..]| variable).collect();
+    assert_eq!(
+        in_readme, in_code,
+        "in the order in which the first bad one is reported"
+    );
+    for [variable, parameter, _] in rows() {
+        assert_eq!(parameters_of_variables()[&variable], parameter);
+    }
+}
+
+#[test]
+fn nothing_but_main_reads_the_environment() {
+    let sources = |folder: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let entries = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    let reads = [sources("src"), sources("src/target_group")]
+        .concat()
+        .into_iter()
+        .filter(|path| {
+            let source = std::fs::read_to_string(path).unwrap();
+            source.contains("env::var") || source.contains("std::env")
+        });
+    let names: Vec<_> = reads
+        .map(|path| path.file_name().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["main.rs"]);
+}
+
+#[test]
+fn every_parameter_is_described_labelled_grouped_and_in_the_readme() {
+    let template = template();
+    let interface = &template["Metadata"]["AWS::CloudFormation::Interface"];
+    let groups = interface["ParameterGroups"].as_sequence().unwrap();
+    let grouped = groups
+        .iter()
+        .flat_map(|group| group["Parameters"].as_sequence().unwrap());
+    let mut grouped: Vec<_> = grouped
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let mut labelled = keys(&interface["ParameterLabels"]);
+    let mut parameters = keys(&template["Parameters"]);
+    for name in &parameters {
+        let parameter = &template["Parameters"][name.as_str()];
+        assert!(parameter["Description"].is_string(), "{name} is described");
+        let is_bound = ["AllowedPattern", "AllowedValues", "MinValue"]
+            .iter()
+            .any(|bound| !parameter[*bound].is_null());
+        assert!(is_bound, "{name} rejects nonsense");
+        if parameter["AllowedPattern"].is_string() {
+            assert!(
+                parameter["ConstraintDescription"].is_string(),
+                "{name} says what is expected"
+            );
+        }
+        assert!(
+            README.contains(&format!("`{name}`")),
+            "{name} stands in the README"
+        );
+    }
+    assert_eq!(
+        &parameters[..2],
+        ["Endpoints", "TargetGroupArns"],
+        "what matters is asked first"
+    );
+    parameters.sort();
+    grouped.sort();
+    labelled.sort();
+    assert_eq!(grouped, parameters);
+    assert_eq!(labelled, parameters);
+}
+
+#[test]
+fn the_template_accepts_what_the_function_accepts_and_rejects_what_it_rejects() {
+    let template = template();
+    let parameters = parameters_of_variables();
+    for (variable, valid, invalid) in samples() {
+        let parameter = &template["Parameters"][parameters[variable].as_str()];
+        let is_accepted = |value: &str| match parameter["AllowedPattern"].as_str() {
+            Some(pattern) => {
+                let pattern = fancy_regex::Regex::new(pattern).unwrap();
+                let is_list = parameter["Type"] == "CommaDelimitedList";
+                let elements: Vec<_> = if is_list {
+                    value.split(',').map(str::trim).collect()
+                } else {
+                    vec![value]
+                };
+                // An empty element of several is left to the function, since one alone means unset.
+                elements
+                    .iter()
+                    .all(|element| pattern.is_match(element).unwrap())
+                    && (value.is_empty() || elements.iter().all(|element| !element.is_empty()))
+            }
+            None => parameter["AllowedValues"]
+                .as_sequence()
+                .unwrap()
+                .iter()
+                .any(|allowed| allowed == value),
+        };
+        for value in valid {
+            assert!(is_accepted(&value), "{variable}={value:?} is accepted");
+        }
+        for value in invalid {
+            assert!(!is_accepted(&value), "{variable}={value:?} is rejected");
+        }
+    }
+}
+
+#[test]
+fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named() {
+    let template = template();
+    let role = &template["Resources"]["Role"]["Properties"];
+    assert!(role["ManagedPolicyArns"].is_null());
+    assert!(template["Resources"]["Function"]["Properties"]["Policies"].is_null());
+    let mut everywhere = BTreeSet::new();
+    let mut statements = Vec::new();
+    collect_statements(&role["Policies"], &mut statements);
+    assert_eq!(statements.len(), 5);
+    for statement in statements {
+        assert_eq!(statement["Effect"], "Allow");
+        if statement["Resource"] == "*" {
+            match &statement["Action"] {
+                Value::String(action) => _ = everywhere.insert(action.clone()),
+                actions => everywhere.extend(
+                    actions
+                        .as_sequence()
+                        .unwrap()
+                        .iter()
+                        .map(|action| action.as_str().unwrap().to_owned()),
+                ),
+            }
+        }
+    }
+    let expected = [
+        "cloudwatch:PutMetricData",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+        "elasticloadbalancing:DescribeTargetGroups",
+        "elasticloadbalancing:DescribeTargetHealth",
+    ];
+    assert_eq!(everywhere, expected.map(str::to_owned).into());
+}
+
+fn collect_statements(value: &Value, statements: &mut Vec<Value>) {
+    match value {
+        Value::Mapping(mapping) if mapping.contains_key("Statement") => {
+            statements.extend(mapping["Statement"].as_sequence().unwrap().iter().cloned());
+        }
+        Value::Mapping(mapping) => mapping
+            .values()
+            .for_each(|value| collect_statements(value, statements)),
+        Value::Sequence(values) => values
+            .iter()
+            .for_each(|value| collect_statements(value, statements)),
+        Value::Tagged(tagged) => collect_statements(&tagged.value, statements),
+        _ => (),
+    }
+}
+
+#[test]
+fn a_stale_event_is_neither_kept_nor_repeated() {
+    let template = template();
+    let function = &template["Resources"]["Function"]["Properties"];
+    assert_eq!(function["Timeout"], 75);
+    for policy in [
+        &function["EventInvokeConfig"],
+        &function["Events"]["Schedule"]["Properties"]["RetryPolicy"],
+    ] {
+        assert_eq!(policy["MaximumRetryAttempts"], 0);
+        assert_eq!(policy["MaximumEventAgeInSeconds"], 60);
+    }
+}
