@@ -3,6 +3,7 @@
 //! wait ends, and of several DNS servers the first that knows wins.
 
 use std::fmt;
+use std::iter::successors;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -99,9 +100,10 @@ impl Resolver {
             .into_iter()
             .map(|server| Ok((server, resolver(server)?)));
         let servers: Result<_, NetError> = servers.collect();
-        Ok(Resolver {
-            servers: servers.map_err(|error| error.to_string())?,
-        })
+        match servers {
+            Ok(servers) => Ok(Resolver { servers }),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// The addresses of the endpoint, as the first server that knows gives them.
@@ -135,7 +137,7 @@ impl Resolver {
         let mut failures = Vec::new();
         while let Some((server, answer)) = answers.next().await {
             match answer {
-                Ok(lookup) => match addresses(&endpoint.0, &lookup) {
+                Ok(lookup) => match addresses(&endpoint.0, record_type, &lookup) {
                     found if found.is_empty() => {
                         return Err(format!("{server} knows no {record_type} record"));
                     }
@@ -188,21 +190,26 @@ fn options() -> ResolverOpts {
 }
 
 /// The addresses at the end of the chain of CNAMEs that begins with `name`: a record of another
-/// name is no answer.
-fn addresses(name: &Name, lookup: &Lookup) -> Vec<IpAddr> {
-    let mut last = name;
-    for record in lookup.answers() {
-        if let RData::CNAME(cname) = &record.data
-            && record.name == *last
-        {
-            last = &cname.0;
-        }
-    }
-    let of_last = lookup
-        .answers()
-        .iter()
-        .filter(|record| record.name == *last);
-    of_last.filter_map(|record| record.data.ip_addr()).collect()
+/// name, or of another family, is no answer.
+fn addresses(name: &Name, record_type: RecordType, lookup: &Lookup) -> Vec<IpAddr> {
+    let cname = |name: &Name| {
+        let mut records = lookup
+            .answers()
+            .iter()
+            .filter(|record| record.name == *name);
+        records.find_map(|record| match &record.data {
+            RData::CNAME(cname) => Some(&cname.0),
+            _ => None,
+        })
+    };
+    // No chain is longer than the answer, unless it is a loop.
+    let chain = successors(Some(name), |name| cname(name)).take(lookup.answers().len());
+    let last = chain.last().unwrap_or(name);
+    let answers = lookup.answers().iter();
+    answers
+        .filter(|record| record.name == *last && record.record_type() == record_type)
+        .filter_map(|record| record.data.ip_addr())
+        .collect()
 }
 
 fn failure(server: SocketAddr, error: &NetError) -> String {

@@ -97,8 +97,7 @@ impl Invocation<'_> {
                 }))
             });
         if !self.context.is_dry_run {
-            // The receiver is gone only when the deadline ended publishing too, and drained even
-            // then.
+            // The receiver outlives the loops, unless the deadline ended both.
             let _ = reconciled.send(Reconciled {
                 at: SystemTime::now(),
                 target_group: group.arn.dimension().to_owned(),

@@ -69,11 +69,13 @@ pub async fn reconcile(
         resolve(context, &group.endpoints, properties.address_family),
         target_group.describe_targets()
     );
+    let port = context.config.target_port.unwrap_or(properties.port);
+    if let Ok(answer) = &answer {
+        progress.desired = answer.targets(port);
+    }
     let (answer, described) = both(answer, described)?;
 
-    let port = context.config.target_port.unwrap_or(properties.port);
     let plan = plan(&answer, port, &described);
-    progress.desired = answer.targets(port);
     if context.is_dry_run {
         report_only(&plan, &answer, progress);
         return Ok(());

@@ -377,12 +377,13 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
 }
 
 #[tokio::test]
-async fn an_address_of_another_name_in_the_answer_is_not_taken() {
+async fn an_address_of_another_name_or_family_in_the_answer_is_not_taken() {
     let world = World::new().await;
     let record = |name: &str, address: &str| (name.to_owned(), address.parse().unwrap());
     world.answer(Answer::Records(vec![
         record(ENDPOINT, "10.0.1.7"),
         record("stranger.example.com", "10.0.66.6"),
+        record(ENDPOINT, "2001:db8::6"),
     ]));
     world.run().await.outcome.unwrap();
     assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
@@ -699,6 +700,16 @@ async fn a_failed_groups_result_is_logged_with_type_and_message() {
     assert_eq!(groups[0]["desired"], json!([]));
     assert_eq!(groups[1].get("errorType"), None);
     assert_eq!(groups[1]["registered"], json!(["10.0.3.3:6380"]));
+}
+
+#[tokio::test]
+async fn a_good_answer_is_told_also_when_the_group_could_not_be_described() {
+    let world = World::settled("10.0.1.7").await;
+    world.aws.inject_always("DescribeTargetHealth", DENIED);
+    let mut sandbox = world.sandbox().await;
+    assert_eq!(error(&tick(&mut sandbox).await).0, "DescribeFailed");
+    let group = &lines(&sandbox, "result")[0]["targetGroups"][0];
+    assert_eq!(group["desired"], json!(["10.0.1.7:6379"]));
 }
 
 #[tokio::test]
