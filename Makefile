@@ -24,6 +24,7 @@ lint:
 
 # The scenarios run the binary as it is released.
 rust:
+	tests/mutants/run --check
 	cargo build --locked --release
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
 
