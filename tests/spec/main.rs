@@ -4,6 +4,7 @@ mod config;
 mod errors;
 mod event;
 mod invariants;
+mod metrics;
 mod plan;
 mod scenarios;
 mod template;

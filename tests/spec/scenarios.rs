@@ -730,6 +730,56 @@ async fn a_service_may_have_an_address_of_its_own() {
 }
 
 #[tokio::test]
+async fn the_services_are_called_over_tls_and_their_certificates_verified() {
+    let mut world = World::settled("10.0.1.7").await;
+    let (server, certificate) = world.aws.serve_tls().await;
+    world.set(
+        "AWS_ENDPOINT_URL",
+        &format!("https://localhost:{}", server.address.port()),
+    );
+    let trusted = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(trusted.path(), certificate).unwrap();
+    let (error_type, message) = error(&world.run().await);
+    assert_eq!(error_type, "DescribeFailed");
+    assert!(message.contains("invalid peer certificate"), "{message}");
+
+    world.set("SSL_CERT_FILE", trusted.path().to_str().unwrap());
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.actions(),
+        [
+            "DescribeTargetGroups",
+            "DescribeTargetHealth",
+            "PutMetricData"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn lambdas_log_level_is_kept_to() {
+    let mut world = World::settled("10.0.1.7").await;
+    for (level, messages) in [
+        ("INFO", &["reconciled", "result"][..]),
+        ("WARN", &[]),
+        ("FATAL", &[]),
+        ("none of them", &["reconciled", "result"]),
+    ] {
+        world.set("AWS_LAMBDA_LOG_LEVEL", level);
+        let mut sandbox = world.warm_sandbox().await;
+        let logged = sandbox.log();
+        let logged = logged
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let logged: Vec<_> = logged.map(|line| line["message"].clone()).collect();
+        assert_eq!(logged, messages, "{level}");
+        world.answer(Answer::NxDomain);
+        tick(&mut sandbox).await.outcome.unwrap_err();
+        assert_eq!(lines(&sandbox, "reconcile failed").len(), 1, "{level}");
+        world.point("10.0.1.7");
+    }
+}
+
+#[tokio::test]
 async fn without_credentials_the_call_fails_at_once_and_says_why() {
     let mut world = World::settled("10.0.1.7").await;
     world.variables.remove("AWS_ACCESS_KEY_ID");

@@ -109,6 +109,23 @@ fn nothing_but_main_reads_the_environment() {
 }
 
 #[test]
+fn there_is_one_http_and_one_tls_stack_and_it_is_ring() {
+    let lock = include_str!("../../Cargo.lock");
+    let versions = |name: &str| lock.matches(&format!("name = \"{name}\"\n")).count();
+    let stack = [
+        "hyper",
+        "h2",
+        "rustls",
+        "ring",
+        "aws-lc-rs",
+        "aws-lc-sys",
+        "openssl-sys",
+        "native-tls",
+    ];
+    assert_eq!(stack.map(versions), [1, 1, 1, 1, 0, 0, 0, 0]);
+}
+
+#[test]
 fn every_parameter_is_described_labelled_grouped_and_in_the_readme() {
     let template = template();
     let interface = &template["Metadata"]["AWS::CloudFormation::Interface"];

@@ -164,20 +164,24 @@ impl Aws {
     /// On a free loopback port; the server ends when it is dropped.
     pub async fn serve(&self) -> Server {
         let aws = self.clone();
-        Server::start(move |request| {
-            let reply = aws.answer(Instant::now(), &request);
-            async move {
-                match reply {
-                    Reply::After(delay, response) => {
-                        tokio::time::sleep(delay).await;
-                        Some(response)
-                    }
-                    Reply::Never => std::future::pending().await,
-                    Reply::Reset => None,
-                }
+        Server::start(move |request| aws.clone().reply(request)).await
+    }
+
+    /// The same over TLS, with the certificate for `localhost` to be trusted, in PEM.
+    pub async fn serve_tls(&self) -> (Server, String) {
+        let aws = self.clone();
+        Server::start_tls(move |request| aws.clone().reply(request)).await
+    }
+
+    async fn reply(self, request: Request) -> Option<Response> {
+        match self.answer(Instant::now(), &request) {
+            Reply::After(delay, response) => {
+                tokio::time::sleep(delay).await;
+                Some(response)
             }
-        })
-        .await
+            Reply::Never => std::future::pending().await,
+            Reply::Reset => None,
+        }
     }
 
     pub fn answer(&self, now: Instant, request: &Request) -> Reply {

@@ -1,14 +1,20 @@
 //! HTTP/1.1 on a free loopback port.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 pub type Request = hyper::Request<Bytes>;
 pub type Response = hyper::Response<Bytes>;
@@ -32,22 +38,67 @@ impl Server {
     where
         F: Future<Output = Option<Response>> + Send + 'static,
     {
+        Server::listen(None, answer).await
+    }
+
+    /// The same over TLS, with the certificate for `localhost` to be trusted, in PEM.
+    pub async fn start_tls<F>(
+        answer: impl Fn(Request) -> F + Clone + Send + Sync + 'static,
+    ) -> (Server, String)
+    where
+        F: Future<Output = Option<Response>> + Send + 'static,
+    {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let certified = certified.expect("a certificate");
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("ring knows the protocol's versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .expect("a certificate and its key");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        (
+            Server::listen(Some(acceptor), answer).await,
+            certified.cert.pem(),
+        )
+    }
+
+    async fn listen<F>(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(Request) -> F + Clone + Send + Sync + 'static,
+    ) -> Server
+    where
+        F: Future<Output = Option<Response>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let accepting = tokio::spawn(async move {
             // Connections end with the server, as tasks of this set.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, answer.clone()));
+                let (tls, answer) = (tls.clone(), answer.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, answer).await,
+                        // A client that does not trust the certificate breaks off.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, answer).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Server { address, accepting }
     }
 }
 
-async fn serve<F>(stream: TcpStream, answer: impl Fn(Request) -> F)
+async fn serve<F, S>(stream: S, answer: impl Fn(Request) -> F)
 where
     F: Future<Output = Option<Response>>,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(async |request: hyper::Request<Incoming>| {
         let (parts, body) = request.into_parts();
