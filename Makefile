@@ -1,12 +1,17 @@
 # Sets up what it needs by itself, on a machine with Rust, Python 3 and make.
 
 VENV := .venv
+# The scenarios run the binary that sam deploy uploads, where this machine can run it.
+ifeq ($(shell uname -sm),Linux x86_64)
+BINARY := .aws-sam/build/Function/bootstrap
+else
 BINARY := target/release/nlb-hostname-target
+endif
 
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint rust template build mutants clean
+.PHONY: help demo test format lint template build rust mutants clean target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -14,7 +19,7 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --quiet --example demo
 
-test: format lint rust template ## Passes every test
+test: format lint template rust ## Passes every test
 
 format:
 	cargo fmt --all --check
@@ -22,17 +27,20 @@ format:
 lint:
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 
-# The scenarios run the binary as it is released.
-rust:
-	tests/mutants/run --check
-	cargo build --locked --release
-	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
-
-template: $(VENV)/installed
+template: build
 	sam validate --lint
+
+build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
 	sam build
 
-build: template ## Builds what sam deploy uploads, without a SAM CLI of your own
+rust: $(BINARY)
+	tests/mutants/run --check
+	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
+
+.aws-sam/build/Function/bootstrap: build
+
+target/release/nlb-hostname-target:
+	cargo build --locked --release
 
 mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice
 	tests/mutants/run

@@ -65,9 +65,12 @@ where
     match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        (None, _) => match error.raw_response() {
-            Some(response) => format!("HTTP {}", response.status().as_u16()),
-            None => chain(error),
+        (None, _) => match error {
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                format!("HTTP {status} and an unreadable answer")
+            }
+            error => chain(error),
         },
     }
 }

@@ -37,14 +37,25 @@ impl TargetGroup<'_> {
             match self.register_call(targets, None).await {
                 Ok(()) => acknowledge(targets),
                 Err(error) if is_zone_required(&error) => {
-                    for target in targets {
-                        match self.register_one(*target, targets.len() == 1).await {
-                            Ok(()) => acknowledge(&[*target]),
-                            Err(error) => failures.push(self.register_failed(&[*target], &error)),
-                        }
-                    }
+                    failures.extend(self.register_alone(targets, &mut acknowledge).await);
                 }
                 Err(error) => failures.push(self.register_failed(targets, &error)),
+            }
+        }
+        failures
+    }
+
+    /// A call for each of the targets of one that was refused because a zone is required.
+    async fn register_alone(
+        &self,
+        targets: &[Target],
+        mut acknowledge: impl FnMut(&[Target]),
+    ) -> Vec<Error> {
+        let mut failures = Vec::new();
+        for target in targets {
+            match self.register_one(*target, targets.len() == 1).await {
+                Ok(()) => acknowledge(&[*target]),
+                Err(error) => failures.push(self.register_failed(&[*target], &error)),
             }
         }
         failures

@@ -208,7 +208,14 @@ async fn describe_failed() {
             Fault::Error(500, "HealthUnavailable", "try later"),
             "HealthUnavailable: try later",
         ),
-        (Fault::Garbage(502, "<html>Bad Gateway</html>"), "HTTP 502"),
+        (
+            Fault::Garbage(502, "<html>Bad Gateway</html>"),
+            "HTTP 502 and an unreadable answer",
+        ),
+        (
+            Fault::Garbage(200, "<html>Hotel</html>"),
+            "HTTP 200 and an unreadable answer",
+        ),
     ] {
         let world = World::settled("10.0.1.7").await;
         world.aws.inject_always("DescribeTargetHealth", fault);
