@@ -180,12 +180,13 @@ fn resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
 
 fn options() -> ResolverOpts {
     let mut options = ResolverOpts::default();
+    // A remembered answer would hide a failover for the length of its TTL.
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.timeout = TRY_TIMEOUT;
     options.attempts = RETRIES;
+    // The chain of CNAMEs tells which records belong to the endpoint.
     options.preserve_intermediates = true;
-    options.edns0 = true;
     options
 }
 

@@ -68,7 +68,7 @@ where
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let message = fields.0.remove("message");
+        let message = fields.0.shift_remove("message");
         if let Some(request_id) = request_id(context) {
             fields.0.insert("requestId".to_owned(), request_id);
         }

@@ -37,7 +37,7 @@ impl TargetGroupArn {
             && (1..=32).contains(&name.len())
             && is_dashed(name)
             && id.len() == 16
-            && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         is_valid.then(|| TargetGroupArn(text.to_owned()))
     }
 
