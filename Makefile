@@ -26,6 +26,7 @@ format:
 
 lint:
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 template: build
 	sam validate --lint

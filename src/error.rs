@@ -24,18 +24,21 @@ pub enum Error {
         target_group_arn: String,
         reason: String,
     },
+    /// ELB could not be asked, or its answer not be read.
     #[error("cannot describe {what} {target_group_arn}: {cause}")]
     DescribeFailed {
         what: &'static str,
         target_group_arn: String,
         cause: String,
     },
+    /// Nothing was deregistered.
     #[error("cannot register {targets} in {target_group_arn}: {cause}")]
     RegisterFailed {
         targets: String,
         target_group_arn: String,
         cause: String,
     },
+    /// Old and new targets serve together until a later reconcile deregisters the old.
     #[error("cannot deregister {targets} from {target_group_arn}: {cause}")]
     DeregisterFailed {
         targets: String,
@@ -59,6 +62,7 @@ pub enum Error {
 }
 
 impl Error {
+    /// Lambda's `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {
             Error::InvalidConfig(_) => "InvalidConfig",
@@ -95,11 +99,13 @@ impl Errors {
         }
     }
 
+    /// With one more, told last.
     pub fn and(mut self, another: Error) -> Self {
         self.rest.push(another);
         self
     }
 
+    /// Lambda's `errorType`, of the first.
     pub fn error_type(&self) -> &'static str {
         self.first.error_type()
     }

@@ -33,6 +33,7 @@ pub struct Function {
 }
 
 impl Function {
+    /// An invalid configuration is the answer to every invocation.
     pub fn new(config: Result<Config, Error>, sdk: &SdkConfig) -> Self {
         Function {
             config,
@@ -51,6 +52,8 @@ impl Function {
             .await
     }
 
+    /// Reconciles every target group and reports.
+    ///
     /// # Errors
     /// When the configuration is invalid, the reconcile of any group failed or publishing did,
     /// after all were tried.

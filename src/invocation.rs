@@ -46,6 +46,7 @@ impl Deadline {
     }
 }
 
+/// What one invocation works with.
 pub struct Invocation<'a> {
     pub context: Context<'a>,
     pub destination: Destination<'a>,
@@ -54,6 +55,7 @@ pub struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
+    /// The result, and what failed: of the groups in configuration order, then of publishing.
     pub async fn run(&self, memory: &mut Memory) -> (Report, Result<(), Errors>) {
         let Memory {
             target_groups,

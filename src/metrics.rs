@@ -53,6 +53,7 @@ pub struct PublishFailure {
 }
 
 impl Metrics {
+    /// Keeps it for the next publication.
     pub fn record(&mut self, reconciled: Reconciled) {
         self.reconciled.push(reconciled);
     }

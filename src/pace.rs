@@ -15,6 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// KB.
 const CONCURRENCY: usize = 32;
 
+/// Lent to all loops of one invocation.
 pub struct Pace {
     burst: Cell<u32>,
     next: Cell<Instant>,

@@ -28,10 +28,12 @@ impl Answer {
             .collect()
     }
 
+    /// Whether the endpoints are at this address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
 
+    /// In numeric order, IPv4 before IPv6.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.0.iter().copied()
     }

@@ -174,6 +174,31 @@ async fn i4_what_is_deregistered_is_passed_back_as_it_was_described() {
 }
 
 #[tokio::test]
+async fn i4_an_address_is_passed_back_as_it_was_written() {
+    let world = World::new().await;
+    world.aws.target_group(ARN, |group| {
+        group.is_ipv6 = true;
+        group.writes_addresses_in_full = true;
+    });
+    world.aws.register(ARN, "2001:db8::7", 6379);
+    world.answer(dns::addresses(["2001:db8::9"]));
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.changes(),
+        [
+            "RegisterTargets 2001:db8::9:6379 Ok",
+            "DeregisterTargets 2001:0db8:0000:0000:0000:0000:0000:0007:6379@eu-west-1a Ok",
+        ]
+    );
+    let answer = world.run().await;
+    assert_eq!(
+        result(&answer)["registered"],
+        json!([]),
+        "2001:0db8:…:0009 is 2001:db8::9"
+    );
+}
+
+#[tokio::test]
 async fn i5_a_new_sandbox_completes_what_another_began() {
     let world = World::settled("10.0.1.7").await;
     world.point("10.0.2.9");

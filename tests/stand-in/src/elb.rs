@@ -25,6 +25,8 @@ pub struct TargetDescription {
 /// A target as `DescribeTargetHealth` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetHealth {
+    /// The address as it is written.
+    pub id: String,
     pub address: IpAddr,
     pub port: u16,
     pub zone: String,
@@ -62,6 +64,8 @@ pub struct TargetGroup {
     pub registration_lag: Duration,
     /// Whether the group hangs on a load balancer.
     pub is_used: bool,
+    /// Whether addresses are described as `2001:0db8:0000:…` instead of `2001:db8::…`.
+    pub writes_addresses_in_full: bool,
     /// The quota "targets per target group".
     pub max_targets: usize,
     targets: BTreeMap<(IpAddr, u16), Registration>,
@@ -106,6 +110,7 @@ impl TargetGroup {
             deregistration_delay: Duration::from_secs(30),
             registration_lag: Duration::ZERO,
             is_used: true,
+            writes_addresses_in_full: false,
             max_targets: 1000,
             targets: BTreeMap::new(),
         }
@@ -205,6 +210,7 @@ impl TargetGroup {
             let (state, reason) = self.state(now, registration);
             let zone = registration.zone.clone();
             TargetHealth {
+                id: self.write(address),
                 address,
                 port,
                 zone,
@@ -213,6 +219,16 @@ impl TargetGroup {
             }
         };
         self.targets.iter().map(health).collect()
+    }
+
+    fn write(&self, address: IpAddr) -> String {
+        match address {
+            IpAddr::V6(address) if self.writes_addresses_in_full => {
+                let groups = address.segments().map(|group| format!("{group:04x}"));
+                groups.join(":")
+            }
+            address => address.to_string(),
+        }
     }
 
     /// A health check's verdict, or any other state, from now on.

@@ -70,17 +70,18 @@ pub fn xml_target_group(group: &TargetGroup) -> String {
 pub fn xml_targets(targets: &[TargetHealth]) -> String {
     let member = |target: &TargetHealth| {
         let TargetHealth {
-            address,
+            id,
             port,
             zone,
             state,
             reason,
+            ..
         } = target;
         let reason = reason
             .map(|reason| format!("<Reason>{reason}</Reason>"))
             .unwrap_or_default();
         format!(
-            "<member><HealthCheckPort>{port}</HealthCheckPort><Target><Id>{address}</Id><Port>{port}</Port>\
+            "<member><HealthCheckPort>{port}</HealthCheckPort><Target><Id>{id}</Id><Port>{port}</Port>\
              <AvailabilityZone>{zone}</AvailabilityZone></Target>\
              <TargetHealth><State>{state}</State>{reason}</TargetHealth></member>"
         )
