@@ -58,15 +58,16 @@ async fn data_older_than_three_hours_are_dropped() {
     let of_groups = data
         .iter()
         .filter(|datum| datum.dimensions[0].0 == "TargetGroup");
+    // Timestamps go out as fractions of seconds: to the nearest minute.
+    let age = |datum: &Datum| now.duration_since(datum.timestamp).unwrap_or_default();
     let ages: Vec<_> = of_groups
-        .map(|datum| {
-            now.duration_since(datum.timestamp)
-                .unwrap_or_default()
-                .as_secs()
-                / 60
-        })
+        .map(|datum| (age(datum).as_secs_f64() / 60.0).round())
         .collect();
-    assert_eq!(ages, [179, 179, 0, 0], "in minutes, both metrics of each");
+    assert_eq!(
+        ages,
+        [179.0, 179.0, 0.0, 0.0],
+        "in minutes, both metrics of each"
+    );
 }
 
 #[tokio::test]
