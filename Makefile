@@ -17,7 +17,7 @@ help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## Tells a failover as a story, on stand-ins
-	cargo run --locked --quiet --example demo
+	cargo run --locked --example demo
 
 test: format lint template rust ## Passes every test
 

@@ -229,14 +229,14 @@ impl Story {
         println!("   the group  {}", coloured(&group));
         println!("   answered   {answer}{detail}");
 
-        let has_held = answer == expected.answer
+        let is_held = answer == expected.answer
             && changes == expected.changes
             && published == expected.published
             && group == expected.group;
         if let Some(step) = self.steps.last_mut() {
-            step.1 = has_held;
+            step.1 = is_held;
         }
-        show_verdict(has_held, &expected);
+        show_verdict(is_held, &expected);
         if std::io::stdout().is_terminal() {
             sleep(PAUSE).await;
         }
@@ -286,15 +286,15 @@ impl Story {
     fn end(self) -> ExitCode {
         println!();
         println!("{TITLE}Summary{TITLE:#}");
-        for (number, (title, has_held)) in self.steps.iter().enumerate() {
-            let (style, word) = if *has_held {
+        for (number, (title, is_held)) in self.steps.iter().enumerate() {
+            let (style, word) = if *is_held {
                 (GOOD, "held  ")
             } else {
                 (BAD, "FAILED")
             };
             println!("   {style}{word}{style:#}  {}. {title}", number + 1);
         }
-        let held = self.steps.iter().filter(|(_, has_held)| *has_held).count();
+        let held = self.steps.iter().filter(|(_, is_held)| *is_held).count();
         let (steps, seconds) = (self.steps.len(), self.begin.elapsed().as_secs_f64());
         println!("   {held} of {steps} steps held, in {seconds:.1} s");
         if held == steps {
@@ -344,14 +344,14 @@ fn coloured(group: &[String]) -> String {
     group.iter().map(coloured).collect::<Vec<_>>().join(", ")
 }
 
-fn show_verdict(has_held: bool, expected: &Expected) {
+fn show_verdict(is_held: bool, expected: &Expected) {
     let Expected {
         answer,
         changes,
         published,
         group,
     } = expected;
-    if has_held {
+    if is_held {
         println!("   {GOOD}as it must be{GOOD:#}");
     } else {
         println!(

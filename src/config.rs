@@ -70,7 +70,7 @@ impl Config {
             allowed_cidrs: variable("ALLOWED_CIDRS")
                 .or(DEFAULT_ALLOWED_CIDRS)
                 .required(
-                    "CIDRs as 10.0.0.0/8 or fd00::/8, comma separated",
+                    "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated",
                     list(cidr),
                 )?,
             metric_namespace: variable("METRIC_NAMESPACE")

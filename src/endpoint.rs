@@ -136,25 +136,49 @@ impl Resolver {
         let mut answers: FuturesUnordered<_> = lookups.collect();
         let mut failures = Vec::new();
         while let Some((server, answer)) = answers.next().await {
-            match answer {
-                Ok(lookup) => match addresses(&endpoint.0, record_type, &lookup) {
-                    found if found.is_empty() => {
-                        return Err(format!("{server} knows no {record_type} record"));
-                    }
-                    found => return Ok(found),
-                },
-                Err(NetError::Dns(DnsError::NoRecordsFound(no)))
-                    if no.response_code == ResponseCode::NXDomain =>
-                {
-                    return Err(format!("{server} answered NXDOMAIN"));
-                }
-                Err(NetError::Dns(DnsError::NoRecordsFound(_))) => {
+            match knowledge(&endpoint.0, record_type, answer) {
+                Ok(addresses) if addresses.is_empty() => {
                     return Err(format!("{server} knows no {record_type} record"));
                 }
-                Err(error) => failures.push(failure(server, &error)),
+                Ok(addresses) => return Ok(addresses),
+                Err(Failure::NxDomain) => return Err(format!("{server} answered NXDOMAIN")),
+                Err(Failure::Other(cause)) => failures.push(format!("{server} {cause}")),
             }
         }
         Err(failures.join(", "))
+    }
+}
+
+/// Why a server gave no addresses and did not say that there are none.
+enum Failure {
+    NxDomain,
+    Other(String),
+}
+
+/// The addresses that a server knows, perhaps none. The response's code comes first: records beside
+/// an error are no answer, though hickory hands them over.
+fn knowledge(
+    name: &Name,
+    record_type: RecordType,
+    answer: Result<Lookup, NetError>,
+) -> Result<Vec<IpAddr>, Failure> {
+    let (code, addresses) = match answer {
+        Ok(lookup) => {
+            let code = lookup.message().metadata.response_code;
+            (code, addresses(name, record_type, &lookup))
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(no))) => (no.response_code, Vec::new()),
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => (code, Vec::new()),
+        Err(NetError::Timeout) => return Err(Failure::Other("did not answer".to_owned())),
+        Err(error) => return Err(Failure::Other(format!("failed: {error}"))),
+    };
+    match code {
+        ResponseCode::NoError => Ok(addresses),
+        ResponseCode::NXDomain => Err(Failure::NxDomain),
+        code => Err(Failure::Other(format!(
+            "answered {}",
+            format!("{code:?}").to_uppercase()
+        ))),
     }
 }
 
@@ -211,14 +235,4 @@ fn addresses(name: &Name, record_type: RecordType, lookup: &Lookup) -> Vec<IpAdd
         .filter(|record| record.name == *last && record.record_type() == record_type)
         .filter_map(|record| record.data.ip_addr())
         .collect()
-}
-
-fn failure(server: SocketAddr, error: &NetError) -> String {
-    match error {
-        NetError::Dns(DnsError::ResponseCode(code)) => {
-            format!("{server} answered {}", format!("{code:?}").to_uppercase())
-        }
-        NetError::Timeout => format!("{server} did not answer"),
-        error => format!("{server} failed: {error}"),
-    }
 }

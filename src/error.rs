@@ -131,10 +131,14 @@ impl IntoIterator for Errors {
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.first)?;
-        self.rest
-            .iter()
-            .try_for_each(|error| write!(f, "; {error}"))
+        // An endpoint that feeds several groups fails each of them with the same words.
+        let mut texts = vec![self.first.to_string()];
+        for text in self.rest.iter().map(Error::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        f.write_str(&texts.join("; "))
     }
 }
 
@@ -147,4 +151,10 @@ impl From<Errors> for Diagnostic {
             error_message: errors.to_string(),
         }
     }
+}
+
+/// For a message: all of them, comma separated.
+pub fn enumerate(things: impl IntoIterator<Item: fmt::Display>) -> String {
+    let things: Vec<_> = things.into_iter().map(|thing| thing.to_string()).collect();
+    things.join(", ")
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
-use crate::metrics::{Destination, Metrics, Reconciled};
+use crate::metrics::{Destination, Metrics, Outcome};
 use crate::pace::Pace;
 use crate::reconcile::{self, Context, Progress, reconcile};
 use crate::report::{Report, TargetGroupReport};
@@ -66,7 +66,7 @@ impl Invocation<'_> {
         let loops =
             join_all(loops.map(|(group, memory)| self.follow(group, memory, sender.clone())));
         drop(sender);
-        let (followed, published) = join!(loops, self.publish(metrics, receiver));
+        let (followed, unpublished) = join!(loops, self.publish(metrics, receiver));
 
         let (target_groups, outcomes): (Vec<_>, Vec<_>) = followed.into_iter().unzip();
         let group_errors = outcomes.into_iter().filter_map(Result::err).flatten();
@@ -74,7 +74,7 @@ impl Invocation<'_> {
             dry_run: self.context.is_dry_run,
             target_groups,
         };
-        (report, Errors::check(group_errors.chain(published.err())))
+        (report, Errors::check(group_errors.chain(unpublished)))
     }
 
     /// One target group's part of the invocation.
@@ -82,7 +82,7 @@ impl Invocation<'_> {
         &self,
         group: &TargetGroupConfig,
         memory: &mut reconcile::Memory,
-        reconciled: UnboundedSender<Reconciled>,
+        outcomes: UnboundedSender<Outcome>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
         let mut progress = Progress::default();
         let turn = async {
@@ -100,7 +100,7 @@ impl Invocation<'_> {
             });
         if !self.context.is_dry_run {
             // The receiver outlives the loops, unless the deadline ended both.
-            let _ = reconciled.send(Reconciled {
+            let _ = outcomes.send(Outcome {
                 at: SystemTime::now(),
                 target_group: group.arn.dimension().to_owned(),
                 is_failover: progress.is_failover,
@@ -117,40 +117,46 @@ impl Invocation<'_> {
     async fn publish(
         &self,
         metrics: &mut Metrics,
-        mut receiver: UnboundedReceiver<Reconciled>,
-    ) -> Result<(), Error> {
+        mut receiver: UnboundedReceiver<Outcome>,
+    ) -> Vec<Error> {
         if self.context.is_dry_run {
-            return Ok(());
+            return Vec::new();
         }
         let publishing = publish_as_it_comes(&self.destination, metrics, &mut receiver);
         let published = timeout_at(self.deadline.answer, publishing).await;
         published.unwrap_or_else(|_| {
-            while let Ok(reconciled) = receiver.try_recv() {
-                metrics.record(reconciled);
+            while let Ok(outcome) = receiver.try_recv() {
+                metrics.record(outcome);
             }
-            Err(metrics.deadline_exceeded(&self.destination))
+            vec![metrics.deadline_exceeded(&self.destination)]
         })
     }
 }
 
-/// # Errors
-/// Of the last publication, or of one whose data CloudWatch called invalid.
+/// What could not be published in the end. Outcomes that are there already go out together, and once
+/// CloudWatch is out of reach nothing is tried before the end: a hanging one would cost its time for
+/// every failover.
 async fn publish_as_it_comes(
     destination: &Destination<'_>,
     metrics: &mut Metrics,
-    receiver: &mut UnboundedReceiver<Reconciled>,
-) -> Result<(), Error> {
-    let mut dropped = Ok(());
-    while let Some(reconciled) = receiver.recv().await {
-        let is_failover = reconciled.is_failover;
-        metrics.record(reconciled);
-        if is_failover
-            && let Err(failure) = metrics.publish(destination).await
-            && failure.is_dropped
-        {
-            dropped = Err(failure.error);
+    receiver: &mut UnboundedReceiver<Outcome>,
+) -> Vec<Error> {
+    let (mut dropped, mut is_reachable) = (Vec::new(), true);
+    while let Some(outcome) = receiver.recv().await {
+        let mut is_failover = outcome.is_failover;
+        metrics.record(outcome);
+        while let Ok(outcome) = receiver.try_recv() {
+            is_failover |= outcome.is_failover;
+            metrics.record(outcome);
+        }
+        if is_failover && is_reachable {
+            let unpublished = metrics.publish(destination).await;
+            dropped.extend(unpublished.dropped);
+            is_reachable = unpublished.kept.is_none();
         }
     }
-    let published = metrics.publish(destination).await;
-    published.map_err(|failure| failure.error).and(dropped)
+    let unpublished = metrics.publish(destination).await;
+    dropped.extend(unpublished.dropped);
+    dropped.extend(unpublished.kept);
+    dropped
 }

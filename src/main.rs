@@ -11,7 +11,7 @@ use tracing::Level;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    if env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+    if variable("AWS_LAMBDA_RUNTIME_API").is_none_or(|address| address.is_empty()) {
         eprintln!(
             "nlb-hostname-target runs as an AWS Lambda function: AWS_LAMBDA_RUNTIME_API is not set"
         );

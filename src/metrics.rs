@@ -22,7 +22,7 @@ const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// What one reconcile of one target group came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reconciled {
+pub struct Outcome {
     pub at: SystemTime,
     /// The value of the dimension `TargetGroup`.
     pub target_group: String,
@@ -41,76 +41,74 @@ pub struct Destination<'a> {
 /// What is not published yet, oldest first.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    reconciled: Vec<Reconciled>,
+    outcomes: Vec<Outcome>,
     pending: VecDeque<MetricDatum>,
 }
 
-/// Why a publication failed, and whether its data are gone.
-#[derive(Debug)]
-pub struct PublishFailure {
-    pub error: Error,
-    pub is_dropped: bool,
+/// What a publication could not publish.
+#[derive(Debug, Default)]
+pub struct Unpublished {
+    /// Of data that are gone.
+    pub dropped: Vec<Error>,
+    /// Of data that are pending still.
+    pub kept: Option<Error>,
 }
 
 impl Metrics {
     /// Keeps it for the next publication.
-    pub fn record(&mut self, reconciled: Reconciled) {
-        self.reconciled.push(reconciled);
+    pub fn record(&mut self, outcome: Outcome) {
+        self.outcomes.push(outcome);
     }
 
     /// `PutMetricData` with all that is pending, oldest first; nothing without data.
     ///
-    /// What was not acknowledged stays for the next time, also when the future is dropped. Data
-    /// that CloudWatch calls invalid are dropped, since they would be invalid for ever.
-    ///
-    /// # Errors
-    /// Of the first call that failed; those behind it are not tried, unless the failed data were
-    /// invalid.
-    pub async fn publish(&mut self, destination: &Destination<'_>) -> Result<(), PublishFailure> {
+    /// What was not acknowledged stays for the next time, also when the future is dropped. Data that
+    /// CloudWatch calls invalid are dropped, since they would be invalid for ever; after any other
+    /// failure the calls behind it are not tried.
+    pub async fn publish(&mut self, destination: &Destination<'_>) -> Unpublished {
         self.settle(destination.function_name);
         self.drop_excess(SystemTime::now());
-        let mut outcome = Ok(());
+        let mut unpublished = Unpublished::default();
         while !self.pending.is_empty() {
             let data: Vec<_> = self.pending.iter().take(DATA_PER_CALL).cloned().collect();
             let count = data.len();
             if let Err(failed) = put(destination, data).await {
                 let is_dropped = is_invalid(&failed);
-                let error = publish_failed(destination, count, &failed);
+                let error = publish_failed(destination, count, aws::cause(&failed));
                 log_failure(&error, is_dropped);
-                outcome = Err(PublishFailure { error, is_dropped });
                 if !is_dropped {
+                    unpublished.kept = Some(error);
                     break;
                 }
+                unpublished.dropped.push(error);
             }
             self.pending.drain(..count);
         }
-        outcome
+        unpublished
     }
 
     /// What is answered when the deadline came before all was acknowledged.
-    pub fn deadline_exceeded(&self, destination: &Destination<'_>) -> Error {
-        let error = Error::PublishFailed {
-            count: self.pending.len() + self.reconciled.len(),
-            namespace: destination.namespace.to_owned(),
-            cause: "the invocation's deadline came".to_owned(),
-        };
+    pub fn deadline_exceeded(&mut self, destination: &Destination<'_>) -> Error {
+        self.settle(destination.function_name);
+        let cause = "the invocation's deadline came".to_owned();
+        let error = publish_failed(destination, self.pending.len(), cause);
         log_failure(&error, false);
         error
     }
 
     /// Turns what was recorded into data: for each target group, then the sums over all of them.
     fn settle(&mut self, function_name: &str) {
-        let Some(at) = self.reconciled.last().map(|last| last.at) else {
+        let Some(at) = self.outcomes.last().map(|last| last.at) else {
             return;
         };
         let (mut failovers, mut failures) = (0, 0);
-        for reconciled in self.reconciled.drain(..) {
-            let (failover, failure) = (reconciled.is_failover.into(), reconciled.is_failure.into());
+        for outcome in self.outcomes.drain(..) {
+            let (failover, failure) = (outcome.is_failover.into(), outcome.is_failure.into());
             failovers += failover;
             failures += failure;
-            let dimension = ("TargetGroup", reconciled.target_group.as_str());
+            let dimension = ("TargetGroup", outcome.target_group.as_str());
             self.pending
-                .extend(data(dimension, reconciled.at, failover, failure));
+                .extend(data(dimension, outcome.at, failover, failure));
         }
         let dimension = ("FunctionName", function_name);
         self.pending
@@ -180,20 +178,17 @@ fn is_invalid(error: &SdkError<PutMetricDataError>) -> bool {
                 | "InvalidParameterCombination"
                 | "MissingParameter"
                 | "MissingRequiredParameter"
+                | "Validation"
                 | "ValidationError"
         )
     )
 }
 
-fn publish_failed(
-    destination: &Destination<'_>,
-    count: usize,
-    error: &SdkError<PutMetricDataError>,
-) -> Error {
+fn publish_failed(destination: &Destination<'_>, count: usize, cause: String) -> Error {
     Error::PublishFailed {
         count,
         namespace: destination.namespace.to_owned(),
-        cause: aws::cause(error),
+        cause,
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
-/// Describe calls that may go at once, and the pause for each one after them.
+/// Describe calls that may go at once, and the pause for each one after them. A call counts once,
+/// whatever the SDK's own retries make of it.
 const BURST: u32 = 20;
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Reconciles under way at once: more than the groups of any deployment whose variables fit into 4
-/// KB.
-const CONCURRENCY: usize = 32;
+/// Reconciles under way at once: more than a deployment has groups, as long as its variables fit
+/// into Lambda's 4 KB.
+const CONCURRENCY: usize = 64;
 
 /// Lent to all loops of one invocation.
 pub struct Pace {

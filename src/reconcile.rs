@@ -9,7 +9,7 @@ use tokio::join;
 
 use crate::config::{Config, TargetGroupConfig};
 use crate::endpoint::{AddressFamily, Endpoint, Resolver};
-use crate::error::{Error, Errors};
+use crate::error::{Error, Errors, enumerate};
 use crate::plan::{Answer, Plan, Target, plan};
 use crate::target_group::{Properties, TargetGroup};
 
@@ -77,14 +77,11 @@ pub async fn reconcile(
 
     let plan = plan(&answer, port, &described);
     if context.is_dry_run {
-        report_only(&plan, &answer, progress);
+        report_only(&plan, &answer, memory, progress);
         return Ok(());
     }
     apply(&target_group, &plan, memory, progress).await?;
-    progress.is_failover = memory
-        .departed
-        .iter()
-        .any(|address| !answer.contains(*address));
+    progress.is_failover = is_failover(memory.departed.iter().copied(), &answer);
     memory.departed.clear();
     Ok(())
 }
@@ -172,13 +169,16 @@ fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<
     }
 }
 
-fn report_only(plan: &Plan, answer: &Answer, progress: &mut Progress) {
+fn report_only(plan: &Plan, answer: &Answer, memory: &Memory, progress: &mut Progress) {
     progress.registered = plan.register.clone();
     progress.deregistered = plan.deregister.iter().map(|stale| stale.target).collect();
-    progress.is_failover = progress
-        .deregistered
-        .iter()
-        .any(|target| !answer.contains(target.ip()));
+    let departing = progress.deregistered.iter().map(Target::ip);
+    progress.is_failover = is_failover(departing.chain(memory.departed.iter().copied()), answer);
+}
+
+/// Whether the endpoint moved away from any of these addresses, all of which were deregistered.
+fn is_failover(mut departed: impl Iterator<Item = IpAddr>, answer: &Answer) -> bool {
+    departed.any(|address| !answer.contains(address))
 }
 
 /// Make before break: nothing is deregistered before every target is registered, so that no failure
@@ -199,9 +199,4 @@ async fn apply(
         memory.departed.extend(targets.iter().map(Target::ip));
     };
     Errors::check(target_group.deregister(&plan.deregister, acknowledge).await)
-}
-
-fn enumerate(endpoints: &[Endpoint]) -> String {
-    let endpoints: Vec<_> = endpoints.iter().map(Endpoint::to_string).collect();
-    endpoints.join(", ")
 }

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::TargetGroup;
 use crate::aws::{self, SdkError};
-use crate::error::Error;
+use crate::error::{Error, enumerate};
 use crate::log::json;
 use crate::plan::{DescribedTarget, Target};
 
@@ -64,9 +64,9 @@ impl TargetGroup<'_> {
     async fn register_one(
         &self,
         target: Target,
-        was_refused: bool,
+        is_refused: bool,
     ) -> Result<(), SdkError<RegisterTargetsError>> {
-        if !was_refused {
+        if !is_refused {
             match self.register_call(&[target], None).await {
                 Err(error) if is_zone_required(&error) => (),
                 outcome => return outcome,
@@ -172,9 +172,4 @@ fn is_zone_required(error: &SdkError<RegisterTargetsError>) -> bool {
         && error
             .message()
             .is_some_and(|message| message.contains("Availability Zone is required"))
-}
-
-fn enumerate(targets: &[Target]) -> String {
-    let targets: Vec<_> = targets.iter().map(Target::to_string).collect();
-    targets.join(", ")
 }

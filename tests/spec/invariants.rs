@@ -4,11 +4,17 @@ use std::time::Duration;
 
 use serde_json::json;
 use stand_in::aws::Fault;
-use stand_in::dns::{self, Answer};
+use stand_in::dns::{self, Answer, ResponseCode};
+use stand_in::elb::TargetGroup;
 
 use crate::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, error, lines, result, tick};
 
 const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
+
+/// An answer with a code and with an address of a name.
+fn records(code: ResponseCode, name: &str) -> Answer {
+    Answer::Records(code, vec![(name.to_owned(), "10.0.2.9".parse().unwrap())])
+}
 
 #[tokio::test]
 async fn i1_an_unusable_answer_changes_nothing() {
@@ -20,10 +26,12 @@ async fn i1_an_unusable_answer_changes_nothing() {
         Answer::Silent,
         dns::addresses(["2001:db8::1"]),
         dns::cname("nowhere.example.com"),
-        Answer::Records(vec![(
-            "stranger.example.com".to_owned(),
-            "10.0.2.9".parse().unwrap(),
-        )]),
+        records(ResponseCode::NoError, "stranger.example.com"),
+        records(ResponseCode::NXDomain, ENDPOINT),
+        records(ResponseCode::ServFail, ENDPOINT),
+        records(ResponseCode::Unknown(4095), ENDPOINT),
+        Answer::WrongId(Box::new(dns::addresses(["10.0.2.9"]))),
+        Answer::Garbage,
     ];
     let world = World::settled("10.0.1.7").await;
     let mut sandbox = world.warm_sandbox().await;
@@ -178,7 +186,7 @@ async fn i4_an_address_is_passed_back_as_it_was_written() {
     let world = World::new().await;
     world.aws.target_group(ARN, |group| {
         group.is_ipv6 = true;
-        group.writes_addresses_in_full = true;
+        group.is_written_in_full = true;
     });
     world.aws.register(ARN, "2001:db8::7", 6379);
     world.answer(dns::addresses(["2001:db8::9"]));
@@ -339,6 +347,100 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
 }
 
 #[tokio::test]
+async fn i10_what_the_deadline_cuts_off_is_kept_too() {
+    let world = World::with_two_groups().await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.aws.inject_always("PutMetricData", Fault::Hang);
+    world.point("10.0.2.9");
+    let other = Answer::Late(
+        Duration::from_millis(300),
+        Box::new(dns::addresses(["10.0.3.3"])),
+    );
+    world.zone.set(OTHER_ENDPOINT, other);
+    let (error_type, message) = error(&sandbox.invoke("{}", Duration::from_secs(2)).await);
+    assert_eq!(error_type, "PublishFailed");
+    assert_eq!(
+        message,
+        "cannot publish 8 metric data to NlbHostnameTarget: the invocation's deadline came",
+        "the failover's four, and the four of a group that was done while they hung"
+    );
+
+    world.aws.heal();
+    tick(&mut sandbox).await.outcome.unwrap();
+    assert_eq!(world.aws.take_data().len(), 8 + 6);
+}
+
+#[tokio::test]
+async fn i10_a_hanging_cloudwatch_costs_its_time_twice_at_most() {
+    let mut world = World::settled("10.0.1.7").await;
+    let arn = |index| {
+        format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
+    };
+    for index in 0..8 {
+        world.aws.add(TargetGroup::ipv4(&arn(index), 6379));
+        world.aws.register(&arn(index), "10.0.1.7", 6379);
+    }
+    world.set("ENDPOINTS", &[ENDPOINT; 8].join(","));
+    world.set(
+        "TARGET_GROUP_ARNS",
+        &(0..8).map(arn).collect::<Vec<_>>().join(","),
+    );
+    world.point("10.0.2.9");
+    world.aws.inject_always("PutMetricData", Fault::Hang);
+    let answer = world.run().await;
+    assert_eq!(error(&answer).0, "PublishFailed");
+    assert!(
+        answer.took < Duration::from_secs(20),
+        "took {:?}",
+        answer.took
+    );
+}
+
+#[tokio::test]
+async fn i11_what_was_acknowledged_before_the_deadline_is_told() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("DeregisterTargets", Fault::Hang);
+    let mut sandbox = world.sandbox().await;
+    let answer = sandbox.invoke("{}", Duration::from_secs(2)).await;
+    assert_eq!(error(&answer).0, "DeadlineExceeded");
+    let group = &lines(&sandbox, "result")[0]["targetGroups"][0];
+    assert_eq!(group["registered"], json!(["10.0.2.9:6379"]));
+    assert_eq!(group["deregistered"], json!([]));
+    assert_eq!(group["reconciles"], 1);
+}
+
+#[tokio::test]
+async fn i11_a_group_that_gets_no_turn_before_the_deadline_says_so() {
+    let mut world = World::new().await;
+    let arn = |index| {
+        format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
+    };
+    for index in 0..20 {
+        world.aws.add(TargetGroup::ipv4(&arn(index), 6379));
+    }
+    world.point("10.0.1.7");
+    world.set("ENDPOINTS", &[ENDPOINT; 20].join(","));
+    world.set(
+        "TARGET_GROUP_ARNS",
+        &(0..20).map(arn).collect::<Vec<_>>().join(","),
+    );
+    let mut sandbox = world.sandbox().await;
+    let (error_type, message) = error(&sandbox.invoke("{}", Duration::from_secs(2)).await);
+    assert_eq!(error_type, "DeadlineExceeded");
+    let expected = format!(
+        "the invocation's deadline came while waiting to reconcile {}",
+        arn(19)
+    );
+    assert!(message.ends_with(&expected), "{message}");
+    let groups = &lines(&sandbox, "result")[0]["targetGroups"];
+    assert_eq!(
+        (&groups[0]["reconciles"], &groups[19]["reconciles"]),
+        (&json!(1), &json!(0))
+    );
+}
+
+#[tokio::test]
 async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
     let hangs = [
         (
@@ -424,9 +526,15 @@ async fn i11_a_hanging_group_keeps_no_other_waiting() {
     let mut sandbox = world.sandbox().await;
     let running = sandbox.invoke("{}", Duration::from_secs(20));
     let served = async {
-        while world.aws.summary(OTHER_ARN).is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_served = async {
+            while world.aws.summary(OTHER_ARN).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, is_served)
+            .await
+            .expect("it is served");
         let calls = world.aws.take_calls();
         let hanging = calls.iter().filter(|call| call.outcome == "hang").count();
         assert_eq!(hanging, 1, "while the first one hangs in its first attempt");

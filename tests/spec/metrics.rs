@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
-use nlb_hostname_target::metrics::{Destination, Metrics, Reconciled};
+use nlb_hostname_target::metrics::{Destination, Metrics, Outcome};
 use stand_in::aws::{Aws, Fault};
 use stand_in::cloudwatch::Datum;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
 
-fn reconciled(at: SystemTime) -> Reconciled {
-    Reconciled {
+fn outcome(at: SystemTime) -> Outcome {
+    Outcome {
         at,
         target_group: "targetgroup/redis/0123456789abcdef".to_owned(),
         is_failover: false,
@@ -35,10 +35,10 @@ async fn published(mut metrics: Metrics) -> Vec<Datum> {
         function_name: "nlb-hostname-target",
     };
     cloudwatch.inject_always("PutMetricData", UNAVAILABLE);
-    metrics.publish(&destination).await.unwrap_err();
+    assert!(metrics.publish(&destination).await.kept.is_some());
     assert_eq!(cloudwatch.take_data(), []);
     cloudwatch.heal();
-    metrics.publish(&destination).await.unwrap();
+    assert!(metrics.publish(&destination).await.kept.is_none());
     cloudwatch.take_data()
 }
 
@@ -52,7 +52,7 @@ async fn data_older_than_three_hours_are_dropped() {
         3 * HOUR - HOUR / 60,
         Duration::ZERO,
     ] {
-        metrics.record(reconciled(now - age));
+        metrics.record(outcome(now - age));
     }
     let data = published(metrics).await;
     let of_groups = data
@@ -75,7 +75,7 @@ async fn the_oldest_beyond_ten_thousand_are_dropped() {
     let now = SystemTime::now();
     let mut metrics = Metrics::default();
     for second in (0..6000).rev() {
-        metrics.record(reconciled(now - Duration::from_secs(second)));
+        metrics.record(outcome(now - Duration::from_secs(second)));
     }
     let data = published(metrics).await;
     assert_eq!(data.len(), 10_000);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stand_in::aws::Fault;
-use stand_in::dns::{self, Answer};
+use stand_in::dns::{self, Answer, ResponseCode};
 use stand_in::elb::{TargetDescription, TargetGroup};
 
 use crate::world::{
@@ -104,18 +104,18 @@ async fn metrics_go_out_for_each_group_and_as_a_sum_for_the_function() {
     );
     let total = |metric| of("nlb-hostname-target", metric).iter().sum::<f64>();
     assert_eq!((total("Failover"), total("ReconcileFailure")), (1.0, 1.0));
-    let first_call: Vec<_> = world
+    let published: Vec<_> = world
         .aws
         .take_calls()
         .into_iter()
         .filter(|call| !call.data.is_empty())
         .collect();
     assert_eq!(
-        first_call.len(),
+        published.len(),
         2,
         "the failover's at once, the rest at the end"
     );
-    assert_eq!(first_call[0].data.len(), 4);
+    assert_eq!(published[0].data.len(), 4);
 }
 
 #[tokio::test]
@@ -380,11 +380,14 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
 async fn an_address_of_another_name_or_family_in_the_answer_is_not_taken() {
     let world = World::new().await;
     let record = |name: &str, address: &str| (name.to_owned(), address.parse().unwrap());
-    world.answer(Answer::Records(vec![
-        record(ENDPOINT, "10.0.1.7"),
-        record("stranger.example.com", "10.0.66.6"),
-        record(ENDPOINT, "2001:db8::6"),
-    ]));
+    world.answer(Answer::Records(
+        ResponseCode::NoError,
+        vec![
+            record(ENDPOINT, "10.0.1.7"),
+            record("stranger.example.com", "10.0.66.6"),
+            record(ENDPOINT, "2001:db8::6"),
+        ],
+    ));
     world.run().await.outcome.unwrap();
     assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
 }
@@ -577,9 +580,9 @@ async fn describe_calls_are_paced_after_a_burst_of_20() {
     let join = |of: &dyn Fn(u64) -> String| (0..14).map(of).collect::<Vec<_>>().join(",");
     world.set("ENDPOINTS", &join(&endpoint));
     world.set("TARGET_GROUP_ARNS", &join(&arn));
+    let begin = tokio::time::Instant::now();
     world.run().await.outcome.unwrap();
     let calls = world.aws.take_calls();
-    let begin = calls[0].at;
     let describes: Vec<_> = calls
         .iter()
         .filter(|call| call.action.starts_with("Describe"))
@@ -726,6 +729,129 @@ async fn a_service_may_have_an_address_of_its_own() {
     assert_eq!(
         world.actions(),
         ["DescribeTargetGroups", "DescribeTargetHealth"]
+    );
+}
+
+#[tokio::test]
+async fn the_allowed_cidrs_are_the_configured_ones() {
+    for (allowed, expected) in [
+        ("10.0.1.0/24", Err("10.0.2.9 is outside ALLOWED_CIDRS")),
+        ("fd00::/8", Err("10.0.2.9 is outside ALLOWED_CIDRS")),
+        ("10.0.1.0/24,10.0.2.9/32", Ok(())),
+    ] {
+        let mut world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        world.set("ALLOWED_CIDRS", allowed);
+        let answer = world.run().await;
+        match expected {
+            Ok(()) => assert_eq!(result(&answer)["registered"], json!(["10.0.2.9:6379"])),
+            Err(reason) => assert!(error(&answer).1.ends_with(reason), "{allowed}"),
+        }
+    }
+    let mut world = World::settled("10.0.1.7").await;
+    world.point("11.0.0.1");
+    world.set("ALLOWED_CIDRS", "0.0.0.0/0");
+    assert_eq!(
+        error(&world.run().await).0,
+        "RegisterFailed",
+        "ELB has the last word"
+    );
+}
+
+#[tokio::test]
+async fn without_dns_servers_the_systems_are_asked() {
+    let mut world = World::settled("10.0.1.7").await;
+    world.variables.remove("DNS_SERVERS");
+    // Nobody is asked for a name that cannot exist (RFC 6761), so that this test talks to no one.
+    world.set("ENDPOINTS", "redis.invalid");
+    let (error_type, message) = error(&world.run().await);
+    assert_eq!(error_type, "ResolveFailed");
+    let configuration = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let words = configuration
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let servers = words.filter_map(|words| match words[..] {
+        ["nameserver", server, ..] => server.parse::<std::net::IpAddr>().ok(),
+        _ => None,
+    });
+    let mut expected: Vec<_> = servers
+        .map(|server| {
+            format!(
+                "{} answered NXDOMAIN",
+                std::net::SocketAddr::new(server, 53)
+            )
+        })
+        .collect();
+    expected
+        .push("cannot read /etc/resolv.conf: io error: no nameservers found in config".to_owned());
+    assert!(
+        expected.iter().any(|cause| message.ends_with(cause)),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_response_code_loses_to_a_server_that_knows() {
+    let mut world = World::settled("10.0.1.7").await;
+    let other = dns::Zone::default();
+    let server = dns::Server::start(&other).await;
+    world.answer(Answer::Records(ResponseCode::Unknown(4095), vec![]));
+    let late = Answer::Late(
+        Duration::from_millis(150),
+        Box::new(dns::addresses(["10.0.2.9"])),
+    );
+    other.set(ENDPOINT, late);
+    let servers = format!("{},{}", world.variables["DNS_SERVERS"], server.address);
+    world.set("DNS_SERVERS", &servers);
+    assert_eq!(
+        result(&world.run().await)["desired"],
+        json!(["10.0.2.9:6379"])
+    );
+}
+
+#[tokio::test]
+async fn one_cause_is_told_once() {
+    let mut world = World::with_two_groups().await;
+    world.set("ENDPOINTS", &format!("{ENDPOINT},{ENDPOINT}"));
+    world.answer(Answer::NxDomain);
+    let server = &world.variables["DNS_SERVERS"];
+    assert_eq!(
+        error(&world.run().await).1,
+        format!("cannot resolve {ENDPOINT}: {server} answered NXDOMAIN")
+    );
+}
+
+#[tokio::test]
+async fn data_dropped_in_one_call_are_told_also_when_the_next_failed_otherwise() {
+    let world = World::with_two_groups().await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.aws.inject_always("PutMetricData", DENIED);
+    for _ in 0..170 {
+        tick(&mut sandbox).await.outcome.unwrap_err();
+    }
+    world.aws.heal();
+    world.point("10.0.2.9");
+    let late = Answer::Late(
+        Duration::from_millis(300),
+        Box::new(dns::addresses(["10.0.3.3"])),
+    );
+    world.zone.set(OTHER_ENDPOINT, late);
+    let invalid = Fault::Error(400, "InvalidParameterValue", "The parameter is invalid.");
+    world.aws.inject("PutMetricData", invalid);
+    world.aws.inject("PutMetricData", DENIED);
+    assert_eq!(
+        error(&tick(&mut sandbox).await),
+        (
+            "PublishFailed".to_owned(),
+            "cannot publish 1000 metric data to NlbHostnameTarget: \
+             InvalidParameterValue: The parameter is invalid."
+                .to_owned()
+        )
+    );
+    assert_eq!(
+        world.aws.take_data().len(),
+        1020 + 8 - 1000,
+        "the rest went out at the end"
     );
 }
 

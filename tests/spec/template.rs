@@ -183,11 +183,9 @@ fn the_template_accepts_what_the_function_accepts_and_rejects_what_it_rejects() 
                 } else {
                     vec![value]
                 };
-                // An empty element of several is left to the function, since one alone means unset.
                 elements
                     .iter()
                     .all(|element| pattern.is_match(element).unwrap())
-                    && (value.is_empty() || elements.iter().all(|element| !element.is_empty()))
             }
             None => parameter["AllowedValues"]
                 .as_sequence()

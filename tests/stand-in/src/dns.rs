@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::Message;
+pub use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,8 +40,12 @@ pub enum Answer {
     /// Over UDP a truncated answer, over TCP this.
     Truncated(Box<Answer>),
     Late(Duration, Box<Answer>),
-    /// These records as they are, whatever was asked: name and address.
-    Records(Vec<(String, IpAddr)>),
+    /// This code and these records as they are, name and address, whatever was asked.
+    Records(ResponseCode, Vec<(String, IpAddr)>),
+    /// A good answer to another question: its id is not the query's.
+    WrongId(Box<Answer>),
+    /// Bytes that are no message.
+    Garbage,
 }
 
 /// Addresses with a TTL of 5 s.
@@ -127,7 +132,10 @@ impl Zone {
             is_tcp,
             answer: describe(&response, is_silent),
         });
-        let bytes = response.to_vec().expect("a message that can be written");
+        let mut bytes = response.to_vec().expect("a message that can be written");
+        if answer == Answer::Garbage {
+            bytes.truncate(7);
+        }
         (!is_silent).then_some((delay, bytes))
     }
 }
@@ -179,12 +187,19 @@ impl State {
                 let (_, is_silent) = self.fill(response, name, answer, record_type, is_tcp);
                 return (*delay, is_silent);
             }
-            Answer::Records(records) => {
+            Answer::Records(code, records) => {
                 let record = |(name, address): &(String, IpAddr)| {
                     Record::from_rdata(absolute(name), DEFAULT_TTL, rdata(*address))
                 };
                 response.add_answers(records.iter().map(record));
+                response.metadata.response_code = *code;
             }
+            Answer::WrongId(answer) => {
+                response.metadata.id ^= 1;
+                return self.fill(response, name, answer, record_type, is_tcp);
+            }
+            // Made of the response by the caller.
+            Answer::Garbage => (),
         }
         (Duration::ZERO, false)
     }

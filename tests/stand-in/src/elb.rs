@@ -65,7 +65,7 @@ pub struct TargetGroup {
     /// Whether the group hangs on a load balancer.
     pub is_used: bool,
     /// Whether addresses are described as `2001:0db8:0000:…` instead of `2001:db8::…`.
-    pub writes_addresses_in_full: bool,
+    pub is_written_in_full: bool,
     /// The quota "targets per target group".
     pub max_targets: usize,
     targets: BTreeMap<(IpAddr, u16), Registration>,
@@ -110,7 +110,7 @@ impl TargetGroup {
             deregistration_delay: Duration::from_secs(30),
             registration_lag: Duration::ZERO,
             is_used: true,
-            writes_addresses_in_full: false,
+            is_written_in_full: false,
             max_targets: 1000,
             targets: BTreeMap::new(),
         }
@@ -223,7 +223,7 @@ impl TargetGroup {
 
     fn write(&self, address: IpAddr) -> String {
         match address {
-            IpAddr::V6(address) if self.writes_addresses_in_full => {
+            IpAddr::V6(address) if self.is_written_in_full => {
                 let groups = address.segments().map(|group| format!("{group:04x}"));
                 groups.join(":")
             }
