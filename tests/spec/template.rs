@@ -1,6 +1,7 @@
 //! The template, the README and the code tell the same story.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde_yaml_ng::Value;
 
@@ -86,17 +87,24 @@ fn every_variable_of_the_code_stands_in_the_template_and_the_readme_and_vice_ver
     }
 }
 
+/// All files below.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| {
+        if path.is_dir() {
+            sources(&path)
+        } else {
+            vec![path]
+        }
+    };
+    paths.flat_map(below).collect()
+}
+
 #[test]
 fn nothing_but_main_reads_the_environment() {
-    let sources = |folder: &str| {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        let entries = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.is_file()).collect::<Vec<_>>()
-    };
-    let reads = [sources("src"), sources("src/target_group")]
-        .concat()
+    let reads = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
         .into_iter()
         .filter(|path| {
             let source = std::fs::read_to_string(path).unwrap();

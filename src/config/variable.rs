@@ -1,0 +1,110 @@
+//! One variable, and how its text is read.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::error::Error;
+
+/// As it stands in the environment; unset without a value.
+pub struct Variable {
+    name: &'static str,
+    value: Option<String>,
+}
+
+impl Variable {
+    /// An empty value counts as unset, since templates pass empty strings.
+    pub fn look_up(name: &'static str, lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let value = lookup(name).filter(|value| !value.is_empty());
+        Variable { name, value }
+    }
+
+    /// The default where it is unset.
+    pub fn or(self, default: &str) -> Self {
+        let value = self.value.or_else(|| Some(default.to_owned()));
+        Variable { value, ..self }
+    }
+
+    /// `None` where it is unset.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] where the value cannot be parsed.
+    pub fn optional<T>(
+        self,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(value) = &self.value else {
+            return Ok(None);
+        };
+        match parse(value) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Err(Error::InvalidConfig(format!("{self}: expected {expected}"))),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::InvalidConfig`] where it is unset or cannot be parsed.
+    pub fn required<T>(
+        self,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, Error> {
+        let unset = Error::InvalidConfig(format!("{self}: expected {expected}"));
+        self.optional(expected, parse)?.ok_or(unset)
+    }
+}
+
+impl std::fmt::Display for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} is {value:?}", self.name),
+            None => write!(f, "{} is not set", self.name),
+        }
+    }
+}
+
+/// Comma separated; elements are trimmed, and an empty one is malformed.
+pub fn list<T>(element: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Vec<T>> {
+    move |value| value.split(',').map(|text| element(text.trim())).collect()
+}
+
+/// Decimal digits only: [`str::parse`] would take a sign too.
+pub fn port(text: &str) -> Option<u16> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_decimal && *port > 0)
+}
+
+pub fn dns_server(text: &str) -> Option<SocketAddr> {
+    const DNS_PORT: u16 = 53;
+    let address = text
+        .parse::<IpAddr>()
+        .map(|address| SocketAddr::new(address, DNS_PORT));
+    address
+        .or_else(|_| text.parse())
+        .ok()
+        .filter(|server| server.port() > 0)
+}
+
+/// With no bit set behind the prefix: `10.0.0.1/8` is a slip of somebody who meant one address.
+pub fn cidr(text: &str) -> Option<IpNet> {
+    text.parse()
+        .ok()
+        .filter(|cidr: &IpNet| cidr.trunc() == *cidr)
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Namespace>
+pub fn namespace(text: &str) -> Option<String> {
+    let is_valid = (1..=255).contains(&text.len())
+        && !text.starts_with("AWS/")
+        && !text.starts_with(':')
+        && !text.trim().is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_/#: ".contains(&byte));
+    is_valid.then(|| text.to_owned())
+}
+
+pub fn boolean(text: &str) -> Option<bool> {
+    text.parse().ok()
+}

@@ -1,0 +1,130 @@
+//! Resolve: an endpoint's name to the addresses it has now. hickory-resolver is wrapped to own a
+//! policy: no answer is remembered, names are absolute, the family is the target group's, every wait
+//! ends, and of several DNS servers the first that knows wins.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{TokioResolver, system_conf};
+use tokio::time;
+
+use super::lookup::{Failure, knowledge};
+use super::{AddressFamily, Endpoint};
+
+/// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
+/// counts.
+const TRY_TIMEOUT: Duration = Duration::from_secs(1);
+const RETRIES: usize = 2;
+/// All that resolving one endpoint may take, chains of CNAMEs split over several answers and the
+/// change to TCP included.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One resolver for each DNS server, since a second server in one resolver is no fallback: SERVFAIL
+/// from the faster server beats a good answer from the other one there, and a dead first one can
+/// hide a healthy second.
+pub struct Resolver {
+    servers: Vec<(SocketAddr, TokioResolver)>,
+}
+
+impl Resolver {
+    /// Asks `dns_servers`, or those of `/etc/resolv.conf` when there are none.
+    ///
+    /// # Errors
+    /// The cause, when the system's configuration cannot be read or names no server.
+    pub fn new(dns_servers: &[SocketAddr]) -> Result<Self, String> {
+        let dns_servers = match dns_servers {
+            [] => system_servers()
+                .map_err(|error| format!("cannot read /etc/resolv.conf: {error}"))?,
+            given => given.to_vec(),
+        };
+        let servers = dns_servers
+            .into_iter()
+            .map(|server| Ok((server, resolver(server)?)));
+        let servers: Result<_, NetError> = servers.collect();
+        match servers {
+            Ok(servers) => Ok(Resolver { servers }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The addresses of the endpoint, as the first server that knows gives them.
+    ///
+    /// An answer, NXDOMAIN and an empty answer are what a server knows; any other error counts only
+    /// when all failed.
+    ///
+    /// # Errors
+    /// The cause, with the server that gave it.
+    pub async fn resolve(
+        &self,
+        endpoint: &Endpoint,
+        family: AddressFamily,
+    ) -> Result<Vec<IpAddr>, String> {
+        time::timeout(RESOLVE_TIMEOUT, self.race(endpoint, family))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())))
+    }
+
+    async fn race(
+        &self,
+        endpoint: &Endpoint,
+        family: AddressFamily,
+    ) -> Result<Vec<IpAddr>, String> {
+        let record_type = family.record_type();
+        let lookups = self.servers.iter().map(async |(server, resolver)| {
+            let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
+            (*server, answer)
+        });
+        let mut answers: FuturesUnordered<_> = lookups.collect();
+        let mut failures = Vec::new();
+        while let Some((server, answer)) = answers.next().await {
+            match knowledge(&endpoint.0, record_type, answer) {
+                Ok(addresses) if addresses.is_empty() => {
+                    return Err(format!("{server} knows no {record_type} record"));
+                }
+                Ok(addresses) => return Ok(addresses),
+                Err(Failure::NxDomain) => return Err(format!("{server} answered NXDOMAIN")),
+                Err(Failure::Other(cause)) => failures.push(format!("{server} {cause}")),
+            }
+        }
+        Err(failures.join(", "))
+    }
+}
+
+fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
+    let (config, _options) = system_conf::read_system_conf()?;
+    let address = |server: &NameServerConfig| SocketAddr::new(server.ip, 53);
+    Ok(config.name_servers().iter().map(address).collect())
+}
+
+fn resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    let name_server = NameServerConfig::new(server.ip(), true, connections.to_vec());
+    TokioResolver::builder_with_config(
+        ResolverConfig::from_name_servers(vec![name_server]),
+        TokioRuntimeProvider::default(),
+    )
+    .with_options(options())
+    .build()
+}
+
+fn options() -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    // A remembered answer would hide a failover for the length of its TTL.
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.timeout = TRY_TIMEOUT;
+    options.attempts = RETRIES;
+    // The chain of CNAMEs tells which records belong to the endpoint.
+    options.preserve_intermediates = true;
+    options
+}
