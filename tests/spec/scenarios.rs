@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, ResponseCode};
-use stand_in::elb::{TargetDescription, TargetGroup};
+use stand_in::elb::TargetDescription;
 
 use crate::world::{
     ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, actions, error, lines, result, tick,
@@ -566,20 +566,7 @@ async fn a_lost_answer_is_made_good_by_the_sdks_retry() {
 
 #[tokio::test]
 async fn describe_calls_are_paced_after_a_burst_of_20() {
-    let mut world = World::new().await;
-    let arn = |index| {
-        format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
-    };
-    let endpoint = |index| format!("e{index}.example.com");
-    for index in 0..14 {
-        world.aws.add(TargetGroup::ipv4(&arn(index), 6379));
-        world
-            .zone
-            .set(&endpoint(index), dns::addresses(["10.0.1.7"]));
-    }
-    let join = |of: &dyn Fn(u64) -> String| (0..14).map(of).collect::<Vec<_>>().join(",");
-    world.set("ENDPOINTS", &join(&endpoint));
-    world.set("TARGET_GROUP_ARNS", &join(&arn));
+    let world = World::with_groups(14).await;
     let begin = tokio::time::Instant::now();
     world.run().await.outcome.unwrap();
     let calls = world.aws.take_calls();

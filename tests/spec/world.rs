@@ -74,6 +74,19 @@ impl World {
         world
     }
 
+    /// The one endpoint, at 10.0.1.7, feeds so many groups, which are empty.
+    pub async fn with_groups(count: u64) -> World {
+        let mut world = World::new().await;
+        world.point("10.0.1.7");
+        let arns: Vec<_> = (0..count).map(group_arn).collect();
+        for arn in &arns {
+            world.aws.add(TargetGroup::ipv4(arn, 6379));
+        }
+        world.set("ENDPOINTS", &vec![ENDPOINT; arns.len()].join(","));
+        world.set("TARGET_GROUP_ARNS", &arns.join(","));
+        world
+    }
+
     /// The endpoint moves.
     pub fn point(&self, address: &str) {
         self.zone.set(ENDPOINT, dns::addresses([address]));
@@ -145,6 +158,11 @@ impl World {
         };
         self.aws.take_data().into_iter().map(line).collect()
     }
+}
+
+/// Of the groups of [`World::with_groups`].
+pub fn group_arn(index: u64) -> String {
+    format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
 }
 
 fn change(call: &Call) -> String {
