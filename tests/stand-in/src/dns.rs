@@ -228,7 +228,7 @@ fn describe(response: &Message, is_silent: bool) -> String {
     let data: Vec<_> = response
         .answers
         .iter()
-        .map(|record| record.data.to_string())
+        .map(|record| record.data.to_string().trim_end_matches('.').to_owned())
         .collect();
     match response.metadata.response_code {
         ResponseCode::NoError if data.is_empty() => "no address".to_owned(),
