@@ -332,7 +332,7 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
         .iter()
         .filter(|datum| datum.metric == "Failover")
         .collect();
-    let values: Vec<_> = failovers.iter().map(|datum| datum.value).collect();
+    let values: Vec<_> = failovers.iter().map(|datum| datum.value()).collect();
     assert_eq!(
         values,
         [1.0, 1.0, 0.0, 0.0],

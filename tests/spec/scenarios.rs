@@ -90,7 +90,7 @@ async fn metrics_go_out_for_each_group_and_as_a_sum_for_the_function() {
                 && datum.dimensions.len() == 1
                 && datum.dimensions[0].1 == dimension
         });
-        matching.map(|datum| datum.value).collect()
+        matching.map(|datum| datum.value()).collect()
     };
     assert_eq!(of("targetgroup/redis/0123456789abcdef", "Failover"), [1.0]);
     assert_eq!(
@@ -136,7 +136,7 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     let failovers = data
         .iter()
         .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "TargetGroup");
-    let values: Vec<_> = failovers.map(|datum| datum.value).collect();
+    let values: Vec<_> = failovers.map(|datum| datum.value()).collect();
     assert_eq!(values, [0.0, 0.0, 1.0, 0.0]);
 }
 
@@ -249,7 +249,6 @@ async fn any_event_causes_a_reconcile() {
     let world = World::settled("10.0.1.7").await;
     let mut sandbox = world.warm_sandbox().await;
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
-    let notification = include_str!("../../events/notification.json");
     for event in [
         "{}",
         "null",
@@ -257,7 +256,7 @@ async fn any_event_causes_a_reconcile() {
         r#"{"detail":"{}"}"#,
         r#"{"dryRun":null}"#,
         &deep,
-        notification,
+        r#"{"Records":[{"EventSource":"aws:s3"}]}"#,
     ] {
         let answer = sandbox.invoke(event, Duration::from_secs(75)).await;
         assert_eq!(result(&answer)["reconciles"], 1, "{event:.40}");

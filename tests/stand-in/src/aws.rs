@@ -61,6 +61,7 @@ struct State {
     target_groups: BTreeMap<String, TargetGroup>,
     metrics: Metrics,
     faults: Vec<Injection>,
+    latency: Duration,
     calls: Vec<Call>,
 }
 
@@ -145,6 +146,11 @@ impl Aws {
             fault,
             times,
         });
+    }
+
+    /// Between a call and its answer, unless a fault says otherwise.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
     }
 
     pub fn heal(&self) {
@@ -282,7 +288,7 @@ impl Aws {
         let (outcome, reply) = match fault {
             None => {
                 let (outcome, response) = take_effect(&mut state);
-                (outcome, Reply::After(Duration::ZERO, response))
+                (outcome, Reply::After(state.latency, response))
             }
             Some(Fault::Latency(delay)) => {
                 let (outcome, response) = take_effect(&mut state);

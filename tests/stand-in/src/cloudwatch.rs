@@ -13,7 +13,19 @@ pub struct Datum {
     pub dimensions: Vec<(String, String)>,
     pub timestamp: SystemTime,
     pub unit: String,
-    pub value: f64,
+    /// Each single value, those of `Values` as often as `Counts` says.
+    pub samples: Vec<f64>,
+}
+
+impl Datum {
+    /// # Panics
+    /// When there is not exactly one.
+    pub fn value(&self) -> f64 {
+        let [value] = self.samples[..] else {
+            panic!("not one value: {self:?}")
+        };
+        value
+    }
 }
 
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use hickory_proto::op::Message;
 pub use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +22,11 @@ const DEFAULT_TTL: u32 = 5;
 pub enum Answer {
     /// Those of the family that was asked for; none of them is an empty answer.
     Addresses {
+        ttl: u32,
+        addresses: Vec<IpAddr>,
+    },
+    /// One of these at random, of the family that was asked for.
+    OneOf {
         ttl: u32,
         addresses: Vec<IpAddr>,
     },
@@ -80,6 +85,8 @@ pub struct Asked {
 #[derive(Debug, Default)]
 struct State {
     answers: HashMap<String, Answer>,
+    latency: Duration,
+    random: fastrand::Rng,
     asked: Vec<Asked>,
 }
 
@@ -90,6 +97,16 @@ pub struct Zone(Arc<Mutex<State>>);
 impl Zone {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no panic while the zone was locked")
+    }
+
+    /// What is random comes out the same for the same seed.
+    pub fn set_seed(&self, seed: u64) {
+        self.state().random = fastrand::Rng::with_seed(seed);
+    }
+
+    /// Between a question and its answer, besides what the answer says.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
     }
 
     /// From the next question on.
@@ -136,14 +153,91 @@ impl Zone {
         if answer == Answer::Garbage {
             bytes.truncate(7);
         }
-        (!is_silent).then_some((delay, bytes))
+        (!is_silent).then_some((state.latency + delay, bytes))
+    }
+}
+
+/// A resolver between the zone and those who ask, with a cache of its own. As Unbound 1.17 does, it
+/// counts the TTL down in whole seconds and gives an answer until the one with TTL 0 is over.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    zone: Zone,
+    entries: Arc<Mutex<HashMap<Query, (Instant, Message)>>>,
+}
+
+impl Cache {
+    /// Empty.
+    pub fn of(zone: &Zone) -> Self {
+        Cache {
+            zone: zone.clone(),
+            entries: Arc::default(),
+        }
+    }
+
+    fn answer(&self, query: &[u8], is_tcp: bool) -> Option<(Duration, Vec<u8>)> {
+        let question = Message::from_vec(query).ok()?;
+        let key = question.queries.first()?.clone();
+        let mut entries = self.entries.lock().expect("no panic while it was locked");
+        let fresh = entries
+            .get(&key)
+            .and_then(|(since, message)| aged(message, since.elapsed()));
+        if let Some(mut message) = fresh {
+            message.metadata.id = question.metadata.id;
+            let bytes = message.to_vec().expect("a message that can be written");
+            return Some((Duration::ZERO, bytes));
+        }
+        let (delay, bytes) = self.zone.answer(query, is_tcp)?;
+        if let Ok(message) = Message::from_vec(&bytes) {
+            entries.insert(key, (Instant::now() + delay, message));
+        }
+        Some((delay, bytes))
+    }
+}
+
+/// The message as it is given that much later; `None` when it is too old. Only answers with records
+/// are kept.
+fn aged(message: &Message, age: Duration) -> Option<Message> {
+    let age = u32::try_from(age.as_secs()).ok()?;
+    let mut message = message.clone();
+    for record in &mut message.answers {
+        record.ttl = record.ttl.checked_sub(age)?;
+    }
+    (!message.answers.is_empty()).then_some(message)
+}
+
+/// Where answers come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Zone(Zone),
+    Cache(Cache),
+}
+
+impl Source {
+    /// The bytes to answer, and how late; `None` is silence.
+    pub fn answer(&self, query: &[u8], is_tcp: bool) -> Option<(Duration, Vec<u8>)> {
+        match self {
+            Source::Zone(zone) => zone.answer(query, is_tcp),
+            Source::Cache(cache) => cache.answer(query, is_tcp),
+        }
+    }
+}
+
+impl From<&Zone> for Source {
+    fn from(zone: &Zone) -> Self {
+        Source::Zone(zone.clone())
+    }
+}
+
+impl From<&Cache> for Source {
+    fn from(cache: &Cache) -> Self {
+        Source::Cache(cache.clone())
     }
 }
 
 impl State {
     /// How late the answer is, and whether there is none.
     fn fill(
-        &self,
+        &mut self,
         response: &mut Message,
         name: &str,
         answer: &Answer,
@@ -158,6 +252,15 @@ impl State {
                 response
                     .add_answers(data.map(|data| Record::from_rdata(absolute(name), *ttl, data)));
             }
+            Answer::OneOf { ttl, addresses } => {
+                let address = self.random.choice(addresses).copied();
+                let addresses = address.into_iter().collect();
+                let one = Answer::Addresses {
+                    ttl: *ttl,
+                    addresses,
+                };
+                return self.fill(response, name, &one, record_type, is_tcp);
+            }
             Answer::Cname {
                 ttl,
                 target,
@@ -166,12 +269,11 @@ impl State {
                 let data = RData::CNAME(CNAME(absolute(target)));
                 response.add_answer(Record::from_rdata(absolute(name), *ttl, data));
                 let is_loop = response.answers.len() > self.answers.len();
-                let next = self
-                    .answers
-                    .get(&target.to_lowercase())
-                    .unwrap_or(&Answer::NxDomain);
+                let target = target.to_lowercase();
+                let next = self.answers.get(&target).cloned();
                 if !is_split && !is_loop {
-                    return self.fill(response, &target.to_lowercase(), next, record_type, is_tcp);
+                    let next = next.unwrap_or(Answer::NxDomain);
+                    return self.fill(response, &target, &next, record_type, is_tcp);
                 }
             }
             Answer::NxDomain => code(ResponseCode::NXDomain),
@@ -244,12 +346,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start(zone: &Zone) -> Server {
+    pub async fn start(source: impl Into<Source>) -> Server {
+        let source = source.into();
         let (udp, tcp) = bind().await;
         let address = tcp.local_addr().expect("a bound socket");
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_udp(Arc::new(udp), zone.clone()));
-        tasks.spawn(serve_tcp(tcp, zone.clone()));
+        tasks.spawn(serve_udp(Arc::new(udp), source.clone()));
+        tasks.spawn(serve_tcp(tcp, source));
         Server {
             address,
             _tasks: tasks,
@@ -269,14 +372,14 @@ async fn bind() -> (UdpSocket, TcpListener) {
     panic!("no port is free for both UDP and TCP");
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, zone: Zone) {
+async fn serve_udp(socket: Arc<UdpSocket>, source: Source) {
     let mut replies = JoinSet::new();
     let mut buffer = [0; 4096];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
             continue;
         };
-        if let Some((delay, answer)) = zone.answer(&buffer[..length], false) {
+        if let Some((delay, answer)) = source.answer(&buffer[..length], false) {
             let socket = socket.clone();
             replies.spawn(async move {
                 tokio::time::sleep(delay).await;
@@ -287,21 +390,21 @@ async fn serve_udp(socket: Arc<UdpSocket>, zone: Zone) {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, zone: Zone) {
+async fn serve_tcp(listener: TcpListener, source: Source) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve_connection(stream, zone.clone()));
+        connections.spawn(serve_connection(stream, source.clone()));
     }
 }
 
 /// Until the client goes away.
-async fn serve_connection(mut stream: TcpStream, zone: Zone) {
+async fn serve_connection(mut stream: TcpStream, source: Source) {
     while let Ok(length) = stream.read_u16().await {
         let mut query = vec![0; length.into()];
         if stream.read_exact(&mut query).await.is_err() {
             return;
         }
-        if let Some((delay, answer)) = zone.answer(&query, true) {
+        if let Some((delay, answer)) = source.answer(&query, true) {
             tokio::time::sleep(delay).await;
             let length = u16::try_from(answer.len()).expect("an answer below 64 KiB");
             let framed = [&length.to_be_bytes(), answer.as_slice()].concat();

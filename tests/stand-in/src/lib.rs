@@ -4,7 +4,7 @@
 //!
 //! State is kept apart from transport: [`dns::Zone`] maps a query's bytes to an answer's,
 //! [`aws::Aws`] a request's bytes to a reply's, and [`elb`] and [`cloudwatch`] know of neither
-//! bytes nor sockets nor a clock.
+//! bytes nor sockets nor a clock. Both can be had over sockets, and in [`memory`] under virtual time.
 
 pub mod aws;
 pub mod cloudwatch;
@@ -12,4 +12,5 @@ pub mod dns;
 pub mod elb;
 pub mod http;
 pub mod lambda;
+pub mod memory;
 mod wire;

@@ -145,8 +145,27 @@ fn metric_datum(namespace: &str, datum: &Value) -> Option<Datum> {
         dimensions: dimensions.map(dimension).collect::<Option<_>>()?,
         timestamp: timestamp(field(datum, "Timestamp")?)?,
         unit: text(field(datum, "Unit")?)?,
-        value: field(datum, "Value")?.as_float()?,
+        samples: samples(datum)?,
     })
+}
+
+/// A value, or values with their counts; CloudWatch takes at most 150 of them.
+fn samples(datum: &Value) -> Option<Vec<f64>> {
+    let floats = |name| -> Option<Vec<f64>> {
+        let values = field(datum, name)?.as_array()?.iter();
+        values.map(Value::as_float).collect()
+    };
+    match (field(datum, "Value"), floats("Values"), floats("Counts")) {
+        (Some(value), None, None) => Some(vec![value.as_float()?]),
+        (None, Some(values), Some(counts))
+            if values.len() == counts.len() && (1..=150).contains(&values.len()) =>
+        {
+            let repeated = values.iter().zip(counts);
+            let repeated = repeated.flat_map(|(value, count)| vec![*value; count as usize]);
+            Some(repeated.collect())
+        }
+        _ => None,
+    }
 }
 
 fn field<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {

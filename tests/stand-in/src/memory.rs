@@ -1,0 +1,170 @@
+//! The same far ends without sockets, so that time can be virtual: hickory's network and the SDK's
+//! HTTP client, carried in memory. Under tokio's paused clock an answer takes exactly the time that
+//! the stand-in says.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
+use hickory_net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioTime};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, sleep};
+
+use crate::aws::{Aws, Reply};
+use crate::dns::Source;
+
+/// DNS servers by address, over UDP; a TCP connection is refused. A query to any other address is
+/// never answered.
+#[derive(Clone, Default)]
+pub struct Network {
+    servers: Arc<HashMap<SocketAddr, Source>>,
+    handle: TokioHandle,
+}
+
+impl Network {
+    pub fn new(servers: impl IntoIterator<Item = (SocketAddr, Source)>) -> Self {
+        Network {
+            servers: Arc::new(servers.into_iter().collect()),
+            handle: TokioHandle::default(),
+        }
+    }
+}
+
+impl RuntimeProvider for Network {
+    type Handle = TokioHandle;
+    type Timer = TokioTime;
+    type Udp = Socket;
+    type Tcp = AsyncIoTokioAsStd<TcpStream>;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.handle.clone()
+    }
+
+    fn connect_tcp(
+        &self,
+        _server: SocketAddr,
+        _bind: Option<SocketAddr>,
+        _timeout: Option<Duration>,
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Tcp>>>> {
+        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+    }
+
+    fn bind_udp(
+        &self,
+        _local: SocketAddr,
+        _server: SocketAddr,
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
+        let (sender, receiver) = unbounded_channel();
+        let socket = Socket {
+            servers: self.servers.clone(),
+            sender,
+            receiver: Mutex::new(receiver),
+        };
+        Box::pin(async { Ok(socket) })
+    }
+}
+
+type Datagram = (Vec<u8>, SocketAddr);
+
+/// A UDP socket.
+pub struct Socket {
+    servers: Arc<HashMap<SocketAddr, Source>>,
+    sender: UnboundedSender<Datagram>,
+    receiver: Mutex<UnboundedReceiver<Datagram>>,
+}
+
+impl DnsUdpSocket for Socket {
+    type Time = TokioTime;
+
+    fn poll_recv_from(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let mut receiver = self.receiver.lock().expect("no panic while it was locked");
+        let (datagram, from) =
+            ready!(receiver.poll_recv(context)).expect("a sender is in the socket");
+        buffer[..datagram.len()].copy_from_slice(&datagram);
+        Poll::Ready(Ok((datagram.len(), from)))
+    }
+
+    fn poll_send_to(
+        &self,
+        _context: &mut Context<'_>,
+        query: &[u8],
+        to: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        let answer = self
+            .servers
+            .get(&to)
+            .and_then(|server| server.answer(query, false));
+        if let Some((delay, answer)) = answer {
+            let sender = self.sender.clone();
+            tokio::spawn(async move {
+                sleep(delay).await;
+                // One who no longer listens is no concern of a server's.
+                let _ = sender.send((answer, to));
+            });
+        }
+        Poll::Ready(Ok(query.len()))
+    }
+}
+
+/// Elastic Load Balancing and CloudWatch, as the SDK's HTTP client.
+#[derive(Clone)]
+pub struct Http(pub Aws);
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+impl HttpClient for Http {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Http {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let request = request.try_into_http1x().expect("a valid request");
+        let request =
+            request.map(|body| Bytes::copy_from_slice(body.bytes().expect("a body in memory")));
+        let aws = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            match aws.answer(Instant::now(), &request) {
+                Reply::After(delay, response) => {
+                    sleep(delay).await;
+                    let response = HttpResponse::try_from(response.map(SdkBody::from));
+                    Ok(response.expect("a valid response"))
+                }
+                Reply::Never => std::future::pending().await,
+                Reply::Reset => {
+                    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+                    Err(ConnectorError::io(reset.into()))
+                }
+            }
+        })
+    }
+}
