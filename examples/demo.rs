@@ -12,6 +12,7 @@ use anstream::println;
 use anstyle::{AnsiColor, Style};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use nlb_hostname_target::aws;
 use nlb_hostname_target::config::Config;
@@ -171,7 +172,7 @@ struct Expected {
 struct Story {
     zone: Zone,
     aws: Aws,
-    function: Function,
+    function: Function<TokioRuntimeProvider>,
     begin: Instant,
     steps: Vec<(&'static str, bool)>,
     _servers: (dns::Server, http::Server),
@@ -206,7 +207,7 @@ impl Story {
         Ok(Story {
             zone,
             aws,
-            function: Function::new(config, &sdk.load().await),
+            function: Function::new(config, &sdk.load().await, TokioRuntimeProvider::default()),
             begin: Instant::now(),
             steps: Vec::new(),
             _servers: servers,
@@ -311,7 +312,7 @@ impl Story {
         let data = self.aws.take_data().into_iter();
         let of_group = data.filter(|datum| datum.dimensions[0].0 == "TargetGroup");
         of_group
-            .map(|datum| format!("{} {}", datum.metric, datum.value))
+            .map(|datum| format!("{} {}", datum.metric, datum.value()))
             .collect()
     }
 

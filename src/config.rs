@@ -6,19 +6,22 @@ mod variable;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
-use variable::{Variable, boolean, cidr, dns_server, list, namespace, port};
+use variable::{Variable, boolean, cidr, dns_server, list, namespace, number, port, seconds};
 
 /// What an NLB accepts as IPv4 targets, and the unique local and global unicast ranges of IPv6.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
 const DEFAULT_ALLOWED_CIDRS: &str =
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7,2000::/3";
 const DEFAULT_METRIC_NAMESPACE: &str = "NlbHostnameTarget";
+const CIDRS: &str =
+    "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated";
 const NAMESPACE_RULE: &str = "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and \
                               beginning with neither AWS/ nor a colon";
 
@@ -31,8 +34,20 @@ pub struct Config {
     pub target_port: Option<u16>,
     /// Asked all at once; empty is the system resolver.
     pub dns_servers: Vec<SocketAddr>,
+    /// Of each endpoint; their answers are united.
+    pub lookups_per_reconcile: u32,
+    /// How many reconciles in a row a current target may be missing from the answers and stay.
+    pub misses_before_deregistration: u32,
+    /// Pause between the reconciles of a scheduled invocation that polls.
+    pub poll_interval: Duration,
+    /// How long a scheduled invocation polls; zero is one reconcile.
+    pub schedule_poll: Duration,
+    /// How long an invocation that a notification caused polls; zero is one reconcile.
+    pub event_poll: Duration,
     /// An answer with an address outside is refused.
     pub allowed_cidrs: Vec<IpNet>,
+    /// Targets in these ranges are somebody else's.
+    pub keep_cidrs: Vec<IpNet>,
     pub metric_namespace: String,
     /// Plan and report only, whatever the event says.
     pub is_dry_run: bool,
@@ -70,12 +85,27 @@ impl Config {
                     list(dns_server),
                 )?
                 .unwrap_or_default(),
+            lookups_per_reconcile: variable("LOOKUPS_PER_RECONCILE")
+                .or("1")
+                .required("a number from 1 to 32", number(1..=32))?,
+            misses_before_deregistration: variable("MISSES_BEFORE_DEREGISTRATION")
+                .or("0")
+                .required("a number from 0 to 1000", number(0..=1000))?,
+            poll_interval: variable("POLL_INTERVAL_SECONDS")
+                .or("5")
+                .required("seconds from 1 to 60", seconds(1..=60))?,
+            schedule_poll: variable("SCHEDULE_POLL_SECONDS")
+                .or("0")
+                .required("seconds from 0 to 55", seconds(0..=55))?,
+            event_poll: variable("EVENT_POLL_SECONDS")
+                .or("50")
+                .required("seconds from 0 to 55", seconds(0..=55))?,
             allowed_cidrs: variable("ALLOWED_CIDRS")
                 .or(DEFAULT_ALLOWED_CIDRS)
-                .required(
-                    "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated",
-                    list(cidr),
-                )?,
+                .required(CIDRS, list(cidr))?,
+            keep_cidrs: variable("KEEP_CIDRS")
+                .optional(CIDRS, list(cidr))?
+                .unwrap_or_default(),
             metric_namespace: variable("METRIC_NAMESPACE")
                 .or(DEFAULT_METRIC_NAMESPACE)
                 .required(NAMESPACE_RULE, namespace)?,

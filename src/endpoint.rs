@@ -7,6 +7,7 @@ use std::fmt;
 
 use hickory_resolver::proto::rr::{Name, RecordType};
 
+pub use lookup::Found;
 pub use resolver::Resolver;
 
 /// The DNS name that is followed. Lower case and absolute.

@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 pub struct Event {
     /// Plan and report only. `dryRun` is present and neither `false` nor `null`.
     pub is_dry_run: bool,
+    /// A topic's record, such as a cluster's notification: `EventSource` of the first of `Records` is
+    /// `aws:sns`.
+    pub is_notification: bool,
 }
 
 /// The name of a field in bytes, because JSON may escape half a surrogate pair, which is no string:
@@ -20,14 +23,26 @@ pub struct Event {
 struct FieldName<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
 impl Event {
-    /// Reads the fields at the top without looking into the rest, however deep it is nested. Where
-    /// a name stands twice the last one counts, as everywhere in JSON.
+    /// Reads the fields without looking into the rest, however deep it is nested.
     pub fn read(json: &RawValue) -> Event {
-        let fields: HashMap<FieldName, &RawValue> =
-            serde_json::from_str(json.get()).unwrap_or_default();
-        let dry_run = fields.get(&FieldName(Cow::Borrowed(b"dryRun")));
+        let dry_run = field(json, "dryRun");
+        let records = field(json, "Records")
+            .and_then(|records| serde_json::from_str::<Vec<&RawValue>>(records.get()).ok());
+        let source = records
+            .and_then(|records| field(records.first()?, "EventSource"))
+            .and_then(|source| serde_json::from_str::<String>(source.get()).ok());
         Event {
             is_dry_run: dry_run.is_some_and(|value| !matches!(value.get(), "false" | "null")),
+            is_notification: source.is_some_and(|source| source == "aws:sns"),
         }
     }
+}
+
+/// The value of a field of an object, and of the last one where its name stands twice, as everywhere
+/// in JSON.
+fn field<'a>(json: &'a RawValue, name: &str) -> Option<&'a RawValue> {
+    let fields: HashMap<FieldName, &RawValue> = serde_json::from_str(json.get()).ok()?;
+    fields
+        .get(&FieldName(Cow::Borrowed(name.as_bytes())))
+        .copied()
 }

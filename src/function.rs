@@ -2,9 +2,10 @@
 //! invocations.
 
 use std::cell::Cell;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
+use hickory_resolver::net::runtime::RuntimeProvider;
 use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -14,16 +15,22 @@ use crate::config::Config;
 use crate::endpoint::Resolver;
 use crate::error::{Error, Errors};
 use crate::event::Event;
-use crate::invocation::{Deadline, Invocation, Memory};
+use crate::invocation::{Invocation, Memory};
 use crate::metrics::Destination;
 use crate::pace::Pace;
 use crate::reconcile::{self, Context};
 use crate::report::Report;
+use crate::window::{Deadline, Window};
+
+/// Pause between the reconciles after a notification: the endpoint is about to move.
+const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The Lambda function: what it was configured with, and what one sandbox keeps between
 /// invocations.
-pub struct Function {
+pub struct Function<P: RuntimeProvider> {
     config: Result<Config, Error>,
+    /// The network over which DNS is asked.
+    network: P,
     load_balancing: aws_sdk_elasticloadbalancingv2::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
     /// Taken for an invocation and put back after it: a sandbox runs one at a time. An invocation
@@ -32,11 +39,12 @@ pub struct Function {
     memory: Cell<Memory>,
 }
 
-impl Function {
+impl<P: RuntimeProvider> Function<P> {
     /// An invalid configuration is the answer to every invocation.
-    pub fn new(config: Result<Config, Error>, sdk: &SdkConfig) -> Self {
+    pub fn new(config: Result<Config, Error>, sdk: &SdkConfig, network: P) -> Self {
         Function {
             config,
+            network,
             load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(sdk),
             cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
             memory: Cell::default(),
@@ -52,10 +60,10 @@ impl Function {
             .await
     }
 
-    /// Reconciles every target group and reports.
+    /// Reconciles every target group, once or for as long as a window says, and reports.
     ///
     /// # Errors
-    /// When the configuration is invalid, the reconcile of any group failed or publishing did,
+    /// When the configuration is invalid, the last reconcile of any group failed or publishing did,
     /// after all were tried.
     pub async fn invoke(
         &self,
@@ -68,13 +76,15 @@ impl Function {
             error!("errorType" = error_type, "errorMessage" = %invalid, "invalid configuration");
             Errors::from(invalid.clone())
         })?;
-        let resolver = Resolver::new(&config.dns_servers);
+        let resolver = Resolver::new(&config.dns_servers, &self.network);
+        let is_dry_run = config.is_dry_run || event.is_dry_run;
         let invocation = Invocation {
             context: Context {
                 config,
                 client: &self.load_balancing,
                 resolver: resolver.as_ref().map_err(String::as_str),
-                is_dry_run: config.is_dry_run || event.is_dry_run,
+                is_dry_run,
+                is_notification: event.is_notification,
             },
             destination: Destination {
                 client: &self.cloudwatch,
@@ -82,6 +92,11 @@ impl Function {
                 function_name,
             },
             deadline,
+            window: match event.is_notification {
+                _ if is_dry_run => Window::of_one(),
+                true => Window::new(config.event_poll, NOTIFICATION_INTERVAL, deadline),
+                false => Window::new(config.schedule_poll, config.poll_interval, deadline),
+            },
             pace: Pace::default(),
         };
         let mut memory = self.memory.take();

@@ -1,20 +1,22 @@
-//! One invocation: a reconcile of every target group, concurrently and isolated from each other,
-//! and what came of it reported. The answer to Lambda always comes before its timeout, whatever
-//! hangs.
+//! One invocation: a loop of reconciles for every target group, concurrently and isolated from each
+//! other, and what came of it reported. The answer to Lambda always comes before its timeout,
+//! whatever hangs.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use futures_util::future::join_all;
+use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
 use crate::metrics::{Destination, Metrics, Outcome};
 use crate::pace::Pace;
 use crate::reconcile::{self, Context, Progress, reconcile};
-use crate::report::{Report, TargetGroupReport};
+use crate::report::{self, Report, TargetGroupReport};
+use crate::window::{Deadline, Turn, Window};
 
 /// One owned value for each target group, lent to its loop, and the metrics that are not published
 /// yet.
@@ -24,37 +26,16 @@ pub struct Memory {
     pub metrics: Metrics,
 }
 
-/// When an invocation stops working on target groups, and when it answers.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    work: Instant,
-    answer: Instant,
-}
-
-impl Deadline {
-    /// Kept for publishing and the answer, or half the time where a function is given less.
-    const RESERVE: Duration = Duration::from_secs(8);
-
-    /// From the moment at which Lambda ends the invocation.
-    pub fn before(timeout: Instant) -> Self {
-        let left = timeout.saturating_duration_since(Instant::now());
-        let reserve = Self::RESERVE.min(left / 2);
-        Deadline {
-            work: timeout - reserve,
-            answer: timeout - reserve / 8,
-        }
-    }
-}
-
 /// What one invocation works with.
-pub struct Invocation<'a> {
-    pub context: Context<'a>,
+pub struct Invocation<'a, P: RuntimeProvider> {
+    pub context: Context<'a, P>,
     pub destination: Destination<'a>,
     pub deadline: Deadline,
+    pub window: Window,
     pub pace: Pace,
 }
 
-impl Invocation<'_> {
+impl<P: RuntimeProvider> Invocation<'_, P> {
     /// The result, and what failed: of the groups in configuration order, then of publishing.
     pub async fn run(&self, memory: &mut Memory) -> (Report, Result<(), Errors>) {
         let Memory {
@@ -77,27 +58,70 @@ impl Invocation<'_> {
         (report, Errors::check(group_errors.chain(unpublished)))
     }
 
-    /// One target group's part of the invocation.
+    /// One target group's part of the invocation: reconciles for as long as the window says, and how
+    /// the last of them ended.
     async fn follow(
         &self,
         group: &TargetGroupConfig,
         memory: &mut reconcile::Memory,
         outcomes: UnboundedSender<Outcome>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
-        let mut progress = Progress::default();
-        let turn = async {
-            let calls = if memory.properties.is_some() { 1 } else { 2 };
-            let _turn = self.pace.turn(calls).await;
-            reconcile(self.context, group, memory, &mut progress).await
+        let mut report = TargetGroupReport::new(group);
+        let mut last = Ok(());
+        let mut next = Some(Turn {
+            start: Instant::now(),
+            latest: self.deadline.work,
+        });
+        while let Some(turn) = next {
+            let is_in_time = self.wait_for(turn, memory).await;
+            let mut progress = Progress::default();
+            last = match is_in_time {
+                true => self.reconcile(group, memory, &mut progress).await,
+                false if report.reconciles > 0 => break,
+                false => Err(deadline_exceeded(group, &progress)),
+            };
+            self.record(group, &progress, &last, &outcomes);
+            next = self.window.next_turn(progress.look_again_at);
+            report.add(progress, &last);
+        }
+        (report, last)
+    }
+
+    /// Whether the turn could begin before it was too late.
+    async fn wait_for(&self, turn: Turn, memory: &reconcile::Memory) -> bool {
+        let describe_calls = if memory.properties.is_some() { 1 } else { 2 };
+        let wait = async {
+            sleep_until(turn.start).await;
+            self.pace.wait_for(describe_calls).await;
         };
-        let outcome = timeout_at(self.deadline.work, turn)
-            .await
-            .unwrap_or_else(|_| {
-                Err(Errors::from(Error::DeadlineExceeded {
-                    step: progress.step.unwrap_or("waiting to reconcile"),
-                    target_group_arn: group.arn.to_string(),
-                }))
-            });
+        timeout_at(turn.latest, wait).await.is_ok()
+    }
+
+    /// One reconcile, as far as the deadline lets it come.
+    async fn reconcile(
+        &self,
+        group: &TargetGroupConfig,
+        memory: &mut reconcile::Memory,
+        progress: &mut Progress,
+    ) -> Result<(), Errors> {
+        let reconcile = async {
+            let _permit = self.pace.permit().await;
+            reconcile(&self.context, group, memory, progress).await
+        };
+        match timeout_at(self.deadline.work, reconcile).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(deadline_exceeded(group, progress)),
+        }
+    }
+
+    fn record(
+        &self,
+        group: &TargetGroupConfig,
+        progress: &Progress,
+        outcome: &Result<(), Errors>,
+        outcomes: &UnboundedSender<Outcome>,
+    ) {
+        report::log_reconcile(group, progress, outcome);
         if !self.context.is_dry_run {
             // The receiver outlives the loops, unless the deadline ended both.
             let _ = outcomes.send(Outcome {
@@ -107,9 +131,6 @@ impl Invocation<'_> {
                 is_failure: outcome.is_err(),
             });
         }
-        let report = TargetGroupReport::new(group, progress, &outcome);
-        report.log();
-        (report, outcome)
     }
 
     /// Publishes at once what a failover left, and the rest when all loops have ended; what the
@@ -131,6 +152,13 @@ impl Invocation<'_> {
             vec![metrics.deadline_exceeded(&self.destination)]
         })
     }
+}
+
+fn deadline_exceeded(group: &TargetGroupConfig, progress: &Progress) -> Errors {
+    Errors::from(Error::DeadlineExceeded {
+        step: progress.step.unwrap_or("waiting to reconcile"),
+        target_group_arn: group.arn.to_string(),
+    })
 }
 
 /// What could not be published in the end. Outcomes that are there already go out together, and once

@@ -19,3 +19,4 @@ pub mod plan;
 pub mod reconcile;
 pub mod report;
 pub mod target_group;
+pub mod window;

@@ -3,6 +3,7 @@
 use std::env;
 use std::process::ExitCode;
 
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use lambda_runtime::service_fn;
 use nlb_hostname_target::config::Config;
 use nlb_hostname_target::function::Function;
@@ -19,7 +20,8 @@ async fn main() -> ExitCode {
     }
     log::init(log_level());
     let config = Config::from_lookup(variable);
-    let function = Function::new(config, &aws::from_env().load().await);
+    let sdk = aws::from_env().load().await;
+    let function = Function::new(config, &sdk, TokioRuntimeProvider::default());
     match lambda_runtime::run(service_fn(|event| function.handle(event))).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

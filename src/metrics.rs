@@ -2,6 +2,8 @@
 //! that fails undoes and blocks nothing; its data go out with the next one, at the time they belong
 //! to.
 
+mod data;
+
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
@@ -9,26 +11,18 @@ use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+use aws_sdk_cloudwatch::types::MetricDatum;
 use tracing::error;
 
 use crate::aws::{self, SdkError};
 use crate::error::Error;
+pub use data::Outcome;
+use data::data;
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
 const DATA_PER_CALL: usize = 1000;
 const MAX_PENDING: usize = 10_000;
 const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
-
-/// What one reconcile of one target group came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    pub at: SystemTime,
-    /// The value of the dimension `TargetGroup`.
-    pub target_group: String,
-    pub is_failover: bool,
-    pub is_failure: bool,
-}
 
 /// Where the data go.
 pub struct Destination<'a> {
@@ -96,23 +90,10 @@ impl Metrics {
         error
     }
 
-    /// Turns what was recorded into data: for each target group, then the sums over all of them.
+    /// Turns what was recorded into data.
     fn settle(&mut self, function_name: &str) {
-        let Some(at) = self.outcomes.last().map(|last| last.at) else {
-            return;
-        };
-        let (mut failovers, mut failures) = (0, 0);
-        for outcome in self.outcomes.drain(..) {
-            let (failover, failure) = (outcome.is_failover.into(), outcome.is_failure.into());
-            failovers += failover;
-            failures += failure;
-            let dimension = ("TargetGroup", outcome.target_group.as_str());
-            self.pending
-                .extend(data(dimension, outcome.at, failover, failure));
-        }
-        let dimension = ("FunctionName", function_name);
-        self.pending
-            .extend(data(dimension, at, failovers, failures));
+        let outcomes = std::mem::take(&mut self.outcomes);
+        self.pending.extend(data(&outcomes, function_name));
     }
 
     fn drop_excess(&mut self, now: SystemTime) {
@@ -132,28 +113,6 @@ impl Metrics {
             self.pending.drain(..excess);
         }
     }
-}
-
-fn data(
-    dimension: (&str, &str),
-    at: SystemTime,
-    failovers: u32,
-    failures: u32,
-) -> [MetricDatum; 2] {
-    [("Failover", failovers), ("ReconcileFailure", failures)].map(|(metric, value)| {
-        let (name, value_of_dimension) = dimension;
-        let dimension = Dimension::builder()
-            .name(name)
-            .value(value_of_dimension)
-            .build();
-        MetricDatum::builder()
-            .metric_name(metric)
-            .dimensions(dimension)
-            .timestamp(DateTime::from(at))
-            .value(value.into())
-            .unit(StandardUnit::Count)
-            .build()
-    })
 }
 
 async fn put(

@@ -20,7 +20,7 @@ const CONCURRENCY: usize = 64;
 pub struct Pace {
     burst: Cell<u32>,
     next: Cell<Instant>,
-    turns: Semaphore,
+    permits: Semaphore,
 }
 
 impl Default for Pace {
@@ -28,36 +28,40 @@ impl Default for Pace {
         Pace {
             burst: Cell::new(BURST),
             next: Cell::new(Instant::now()),
-            turns: Semaphore::new(CONCURRENCY),
+            permits: Semaphore::new(CONCURRENCY),
         }
     }
 }
 
 impl Pace {
-    /// Waits until a reconcile that makes so many describe calls may begin; it lasts as long as
-    /// what is returned lives.
-    pub async fn turn(&self, describe_calls: u32) -> SemaphorePermit<'_> {
-        let turn = self
-            .turns
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+    /// Waits until a reconcile that makes so many describe calls may begin.
+    pub async fn wait_for(&self, describe_calls: u32) {
         if let Some(start) = self.reserve(describe_calls) {
             sleep_until(start).await;
         }
-        turn
+    }
+
+    /// Waits until not too many reconciles are under way; this one is for as long as what is returned
+    /// lives.
+    pub async fn permit(&self) -> SemaphorePermit<'_> {
+        let permit = self.permits.acquire().await;
+        permit.expect("the semaphore is never closed")
     }
 
     /// When calls that the burst does not cover may be made.
     fn reserve(&self, describe_calls: u32) -> Option<Instant> {
-        let uncovered = describe_calls.saturating_sub(self.burst.get());
-        self.burst
-            .set(self.burst.get().saturating_sub(describe_calls));
+        let now = Instant::now();
+        let covered = describe_calls.min(self.burst.get());
+        self.burst.set(self.burst.get() - covered);
+        if covered > 0 {
+            self.next.set(now + INTERVAL);
+        }
+        let uncovered = describe_calls - covered;
         if uncovered == 0 {
             return None;
         }
-        let start = self.next.get().max(Instant::now()) + INTERVAL * uncovered;
-        self.next.set(start);
+        let start = self.next.get().max(now) + INTERVAL * (uncovered - 1);
+        self.next.set(start + INTERVAL);
         Some(start)
     }
 }

@@ -1,10 +1,25 @@
-//! Decide: what to register and what to deregister, from what DNS says and what the target group
-//! has. Pure: no clock, no network, no state. The two rules that keep clients connected live in
-//! types here: an [`Answer`] without addresses cannot be built, so an outage of DNS can never read
-//! as "nobody should serve", and a [`Plan`] is made in one place.
+//! Decide: what to register and what to deregister, from what DNS says, what the target group has,
+//! and what is remembered of earlier reconciles. Pure: no clock, no network, no state. The rules
+//! that keep clients connected live in types here: an [`Answer`] without addresses cannot be built,
+//! so an outage of DNS can never read as "nobody should serve", and a [`Plan`] to apply comes out of
+//! one function, [`decide`].
+
+mod doubt;
+mod misses;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use doubt::Doubts;
+use misses::Misses;
+
+/// What is remembered of a reconcile that long ago says nothing about now: the sandbox slept while
+/// others worked.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
 
 /// Address and port, as the target group knows it. Ordered as the result lists them: IPv4 before
 /// IPv6, numerically, then by port; written `10.0.2.9:6379` or `[2001:db8::9]:6379`.
@@ -12,13 +27,16 @@ pub type Target = SocketAddr;
 
 /// The addresses DNS gave for the endpoints of one target group; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer(BTreeSet<IpAddr>);
+pub struct Answer {
+    addresses: BTreeSet<IpAddr>,
+    expires: Instant,
+}
 
 impl Answer {
-    /// `None` without addresses.
-    pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Option<Self> {
+    /// `None` without addresses. No cache may give this answer after it `expires`.
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, expires: Instant) -> Option<Self> {
         let addresses: BTreeSet<_> = addresses.into_iter().collect();
-        (!addresses.is_empty()).then_some(Answer(addresses))
+        (!addresses.is_empty()).then_some(Answer { addresses, expires })
     }
 
     /// The desired set: every address, at the port.
@@ -30,13 +48,24 @@ impl Answer {
 
     /// Whether the endpoints are at this address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address)
+        self.addresses.contains(&address)
     }
 
     /// In numeric order, IPv4 before IPv6.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.0.iter().copied()
+        self.addresses.iter().copied()
     }
+}
+
+/// The states of a target that decide something, as ELB names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Registered a moment ago: not health-checked yet.
+    Initial,
+    /// Deregistered a moment ago: finishing its connections.
+    Draining,
+    /// Registered, whatever its health.
+    Registered,
 }
 
 /// A target as `DescribeTargetHealth` returned it. `id` and `zone` are kept to the letter, since
@@ -46,7 +75,13 @@ pub struct DescribedTarget {
     pub target: Target,
     pub id: String,
     pub zone: Option<String>,
-    pub is_draining: bool,
+    pub state: State,
+}
+
+impl DescribedTarget {
+    fn is_current(&self) -> bool {
+        self.state != State::Draining
+    }
 }
 
 /// What to do to one target group: register, then deregister.
@@ -56,19 +91,76 @@ pub struct Plan {
     pub deregister: Vec<DescribedTarget>,
 }
 
-/// Registers what is desired and not current, deregisters what is stale.
+/// What the deployment wants, beside what DNS says.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// Registered for every address.
+    pub port: u16,
+    /// Targets in these ranges are never deregistered.
+    pub keep_cidrs: &'a [IpNet],
+    /// How many reconciles in a row a current target may be missing from the answers and stay.
+    pub misses_before_deregistration: u32,
+    /// Whether this reconcile counts for that: those of a notification come at another pace.
+    pub is_counting: bool,
+}
+
+/// What is remembered of one group between reconciles. Its loss only delays a change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    misses: Misses,
+    doubts: Doubts,
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Apply(Plan),
+    /// Nothing: the plan is doubtful. An answer taken from then on tells.
+    LookAgainAt(Instant),
+}
+
+/// Registers what is desired and not current, deregisters what is stale; or doubts that, and says
+/// when to look again. `now` is before the answer was asked for.
 ///
-/// A draining target is not current: an address that comes back while it drains is registered
-/// again, and a target that drains already is left alone.
-pub fn plan(answer: &Answer, port: u16, described: &[DescribedTarget]) -> Plan {
-    let desired = answer.targets(port);
-    let current = || described.iter().filter(|target| !target.is_draining);
+/// The memory that comes with the decision is the next one once the decision was carried out; until
+/// then the old one stays.
+pub fn decide(
+    answer: &Answer,
+    described: &[DescribedTarget],
+    memory: &Memory,
+    policy: Policy<'_>,
+    now: Instant,
+) -> (Decision, Memory) {
+    let desired = answer.targets(policy.port);
+    let current = || described.iter().filter(|target| target.is_current());
     let current_targets: BTreeSet<_> = current().map(|described| described.target).collect();
-    Plan {
+    let is_kept = |target: &Target| {
+        policy
+            .keep_cidrs
+            .iter()
+            .any(|cidr| cidr.contains(&target.ip()))
+    };
+    let missing = (&current_targets - &desired)
+        .into_iter()
+        .filter(|target| !is_kept(target));
+
+    let misses = memory.misses.with(missing, policy, now);
+    let plan = Plan {
         register: &desired - &current_targets,
         deregister: current()
-            .filter(|described| !desired.contains(&described.target))
+            .filter(|described| misses.is_stale(&described.target))
             .cloned()
             .collect(),
+    };
+    let doubts = memory.doubts.about(&plan, described, answer.expires, now);
+    match doubts.look_again_at(now) {
+        Some(at) => {
+            let misses = memory.misses.clone();
+            (Decision::LookAgainAt(at), Memory { misses, doubts })
+        }
+        None => {
+            let (misses, doubts) = (misses.next, Doubts::default());
+            (Decision::Apply(plan), Memory { misses, doubts })
+        }
     }
 }

@@ -1,35 +1,39 @@
 //! One whole pass over one target group: resolve and describe, decide, apply.
 
+mod resolve;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use futures_util::future::join_all;
+use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
+use tokio::time::Instant;
 
 use crate::config::{Config, TargetGroupConfig};
-use crate::endpoint::{AddressFamily, Endpoint, Resolver};
-use crate::error::{Error, Errors, enumerate};
-use crate::plan::{Answer, Plan, Target, plan};
+use crate::endpoint::Resolver;
+use crate::error::{Error, Errors};
+use crate::plan::{self, Answer, Decision, Plan, Policy, Target, decide};
 use crate::target_group::{Properties, TargetGroup};
-
-/// More in one group are refused: no cluster has them, a hostile answer may.
-const MAX_ADDRESSES: usize = 100;
+use resolve::resolve;
 
 /// What a reconcile works with. `resolver` is the cause of the failure where none could be made.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct Context<'a, P: RuntimeProvider> {
     pub config: &'a Config,
     pub client: &'a Client,
-    pub resolver: Result<&'a Resolver, &'a str>,
+    pub resolver: Result<&'a Resolver<P>, &'a str>,
     pub is_dry_run: bool,
+    /// A notification caused it.
+    pub is_notification: bool,
 }
 
 /// What is kept of one group between reconciles. All of it may be lost: `properties` is described
-/// again, and a failover of which a part was `departed` already is then not counted for that part.
+/// again, a failover of which a part was `departed` already is then not counted for that part, and a
+/// change for which something was remembered comes later.
 #[derive(Debug, Default)]
 pub struct Memory {
     pub properties: Option<Properties>,
+    decided: plan::Memory,
     /// Addresses whose deregistration was acknowledged while another one of the same plan failed.
     departed: BTreeSet<IpAddr>,
 }
@@ -43,16 +47,20 @@ pub struct Progress {
     pub registered: BTreeSet<Target>,
     pub deregistered: BTreeSet<Target>,
     pub is_failover: bool,
+    /// The plan was doubtful and nothing was changed.
+    pub look_again_at: Option<Instant>,
 }
 
 /// 1. Describes what the group is, once per sandbox.
 /// 2. Resolves every endpoint and describes the group's targets, concurrently; one failure fails the
 ///    reconcile.
-/// 3. Plans, and in a dry run reports the plan and stops.
+/// 3. Decides, and stops if the plan is doubtful; in a dry run reports the plan and stops.
 /// 4. Registers, and stops if any of it failed.
 /// 5. Deregisters; when all of it succeeded, says whether it was a failover.
-pub async fn reconcile(
-    context: Context<'_>,
+///
+/// What was decided is remembered once it was carried out.
+pub async fn reconcile<P: RuntimeProvider>(
+    context: &Context<'_, P>,
     group: &TargetGroupConfig,
     memory: &mut Memory,
     progress: &mut Progress,
@@ -65,25 +73,42 @@ pub async fn reconcile(
     let properties = properties(&target_group, memory).await?;
 
     progress.step = Some("resolving and describing the targets of");
+    let now = Instant::now();
     let (answer, described) = join!(
         resolve(context, &group.endpoints, properties.address_family),
         target_group.describe_targets()
     );
-    let port = context.config.target_port.unwrap_or(properties.port);
+    let policy = policy(context, properties);
     if let Ok(answer) = &answer {
-        progress.desired = answer.targets(port);
+        progress.desired = answer.targets(policy.port);
     }
     let (answer, described) = both(answer, described)?;
 
-    let plan = plan(&answer, port, &described);
-    if context.is_dry_run {
-        report_only(&plan, &answer, memory, progress);
-        return Ok(());
+    let (decision, decided) = decide(&answer, &described, &memory.decided, policy, now);
+    match decision {
+        Decision::LookAgainAt(at) => progress.look_again_at = Some(at),
+        Decision::Apply(plan) if context.is_dry_run => {
+            report_only(&plan, &answer, memory, progress);
+        }
+        Decision::Apply(plan) => {
+            apply(&target_group, &plan, memory, progress).await?;
+            progress.is_failover = is_failover(memory.departed.iter().copied(), &answer);
+            memory.departed.clear();
+        }
     }
-    apply(&target_group, &plan, memory, progress).await?;
-    progress.is_failover = is_failover(memory.departed.iter().copied(), &answer);
-    memory.departed.clear();
+    if !context.is_dry_run {
+        memory.decided = decided;
+    }
     Ok(())
+}
+
+fn policy<'a, P: RuntimeProvider>(context: &Context<'a, P>, properties: Properties) -> Policy<'a> {
+    Policy {
+        port: context.config.target_port.unwrap_or(properties.port),
+        keep_cidrs: &context.config.keep_cidrs,
+        misses_before_deregistration: context.config.misses_before_deregistration,
+        is_counting: !context.is_notification,
+    }
 }
 
 async fn properties(
@@ -93,69 +118,6 @@ async fn properties(
     match memory.properties {
         Some(properties) => Ok(properties),
         None => Ok(*memory.properties.insert(target_group.describe().await?)),
-    }
-}
-
-/// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
-async fn resolve(
-    context: Context<'_>,
-    endpoints: &[Endpoint],
-    family: AddressFamily,
-) -> Result<Answer, Errors> {
-    let lookups = endpoints
-        .iter()
-        .map(|endpoint| resolve_one(context, endpoint, family));
-    let (mut addresses, mut errors) = (BTreeSet::new(), Vec::new());
-    for lookup in join_all(lookups).await {
-        match lookup {
-            Ok(found) => addresses.extend(found),
-            Err(error) => errors.push(error),
-        }
-    }
-    Errors::check(errors)?;
-    if addresses.len() > MAX_ADDRESSES {
-        Err(Error::AnswerRefused {
-            endpoints: enumerate(endpoints),
-            reason: format!(
-                "{} addresses are more than {MAX_ADDRESSES}",
-                addresses.len()
-            ),
-        })?;
-    }
-    Answer::new(addresses).ok_or_else(|| {
-        Errors::from(Error::ResolveFailed {
-            endpoint: enumerate(endpoints),
-            cause: "no addresses".to_owned(),
-        })
-    })
-}
-
-async fn resolve_one(
-    context: Context<'_>,
-    endpoint: &Endpoint,
-    family: AddressFamily,
-) -> Result<Vec<IpAddr>, Error> {
-    let found = match context.resolver {
-        Ok(resolver) => resolver.resolve(endpoint, family).await,
-        Err(cause) => Err(cause.to_owned()),
-    };
-    let addresses = found.map_err(|cause| Error::ResolveFailed {
-        endpoint: endpoint.to_string(),
-        cause,
-    })?;
-    let is_allowed = |address: &IpAddr| {
-        context
-            .config
-            .allowed_cidrs
-            .iter()
-            .any(|cidr| cidr.contains(address))
-    };
-    match addresses.iter().find(|address| !is_allowed(address)) {
-        None => Ok(addresses),
-        Some(address) => Err(Error::AnswerRefused {
-            endpoints: endpoint.to_string(),
-            reason: format!("{address} is outside ALLOWED_CIDRS"),
-        }),
     }
 }
 

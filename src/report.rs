@@ -28,13 +28,14 @@ pub struct TargetGroupReport {
     pub endpoints: Vec<String>,
     /// The last good answer, at the port that is registered; empty without one.
     pub desired: BTreeSet<Target>,
-    /// What ELB acknowledged; in a dry run what would change.
+    /// What ELB acknowledged in any reconcile; in a dry run what would change.
     pub registered: BTreeSet<Target>,
-    /// What ELB acknowledged; in a dry run what would change.
+    /// What ELB acknowledged in any reconcile; in a dry run what would change.
     pub deregistered: BTreeSet<Target>,
     /// The endpoint moved away from a target that was deregistered.
     pub failover: bool,
     pub reconciles: u32,
+    /// Of the last reconcile.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -67,49 +68,60 @@ impl Report {
 }
 
 impl TargetGroupReport {
-    pub fn new(
-        group: &TargetGroupConfig,
-        progress: Progress,
-        outcome: &Result<(), Errors>,
-    ) -> Self {
+    /// Before the first reconcile.
+    pub fn new(group: &TargetGroupConfig) -> Self {
         TargetGroupReport {
             target_group_arn: group.arn.to_string(),
             endpoints: group.endpoints.iter().map(Endpoint::to_string).collect(),
-            reconciles: progress.step.is_some().into(),
-            desired: progress.desired,
-            registered: progress.registered,
-            deregistered: progress.deregistered,
-            failover: progress.is_failover,
-            failure: outcome.as_ref().err().map(Failure::from),
+            desired: BTreeSet::new(),
+            registered: BTreeSet::new(),
+            deregistered: BTreeSet::new(),
+            failover: false,
+            reconciles: 0,
+            failure: None,
         }
     }
 
-    /// The one line of the reconcile.
-    pub fn log(&self) {
-        let changed = (
-            json(&self.desired),
-            json(&self.registered),
-            json(&self.deregistered),
-        );
-        let (desired, registered, deregistered) = changed;
-        match &self.failure {
-            None => info!(
-                "targetGroupArn" = self.target_group_arn,
-                "json.desired" = desired,
-                "json.registered" = registered,
-                "json.deregistered" = deregistered,
-                "failover" = self.failover,
-                "reconciled"
-            ),
-            Some(failure) => error!(
-                "targetGroupArn" = self.target_group_arn,
-                "json.desired" = desired,
-                "json.registered" = registered,
-                "json.deregistered" = deregistered,
-                "errorType" = failure.error_type,
-                "errorMessage" = failure.error_message,
-                "reconcile failed"
-            ),
+    /// One more reconcile, and how it ended.
+    pub fn add(&mut self, progress: Progress, outcome: &Result<(), Errors>) {
+        self.reconciles += u32::from(progress.step.is_some());
+        if !progress.desired.is_empty() {
+            self.desired = progress.desired;
         }
+        self.registered.extend(progress.registered);
+        self.deregistered.extend(progress.deregistered);
+        self.failover |= progress.is_failover;
+        self.failure = outcome.as_ref().err().map(Failure::from);
+    }
+}
+
+/// The one line of a reconcile.
+pub fn log_reconcile(group: &TargetGroupConfig, progress: &Progress, outcome: &Result<(), Errors>) {
+    let arn = group.arn.to_string();
+    let changed = (
+        json(&progress.desired),
+        json(&progress.registered),
+        json(&progress.deregistered),
+    );
+    let (desired, registered, deregistered) = changed;
+    match outcome {
+        Ok(()) => info!(
+            "targetGroupArn" = arn,
+            "json.desired" = desired,
+            "json.registered" = registered,
+            "json.deregistered" = deregistered,
+            "failover" = progress.is_failover,
+            "doubtful" = progress.look_again_at.is_some(),
+            "reconciled"
+        ),
+        Err(errors) => error!(
+            "targetGroupArn" = arn,
+            "json.desired" = desired,
+            "json.registered" = registered,
+            "json.deregistered" = deregistered,
+            "errorType" = errors.error_type(),
+            "errorMessage" = %errors,
+            "reconcile failed"
+        ),
     }
 }

@@ -1,6 +1,8 @@
 //! One variable, and how its text is read.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -70,9 +72,21 @@ pub fn list<T>(element: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<V
 }
 
 /// Decimal digits only: [`str::parse`] would take a sign too.
+pub fn number(range: RangeInclusive<u32>) -> impl Fn(&str) -> Option<u32> {
+    move |text| {
+        let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok();
+        number.filter(|number| is_decimal && range.contains(number))
+    }
+}
+
+pub fn seconds(range: RangeInclusive<u32>) -> impl Fn(&str) -> Option<Duration> {
+    let number = number(range);
+    move |text| Some(Duration::from_secs(number(text)?.into()))
+}
+
 pub fn port(text: &str) -> Option<u16> {
-    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|port| is_decimal && *port > 0)
+    number(1..=u16::MAX.into())(text)?.try_into().ok()
 }
 
 pub fn dns_server(text: &str) -> Option<SocketAddr> {

@@ -2,11 +2,21 @@
 
 use std::iter::successors;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+
+/// The addresses that a server knows, perhaps none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    pub addresses: Vec<IpAddr>,
+    /// The longest in the chain of CNAMEs, its end included: for as long a cache may keep a part of
+    /// this answer.
+    pub ttl: Duration,
+}
 
 /// Why a server gave no addresses and did not say that there are none.
 pub enum Failure {
@@ -14,25 +24,25 @@ pub enum Failure {
     Other(String),
 }
 
-/// The addresses that a server knows, perhaps none. The response's code comes first: records beside
-/// an error are no answer, though hickory hands them over.
+/// What a server knows. The response's code comes first: records beside an error are no answer,
+/// though hickory hands them over.
 pub fn knowledge(
     name: &Name,
     record_type: RecordType,
     answer: Result<Lookup, NetError>,
-) -> Result<Vec<IpAddr>, Failure> {
-    let (code, addresses) = match answer {
+) -> Result<Found, Failure> {
+    let (code, found) = match answer {
         Ok(lookup) => {
             let code = lookup.message().metadata.response_code;
-            (code, addresses(name, record_type, &lookup))
+            (code, found(name, record_type, &lookup))
         }
-        Err(NetError::Dns(DnsError::NoRecordsFound(no))) => (no.response_code, Vec::new()),
-        Err(NetError::Dns(DnsError::ResponseCode(code))) => (code, Vec::new()),
+        Err(NetError::Dns(DnsError::NoRecordsFound(no))) => (no.response_code, Found::default()),
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => (code, Found::default()),
         Err(NetError::Timeout) => return Err(Failure::Other("did not answer".to_owned())),
         Err(error) => return Err(Failure::Other(format!("failed: {error}"))),
     };
     match code {
-        ResponseCode::NoError => Ok(addresses),
+        ResponseCode::NoError => Ok(found),
         ResponseCode::NXDomain => Err(Failure::NxDomain),
         code => Err(Failure::Other(format!(
             "answered {}",
@@ -43,23 +53,29 @@ pub fn knowledge(
 
 /// The addresses at the end of the chain of CNAMEs that begins with `name`: a record of another
 /// name, or of another family, is no answer.
-fn addresses(name: &Name, record_type: RecordType, lookup: &Lookup) -> Vec<IpAddr> {
+fn found(name: &Name, record_type: RecordType, lookup: &Lookup) -> Found {
     let cname = |name: &Name| {
         let mut records = lookup
             .answers()
             .iter()
             .filter(|record| record.name == *name);
         records.find_map(|record| match &record.data {
-            RData::CNAME(cname) => Some(&cname.0),
+            RData::CNAME(cname) => Some((&cname.0, record.ttl)),
             _ => None,
         })
     };
     // No chain is longer than the answer, unless it is a loop.
-    let chain = successors(Some(name), |name| cname(name)).take(lookup.answers().len());
-    let last = chain.last().unwrap_or(name);
+    let chain: Vec<_> = successors(Some((name, 0)), |(name, _)| cname(name))
+        .take(lookup.answers().len())
+        .collect();
+    let last = chain.last().map_or(name, |(name, _)| *name);
     let answers = lookup.answers().iter();
-    answers
-        .filter(|record| record.name == *last && record.record_type() == record_type)
-        .filter_map(|record| record.data.ip_addr())
-        .collect()
+    let answers =
+        answers.filter(|record| record.name == *last && record.record_type() == record_type);
+    let ttls = chain.iter().map(|(_, ttl)| *ttl);
+    let ttls = ttls.chain(answers.clone().map(|record| record.ttl));
+    Found {
+        ttl: Duration::from_secs(ttls.max().unwrap_or(0).into()),
+        addresses: answers.filter_map(|record| record.data.ip_addr()).collect(),
+    }
 }

@@ -2,7 +2,7 @@
 //! policy: no answer is remembered, names are absolute, the family is the target group's, every wait
 //! ends, and of several DNS servers the first that knows wins.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,11 +11,11 @@ use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{TokioResolver, system_conf};
+use hickory_resolver::net::runtime::RuntimeProvider;
+use hickory_resolver::system_conf;
 use tokio::time;
 
-use super::lookup::{Failure, knowledge};
+use super::lookup::{Failure, Found, knowledge};
 use super::{AddressFamily, Endpoint};
 
 /// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
@@ -29,16 +29,17 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One resolver for each DNS server, since a second server in one resolver is no fallback: SERVFAIL
 /// from the faster server beats a good answer from the other one there, and a dead first one can
 /// hide a healthy second.
-pub struct Resolver {
-    servers: Vec<(SocketAddr, TokioResolver)>,
+pub struct Resolver<P: RuntimeProvider> {
+    servers: Vec<(SocketAddr, hickory_resolver::Resolver<P>)>,
 }
 
-impl Resolver {
-    /// Asks `dns_servers`, or those of `/etc/resolv.conf` when there are none.
+impl<P: RuntimeProvider> Resolver<P> {
+    /// Asks `dns_servers`, or those of `/etc/resolv.conf` when there are none, over the network of
+    /// `provider`.
     ///
     /// # Errors
     /// The cause, when the system's configuration cannot be read or names no server.
-    pub fn new(dns_servers: &[SocketAddr]) -> Result<Self, String> {
+    pub fn new(dns_servers: &[SocketAddr], provider: &P) -> Result<Self, String> {
         let dns_servers = match dns_servers {
             [] => system_servers()
                 .map_err(|error| format!("cannot read /etc/resolv.conf: {error}"))?,
@@ -46,7 +47,7 @@ impl Resolver {
         };
         let servers = dns_servers
             .into_iter()
-            .map(|server| Ok((server, resolver(server)?)));
+            .map(|server| Ok((server, resolver(server, provider.clone())?)));
         let servers: Result<_, NetError> = servers.collect();
         match servers {
             Ok(servers) => Ok(Resolver { servers }),
@@ -65,17 +66,13 @@ impl Resolver {
         &self,
         endpoint: &Endpoint,
         family: AddressFamily,
-    ) -> Result<Vec<IpAddr>, String> {
+    ) -> Result<Found, String> {
         time::timeout(RESOLVE_TIMEOUT, self.race(endpoint, family))
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())))
     }
 
-    async fn race(
-        &self,
-        endpoint: &Endpoint,
-        family: AddressFamily,
-    ) -> Result<Vec<IpAddr>, String> {
+    async fn race(&self, endpoint: &Endpoint, family: AddressFamily) -> Result<Found, String> {
         let record_type = family.record_type();
         let lookups = self.servers.iter().map(async |(server, resolver)| {
             let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
@@ -85,10 +82,10 @@ impl Resolver {
         let mut failures = Vec::new();
         while let Some((server, answer)) = answers.next().await {
             match knowledge(&endpoint.0, record_type, answer) {
-                Ok(addresses) if addresses.is_empty() => {
+                Ok(found) if found.addresses.is_empty() => {
                     return Err(format!("{server} knows no {record_type} record"));
                 }
-                Ok(addresses) => return Ok(addresses),
+                Ok(found) => return Ok(found),
                 Err(Failure::NxDomain) => return Err(format!("{server} answered NXDOMAIN")),
                 Err(Failure::Other(cause)) => failures.push(format!("{server} {cause}")),
             }
@@ -103,18 +100,19 @@ fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
     Ok(config.name_servers().iter().map(address).collect())
 }
 
-fn resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
+fn resolver<P: RuntimeProvider>(
+    server: SocketAddr,
+    provider: P,
+) -> Result<hickory_resolver::Resolver<P>, NetError> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = server.port();
         connection
     });
     let name_server = NameServerConfig::new(server.ip(), true, connections.to_vec());
-    TokioResolver::builder_with_config(
-        ResolverConfig::from_name_servers(vec![name_server]),
-        TokioRuntimeProvider::default(),
-    )
-    .with_options(options())
-    .build()
+    let config = ResolverConfig::from_name_servers(vec![name_server]);
+    hickory_resolver::Resolver::builder_with_config(config, provider)
+        .with_options(options())
+        .build()
 }
 
 fn options() -> ResolverOpts {

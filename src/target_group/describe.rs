@@ -10,7 +10,7 @@ use super::TargetGroup;
 use crate::aws::{self, SdkError};
 use crate::endpoint::AddressFamily;
 use crate::error::Error;
-use crate::plan::{DescribedTarget, Target};
+use crate::plan::{DescribedTarget, State, Target};
 
 /// What the target group is; none of it can be changed once it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,11 @@ fn described_target(description: &TargetHealthDescription) -> Result<DescribedTa
             zone: target
                 .and_then(|target| target.availability_zone())
                 .map(str::to_owned),
-            is_draining: state == Some(&TargetHealthStateEnum::Draining),
+            state: match state {
+                Some(TargetHealthStateEnum::Draining) => State::Draining,
+                Some(TargetHealthStateEnum::Initial) => State::Initial,
+                _ => State::Registered,
+            },
         }),
         _ => Err(format!("its target {id:?} is no address with a port")),
     }

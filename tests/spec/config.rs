@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nlb_hostname_target::config::{Config, TargetGroupConfig};
 use nlb_hostname_target::endpoint::Endpoint;
@@ -64,6 +65,11 @@ fn the_defaults() {
         }],
         target_port: None,
         dns_servers: vec![],
+        lookups_per_reconcile: 1,
+        misses_before_deregistration: 0,
+        poll_interval: Duration::from_secs(5),
+        schedule_poll: Duration::ZERO,
+        event_poll: Duration::from_secs(50),
         allowed_cidrs: [
             "10.0.0.0/8",
             "172.16.0.0/12",
@@ -74,6 +80,7 @@ fn the_defaults() {
         ]
         .map(|cidr| cidr.parse().unwrap())
         .to_vec(),
+        keep_cidrs: vec![],
         metric_namespace: "NlbHostnameTarget".to_owned(),
         is_dry_run: false,
     };
@@ -83,7 +90,13 @@ fn the_defaults() {
     for name in [
         "TARGET_PORT",
         "DNS_SERVERS",
+        "LOOKUPS_PER_RECONCILE",
+        "MISSES_BEFORE_DEREGISTRATION",
+        "POLL_INTERVAL_SECONDS",
+        "SCHEDULE_POLL_SECONDS",
+        "EVENT_POLL_SECONDS",
         "ALLOWED_CIDRS",
+        "KEEP_CIDRS",
         "METRIC_NAMESPACE",
         "DRY_RUN",
     ] {
@@ -112,7 +125,13 @@ fn everything_set() {
             "DNS_SERVERS",
             "10.0.0.2, 10.0.0.3:5353,fd00::2,[fd00::3]:5353".to_owned(),
         ),
+        ("LOOKUPS_PER_RECONCILE", "8".to_owned()),
+        ("MISSES_BEFORE_DEREGISTRATION", "1000".to_owned()),
+        ("POLL_INTERVAL_SECONDS", "60".to_owned()),
+        ("SCHEDULE_POLL_SECONDS", "55".to_owned()),
+        ("EVENT_POLL_SECONDS", "0".to_owned()),
         ("ALLOWED_CIDRS", "10.0.0.0/16, fd00::/8".to_owned()),
+        ("KEEP_CIDRS", "10.0.7.0/24, 10.0.8.8/32".to_owned()),
         ("METRIC_NAMESPACE", "My/Redis Failover".to_owned()),
         ("DRY_RUN", "true".to_owned()),
     ]);
@@ -139,7 +158,15 @@ fn everything_set() {
         ]
         .map(|server| server.parse().unwrap())
         .to_vec(),
+        lookups_per_reconcile: 8,
+        misses_before_deregistration: 1000,
+        poll_interval: Duration::from_secs(60),
+        schedule_poll: Duration::from_secs(55),
+        event_poll: Duration::ZERO,
         allowed_cidrs: ["10.0.0.0/16", "fd00::/8"]
+            .map(|cidr| cidr.parse().unwrap())
+            .to_vec(),
+        keep_cidrs: ["10.0.7.0/24", "10.0.8.8/32"]
             .map(|cidr| cidr.parse().unwrap())
             .to_vec(),
         metric_namespace: "My/Redis Failover".to_owned(),
@@ -190,9 +217,23 @@ fn a_malformed_variable_is_named_with_its_value_and_what_was_expected() {
             "dns.example.com",
             "addresses as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53, comma separated",
         ),
+        ("LOOKUPS_PER_RECONCILE", "33", "a number from 1 to 32"),
+        (
+            "MISSES_BEFORE_DEREGISTRATION",
+            "-1",
+            "a number from 0 to 1000",
+        ),
+        ("POLL_INTERVAL_SECONDS", "0", "seconds from 1 to 60"),
+        ("SCHEDULE_POLL_SECONDS", "60", "seconds from 0 to 55"),
+        ("EVENT_POLL_SECONDS", "1m", "seconds from 0 to 55"),
         (
             "ALLOWED_CIDRS",
             "10.0.0.0",
+            "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated",
+        ),
+        (
+            "KEEP_CIDRS",
+            "10.0.0.1/8",
             "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated",
         ),
         (
@@ -306,7 +347,56 @@ pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
             ]),
         ),
         (
+            "LOOKUPS_PER_RECONCILE",
+            texts(&["1", "9", "10", "29", "30", "32"]),
+            texts(&[
+                "0", "33", "40", "100", "-1", "+1", "1.5", "1e1", " 1", "one",
+            ]),
+        ),
+        (
+            "MISSES_BEFORE_DEREGISTRATION",
+            texts(&["0", "1", "10", "999", "1000"]),
+            texts(&[
+                "1001", "1010", "2000", "10000", "-1", "+1", "0.5", "5 ", "0x5",
+            ]),
+        ),
+        (
+            "POLL_INTERVAL_SECONDS",
+            texts(&["1", "5", "9", "10", "59", "60"]),
+            texts(&["0", "61", "70", "100", "-1", "+5", "1.5", "5s", "PT5S"]),
+        ),
+        (
+            "SCHEDULE_POLL_SECONDS",
+            texts(&["0", "9", "10", "49", "50", "55"]),
+            texts(&["56", "60", "100", "-1", "+5", "0.5", "1m"]),
+        ),
+        (
+            "EVENT_POLL_SECONDS",
+            texts(&["0", "9", "10", "49", "50", "55"]),
+            texts(&["56", "60", "100", "-1", "+5", "0.5", "1m"]),
+        ),
+        (
             "ALLOWED_CIDRS",
+            texts(&[
+                "10.0.0.0/8",
+                "10.0.1.7/32",
+                "fd00::/8",
+                "::/0",
+                "0.0.0.0/0",
+                "10.0.0.0/16,10.1.0.0/16",
+            ]),
+            texts(&[
+                "10.0.0.0",
+                "10.0.0.0/33",
+                "fd00::",
+                "fd00::/129",
+                "10.0.0.0/",
+                "/8",
+                "all",
+            ]),
+        ),
+        (
+            "KEEP_CIDRS",
             texts(&[
                 "10.0.0.0/8",
                 "10.0.1.7/32",

@@ -1,10 +1,54 @@
-//! Any JSON causes a reconcile; `dryRun` is all that is read.
+//! Any JSON causes a reconcile; `dryRun` and the source of the first record are all that is read.
 
 use nlb_hostname_target::event::Event;
 use serde_json::value::RawValue;
 
 fn is_dry_run(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_dry_run
+}
+
+fn is_notification(json: &str) -> bool {
+    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_notification
+}
+
+#[test]
+fn a_notification_is_what_a_topic_sends() {
+    let deep = format!(
+        r#"{{"Records":[{{"a":{}1{},"EventSource":"aws:sns"}}]}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    for json in [
+        include_str!("../../events/notification.json"),
+        r#"{"Records":[{"EventSource":"aws:sns"}]}"#,
+        r#"{"Records":[{"EventSource":"aws:\u0073ns"},{"EventSource":"aws:s3"}]}"#,
+        r#"{"Records":[{"EventSource":"aws:sns","Sns":7},7]}"#,
+        &deep,
+    ] {
+        assert!(is_notification(json), "{json:.60}");
+    }
+}
+
+#[test]
+fn anything_else_is_no_notification() {
+    for json in [
+        "{}",
+        "null",
+        r#""aws:sns""#,
+        r#"{"EventSource":"aws:sns"}"#,
+        r#"{"Records":[]}"#,
+        r#"{"Records":null}"#,
+        r#"{"Records":{"0":{"EventSource":"aws:sns"}}}"#,
+        r#"{"Records":[["EventSource","aws:sns"]]}"#,
+        r#"{"Records":[{"EventSource":"aws:s3"},{"EventSource":"aws:sns"}]}"#,
+        r#"{"Records":[{"EventSource":["aws:sns"]}]}"#,
+        r#"{"Records":[{"eventSource":"aws:sns"}]}"#,
+        r#"{"Records":[{"EventSource":"aws:sqs"}]}"#,
+        include_str!("../../events/schedule.json"),
+        include_str!("../../events/dry-run.json"),
+    ] {
+        assert!(!is_notification(json), "{json:.60}");
+    }
 }
 
 #[test]

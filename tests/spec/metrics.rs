@@ -1,4 +1,5 @@
-//! What is not published yet is bound in number and age; the real client, in this process.
+//! What is published of many reconciles, and that what is not published yet is bound in number and
+//! age; the real client, in this process.
 
 use std::time::{Duration, SystemTime};
 
@@ -42,6 +43,98 @@ async fn published(mut metrics: Metrics) -> Vec<Datum> {
     cloudwatch.take_data()
 }
 
+/// A minute that began then, and of whose seconds the outcomes are.
+fn at(minute: u64, second: u64) -> SystemTime {
+    let this_minute = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        / 60;
+    SystemTime::UNIX_EPOCH + Duration::from_secs((this_minute - 10 + minute) * 60 + second)
+}
+
+/// `dimension metric: samples`, with the minute and second.
+fn lines(data: &[Datum]) -> Vec<String> {
+    let line = |datum: &Datum| {
+        let since = datum
+            .timestamp
+            .duration_since(at(0, 0))
+            .unwrap()
+            .as_secs_f64()
+            .round();
+        let (minute, second) = ((since / 60.0).floor(), since % 60.0);
+        let dimension = &datum.dimensions[0].1;
+        format!(
+            "{minute}:{second:02} {dimension} {} {:?}",
+            datum.metric, datum.samples
+        )
+    };
+    data.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn what_one_minute_came_to_is_one_datum_with_all_its_values() {
+    let mut metrics = Metrics::default();
+    for (second, is_failover, is_failure) in [
+        (1, false, false),
+        (6, true, false),
+        (11, false, true),
+        (16, false, false),
+    ] {
+        metrics.record(Outcome {
+            is_failover,
+            is_failure,
+            ..outcome(at(0, second))
+        });
+    }
+    metrics.record(outcome(at(1, 3)));
+    let redis = "targetgroup/redis/0123456789abcdef";
+    assert_eq!(
+        lines(&published(metrics).await),
+        [
+            format!("0:16 {redis} Failover [0.0, 0.0, 0.0, 1.0]"),
+            format!("0:16 {redis} ReconcileFailure [0.0, 0.0, 0.0, 1.0]"),
+            "0:16 nlb-hostname-target Failover [0.0, 0.0, 0.0, 1.0]".to_owned(),
+            "0:16 nlb-hostname-target ReconcileFailure [0.0, 0.0, 0.0, 1.0]".to_owned(),
+            format!("1:03 {redis} Failover [0.0]"),
+            format!("1:03 {redis} ReconcileFailure [0.0]"),
+            "1:03 nlb-hostname-target Failover [0.0]".to_owned(),
+            "1:03 nlb-hostname-target ReconcileFailure [0.0]".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_sum_is_over_the_reconciles_that_all_groups_made_at_the_same_turn() {
+    let mut metrics = Metrics::default();
+    for (group, second, is_failover) in [
+        ("a", 1, true),
+        ("b", 1, true),
+        ("a", 6, false),
+        ("b", 7, true),
+        ("a", 11, false),
+    ] {
+        metrics.record(Outcome {
+            target_group: group.to_owned(),
+            is_failover,
+            ..outcome(at(0, second))
+        });
+    }
+    let lines = lines(&published(metrics).await);
+    let failovers: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("Failover"))
+        .collect();
+    assert_eq!(
+        failovers,
+        [
+            "0:11 a Failover [0.0, 0.0, 1.0]",
+            "0:07 b Failover [1.0, 1.0]",
+            "0:11 nlb-hostname-target Failover [0.0, 1.0, 2.0]",
+        ]
+    );
+}
+
 #[tokio::test]
 async fn data_older_than_three_hours_are_dropped() {
     let now = SystemTime::now();
@@ -75,11 +168,15 @@ async fn the_oldest_beyond_ten_thousand_are_dropped() {
     let now = SystemTime::now();
     let mut metrics = Metrics::default();
     for second in (0..6000).rev() {
-        metrics.record(outcome(now - Duration::from_secs(second)));
+        metrics.record(Outcome {
+            target_group: format!("targetgroup/{second}"),
+            ..outcome(now - Duration::from_secs(second))
+        });
     }
     let data = published(metrics).await;
     assert_eq!(data.len(), 10_000);
     let oldest = data.iter().map(|datum| datum.timestamp).min().unwrap();
     let age = now.duration_since(oldest).unwrap().as_secs();
-    assert!((4990..=5000).contains(&age), "{age}");
+    // Of a minute's 60 groups and the function two data each: the last 82 minutes.
+    assert!((4860..=4980).contains(&age), "{age}");
 }

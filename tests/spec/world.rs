@@ -154,7 +154,12 @@ impl World {
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect();
-            format!("{} {} {}", dimensions.join(","), datum.metric, datum.value)
+            format!(
+                "{} {} {}",
+                dimensions.join(","),
+                datum.metric,
+                datum.value()
+            )
         };
         self.aws.take_data().into_iter().map(line).collect()
     }

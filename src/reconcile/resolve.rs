@@ -1,0 +1,99 @@
+//! The one answer of all endpoints of a target group, or why there is none that can be acted on.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use hickory_resolver::net::runtime::RuntimeProvider;
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use super::Context;
+use crate::config::Config;
+use crate::endpoint::{AddressFamily, Endpoint, Found};
+use crate::error::{Error, Errors, enumerate};
+use crate::plan::Answer;
+
+/// More in one group are refused: no cluster has them, a hostile answer may.
+const MAX_ADDRESSES: usize = 100;
+/// A TTL is written in whole seconds, and a cache that counts in whole seconds too, as Unbound does,
+/// gives an answer until the next one begins.
+const TTL_RESOLUTION: Duration = Duration::from_secs(1);
+
+/// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
+pub async fn resolve<P: RuntimeProvider>(
+    context: &Context<'_, P>,
+    endpoints: &[Endpoint],
+    family: AddressFamily,
+) -> Result<Answer, Errors> {
+    let lookups = endpoints
+        .iter()
+        .map(|endpoint| resolve_one(context, endpoint, family));
+    let (mut addresses, mut ttl, mut errors) = (BTreeSet::new(), Duration::ZERO, Vec::new());
+    for lookup in join_all(lookups).await {
+        match lookup {
+            Ok(found) => {
+                addresses.extend(found.addresses);
+                ttl = ttl.max(found.ttl);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    Errors::check(errors)?;
+    if addresses.len() > MAX_ADDRESSES {
+        Err(Error::AnswerRefused {
+            endpoints: enumerate(endpoints),
+            reason: format!(
+                "{} addresses are more than {MAX_ADDRESSES}",
+                addresses.len()
+            ),
+        })?;
+    }
+    let expires = Instant::now() + ttl + TTL_RESOLUTION;
+    Answer::new(addresses, expires).ok_or_else(|| {
+        Errors::from(Error::ResolveFailed {
+            endpoint: enumerate(endpoints),
+            cause: "no addresses".to_owned(),
+        })
+    })
+}
+
+/// The addresses of all lookups of one endpoint together. One after the other, because hickory
+/// answers equal questions that are asked at once with one query.
+async fn resolve_one<P: RuntimeProvider>(
+    context: &Context<'_, P>,
+    endpoint: &Endpoint,
+    family: AddressFamily,
+) -> Result<Found, Error> {
+    let mut found = Found::default();
+    for _ in 0..context.config.lookups_per_reconcile {
+        let lookup = match context.resolver {
+            Ok(resolver) => resolver.resolve(endpoint, family).await,
+            Err(cause) => Err(cause.to_owned()),
+        };
+        let lookup = lookup.map_err(|cause| Error::ResolveFailed {
+            endpoint: endpoint.to_string(),
+            cause,
+        })?;
+        found.addresses.extend(lookup.addresses);
+        found.ttl = found.ttl.max(lookup.ttl);
+    }
+    let refused = |address| Some((address, reason_to_refuse(context.config, address)?));
+    match found.addresses.iter().copied().find_map(refused) {
+        None => Ok(found),
+        Some((address, reason)) => Err(Error::AnswerRefused {
+            endpoints: endpoint.to_string(),
+            reason: format!("{address} is {reason}"),
+        }),
+    }
+}
+
+/// An address that cannot be right makes the whole answer wrong or hostile.
+fn reason_to_refuse(config: &Config, address: IpAddr) -> Option<&'static str> {
+    let is_in = |cidrs: &[IpNet]| cidrs.iter().any(|cidr| cidr.contains(&address));
+    if !is_in(&config.allowed_cidrs) {
+        return Some("outside ALLOWED_CIDRS");
+    }
+    is_in(&config.keep_cidrs).then_some("inside KEEP_CIDRS")
+}

@@ -1,0 +1,84 @@
+//! When an invocation looks, and when it ends: a window of reconciles, of which a plain schedule has
+//! one, inside the time that Lambda gives.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// When an invocation begins its last reconcile, when it stops working on target groups, and when it
+/// answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    last_turn: Instant,
+    pub work: Instant,
+    pub answer: Instant,
+}
+
+impl Deadline {
+    /// Kept for publishing and the answer, or half the time where a function is given less.
+    const RESERVE: Duration = Duration::from_secs(8);
+
+    /// From the moment at which Lambda ends the invocation.
+    pub fn before(timeout: Instant) -> Self {
+        let left = timeout.saturating_duration_since(Instant::now());
+        let reserve = Self::RESERVE.min(left / 2);
+        Deadline {
+            // What begins by then has time to end by itself.
+            last_turn: timeout - reserve * 3 / 2,
+            work: timeout - reserve,
+            answer: timeout - reserve / 8,
+        }
+    }
+}
+
+/// The time in which one target group is looked at again and again.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    end: Instant,
+    pause: Duration,
+    /// Waiting for a doubtful answer's TTL prolongs the window to here.
+    limit: Instant,
+}
+
+/// When a reconcile begins: as soon as it may from `start` on, or not at all after `latest`.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    pub start: Instant,
+    pub latest: Instant,
+}
+
+impl Window {
+    /// How long a doubtful answer's TTL is waited for.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// From now on, with so much time between two reconciles.
+    pub fn new(length: Duration, pause: Duration, deadline: Deadline) -> Self {
+        Window {
+            end: (Instant::now() + length).min(deadline.last_turn),
+            pause,
+            limit: deadline.last_turn,
+        }
+    }
+
+    /// One reconcile, whatever comes of it.
+    pub fn of_one() -> Self {
+        let now = Instant::now();
+        Window {
+            end: now,
+            pause: Duration::ZERO,
+            limit: now,
+        }
+    }
+
+    /// The reconcile that comes next after one that ended now; `None` was the last.
+    pub fn next_turn(&self, look_again_at: Option<Instant>) -> Option<Turn> {
+        let now = Instant::now();
+        let turn = |start, latest| Turn { start, latest };
+        let poll = Some(turn(now + self.pause, self.end)).filter(|poll| poll.start <= self.end);
+        let patience = self.end.max(now + Self::PATIENCE).min(self.limit);
+        let look = look_again_at
+            .filter(|at| *at <= patience)
+            .map(|at| turn(at, self.limit));
+        poll.into_iter().chain(look).min_by_key(|turn| turn.start)
+    }
+}

@@ -1,0 +1,440 @@
+//! I8: runs that overlap and whose resolvers hold different answers. The two stories of
+//! `src/plan/doubt.rs`, at every offset of one run to the other; and that what is true is believed
+//! in time.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::json;
+use stand_in::aws::Call;
+use stand_in::dns::{self, Answer, Cache, addresses};
+use tokio::join;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::virtual_world::{
+    REGISTRATION_LAG, VirtualFunction, VirtualWorld, changes, first, invoke, invoke_within, notify,
+    targets, tick,
+};
+use crate::world::{self, ARN, ENDPOINT, World, result};
+
+const A: &str = "10.0.1.7";
+const B: &str = "10.0.2.9";
+const C: &str = "10.0.3.3";
+/// Of the function's two or three looks, with all calls.
+const A_MOMENT: Duration = Duration::from_millis(500);
+/// A cache that counts in whole seconds may give an answer that much longer.
+const TTL_RESOLUTION: Duration = Duration::from_secs(1);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Replays what ELB acknowledged, beginning with `serving`.
+///
+/// # Panics
+/// When a target that drains was all there was.
+fn assert_never_empty(serving: &str, calls: &[Call]) {
+    let mut live = vec![serving.to_owned()];
+    for call in calls.iter().filter(|call| call.outcome == "Ok") {
+        for target in &call.targets {
+            live.retain(|address| *address != target.id);
+            if call.action == "RegisterTargets" {
+                live.push(target.id.clone());
+            }
+        }
+        assert!(!live.is_empty(), "nobody serves after {:?}", changes(calls));
+    }
+}
+
+/// The endpoint has just moved from A to B. One sandbox's resolver knows, the other's still says A
+/// for as long as the TTL, in seconds, that is left.
+async fn torn(poll: u32, left: u64) -> (VirtualWorld, VirtualFunction, VirtualFunction) {
+    let mut world = VirtualWorld::settled(A, 30).await;
+    world.set("SCHEDULE_POLL_SECONDS", poll);
+    let fresh = world.function_that_asks(&Cache::of(&world.zone)).await;
+    let stale_cache = Cache::of(&world.zone);
+    let stale = world.function_that_asks(&stale_cache).await;
+    world.set("SCHEDULE_POLL_SECONDS", 0);
+    let once = world.function_that_asks(&stale_cache).await;
+    first(tick(&once).await);
+    sleep(seconds(30 - left)).await;
+    world.point(B);
+    world.aws.take_calls();
+    (world, fresh, stale)
+}
+
+/// Every order in which the calls of two runs can come, to a hundredth of a second.
+fn offsets() -> impl Iterator<Item = (Duration, Duration)> {
+    let step = |n: u64| Duration::from_millis(10 * n);
+    let first_leads = (0..30).map(move |n| (Duration::ZERO, step(n)));
+    let second_leads = (1..30).map(move |n| (step(n), Duration::ZERO));
+    first_leads.chain(second_leads)
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_stale_answer_neither_brings_back_what_drains_nor_removes_what_is_new() {
+    for (delay_of_fresh, delay_of_stale) in offsets() {
+        for left in [15, 25] {
+            let (world, fresh, stale) = torn(0, left).await;
+            let (fresh, stale) = join!(
+                async {
+                    sleep(delay_of_fresh).await;
+                    tick(&fresh).await
+                },
+                async {
+                    sleep(delay_of_stale).await;
+                    tick(&stale).await
+                },
+            );
+            let calls = world.aws.take_calls();
+            assert_never_empty(A, &calls);
+            assert_eq!(changes(&calls), ["+10.0.2.9", "-10.0.1.7"]);
+            assert!(first(fresh).failover);
+            let stale = first(stale);
+            assert_eq!((stale.registered.len(), stale.deregistered.len()), (0, 0));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_windows_that_overlap_for_minutes_fail_over_once() {
+    for offset in [0, 7, 40, 990, 2500] {
+        let (world, fresh, stale) = torn(55, 25).await;
+        let run = async |function: &VirtualFunction, offset| {
+            sleep(Duration::from_millis(offset)).await;
+            for _ in 0..3 {
+                first(tick(function).await);
+            }
+        };
+        join!(run(&fresh, 0), run(&stale, offset));
+        let calls = world.aws.take_calls();
+        assert_never_empty(A, &calls);
+        assert_eq!(
+            changes(&calls),
+            ["+10.0.2.9", "-10.0.1.7"],
+            "offset {offset}"
+        );
+    }
+}
+
+/// Caches that expire at different times, an endpoint that moves every few seconds, and two windows
+/// that overlap all the time: the group always serves, and in the end it is where DNS is.
+#[tokio::test(start_paused = true)]
+async fn i8_whatever_the_caches_hold_somebody_serves_and_the_truth_wins() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = VirtualWorld::settled(A, random.u32(1..20)).await;
+        world.set("SCHEDULE_POLL_SECONDS", 55);
+        world.set("POLL_INTERVAL_SECONDS", random.u32(1..6));
+        world.aws.take_calls();
+        let functions = [
+            world.function_that_asks(&Cache::of(&world.zone)).await,
+            world.function_that_asks(&Cache::of(&world.zone)).await,
+        ];
+        let offset = Duration::from_millis(random.u64(0..5000));
+        let run = async |function: &VirtualFunction, offset| {
+            sleep(offset).await;
+            for _ in 0..5 {
+                first(tick(function).await);
+            }
+        };
+        let wander = async {
+            for _ in 0..12 {
+                sleep(Duration::from_millis(random.u64(500..25_000))).await;
+                world.point([A, B, C][random.usize(0..3)]);
+            }
+            world.point(B);
+        };
+        join!(
+            run(&functions[0], Duration::ZERO),
+            run(&functions[1], offset),
+            wander
+        );
+        for function in &functions {
+            first(tick(function).await);
+        }
+        assert_never_empty(A, &world.aws.take_calls());
+        let current: Vec<_> = world.group();
+        let current: Vec<_> = current
+            .iter()
+            .filter(|line| !line.ends_with("draining"))
+            .collect();
+        assert!(
+            matches!(&current[..], [one] if one.starts_with(B)),
+            "seed {seed}: {current:?}"
+        );
+    }
+}
+
+/// How long after the endpoint's second move the group has followed it; `meanwhile` runs from the
+/// first one on.
+async fn followed(
+    world: &VirtualWorld,
+    address: &str,
+    moved: Instant,
+    deadline: Duration,
+) -> Duration {
+    let address: IpAddr = address.parse().unwrap();
+    loop {
+        let targets = world.aws.targets(ARN);
+        let mut current = targets.iter().filter(|target| target.state != "draining");
+        if current.all(|target| target.address == address) {
+            return moved.elapsed();
+        }
+        assert!(moved.elapsed() < deadline, "{:?}", world.group());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A moves to B, and 8 s later on to `next`.
+async fn moves_twice(next: &str, ttl: u32, poll: u32, interval: u32) -> (VirtualWorld, Duration) {
+    let mut world = VirtualWorld::settled(A, ttl).await;
+    world.set("SCHEDULE_POLL_SECONDS", poll);
+    world.set("POLL_INTERVAL_SECONDS", interval);
+    let function = world.function_that_asks(&Cache::of(&world.zone)).await;
+    world.point(B);
+    let (ticks, elapsed) = join!(
+        async {
+            let begin = Instant::now();
+            for minute in 0..3 {
+                sleep_until(begin + seconds(60 * minute)).await;
+                first(tick(&function).await);
+            }
+        },
+        async {
+            sleep(seconds(8)).await;
+            assert_eq!(
+                world.group(),
+                ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
+            );
+            world.point(next);
+            followed(&world, next, Instant::now(), seconds(120)).await
+        }
+    );
+    let () = ticks;
+    (world, elapsed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_true_move_back_or_on_completes_within_its_ttl_and_one_turn() {
+    for next in [A, C] {
+        for (ttl, poll, interval) in [(2, 55, 5), (5, 55, 1), (5, 55, 5), (18, 55, 5), (30, 55, 5)]
+        {
+            let (_, elapsed) = moves_twice(next, ttl, poll, interval).await;
+            // The resolver's cache may give the old answer for one TTL, and then the new one is
+            // doubted for another.
+            let turn = seconds(interval.into()) + A_MOMENT;
+            let limit = 2 * (seconds(ttl.into()) + TTL_RESOLUTION) + turn;
+            assert!(elapsed <= limit, "{next}, TTL {ttl}: {elapsed:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_plain_schedule_waits_for_the_ttl_and_completes_at_its_next_tick() {
+    for next in [A, C] {
+        let world = VirtualWorld::settled(A, 5).await;
+        let function = world.function().await;
+        world.point(B);
+        first(tick(&function).await);
+        sleep(seconds(20)).await;
+        world.point(next);
+        world.aws.take_calls();
+        let begin = Instant::now();
+        let report = first(tick(&function).await);
+        assert_eq!(report.reconciles, 2);
+        assert!(report.failover);
+        let took = begin.elapsed();
+        assert!(took <= seconds(5) + TTL_RESOLUTION + A_MOMENT, "{took:?}");
+        assert_eq!(targets(&report.desired), [format!("{next}:6379")]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remembered() {
+    let world = VirtualWorld::settled(A, 40).await;
+    let function = world.function().await;
+    world.point(B);
+    first(tick(&function).await);
+    world.point(A);
+    world.aws.take_calls();
+    let begin = Instant::now();
+    let report = first(tick(&function).await);
+    assert_eq!((report.reconciles, report.failover), (1, false));
+    assert!(begin.elapsed() < A_MOMENT, "20 s would not be enough");
+    assert_eq!(changes(&world.aws.take_calls()), [""; 0]);
+
+    let other_sandbox = world.function().await;
+    sleep_until(begin + seconds(42)).await;
+    let report = first(tick(&other_sandbox).await);
+    assert_eq!(
+        report.reconciles, 1,
+        "without the memory it doubts for itself"
+    );
+    assert_eq!(changes(&world.aws.take_calls()), [""; 0]);
+
+    let report = first(tick(&function).await);
+    assert_eq!((report.reconciles, report.failover), (1, true));
+    assert_eq!(changes(&world.aws.take_calls()), ["+10.0.1.7", "-10.0.2.9"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_doubt_prolongs_a_window_and_nothing_else_does() {
+    let mut world = VirtualWorld::settled(A, 15).await;
+    world.set("SCHEDULE_POLL_SECONDS", 20);
+    let function = world.function().await;
+    world.point(B);
+    let begin = Instant::now();
+    let fail_back = async {
+        sleep(seconds(12)).await;
+        world.point(A);
+    };
+    let (outcome, ()) = join!(tick(&function), fail_back);
+    let report = first(outcome);
+    // Looks at 0, 5, 10, 15 and 20, of which the last two doubt, and the one at 31.
+    assert_eq!(report.reconciles, 5, "{:?}", begin.elapsed());
+    assert_eq!(
+        targets(&report.registered),
+        ["10.0.1.7:6379", "10.0.2.9:6379"]
+    );
+    let took = begin.elapsed();
+    assert!((seconds(30)..seconds(33)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_doubt_is_waited_for_within_the_deadline_only() {
+    let world = VirtualWorld::settled(A, 15).await;
+    let function = world.function().await;
+    world.point(B);
+    first(tick(&function).await);
+    world.point(A);
+    let begin = Instant::now();
+    // Of 24 s, 12 are left for looking.
+    let report = first(invoke_within(&function, "{}", seconds(24)).await);
+    assert_eq!((report.reconciles, report.failover), (1, false));
+    assert!(begin.elapsed() < A_MOMENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_dry_run_reports_a_doubtful_plan_as_no_change_and_remembers_nothing() {
+    let world = VirtualWorld::settled(A, 5).await;
+    let function = world.function().await;
+    world.point(B);
+    first(tick(&function).await);
+    world.point(A);
+    for _ in 0..3 {
+        let report = first(invoke(&function, r#"{"dryRun":true}"#).await);
+        assert_eq!((report.reconciles, report.failover), (1, false));
+        assert_eq!(targets(&report.desired), ["10.0.1.7:6379"]);
+        assert_eq!(targets(&report.registered), [""; 0]);
+        sleep(seconds(7)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_notification_doubts_like_any_other_run() {
+    let (world, fresh, stale) = torn(0, 15).await;
+    let (fresh, stale) = join!(tick(&fresh), notify(&stale));
+    assert!(first(fresh).failover);
+    assert!(!first(stale).failover);
+    let calls = world.aws.take_calls();
+    assert_never_empty(A, &calls);
+    assert_eq!(changes(&calls), ["+10.0.2.9", "-10.0.1.7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_the_ttl_is_the_longest_in_the_chain_and_over_all_lookups() {
+    let world = VirtualWorld::settled(A, 1).await;
+    let function = world.function().await;
+    world.point(B);
+    first(tick(&function).await);
+    let chain = |ttl, target: &str| Answer::Cname {
+        ttl,
+        target: target.to_owned(),
+        is_split: false,
+    };
+    world.zone.set(ENDPOINT, chain(1, "shard.example.com"));
+    world
+        .zone
+        .set("shard.example.com", chain(13, "node.example.com"));
+    world.zone.set("node.example.com", addresses([A]));
+    let begin = Instant::now();
+    assert!(first(tick(&function).await).failover);
+    let took = begin.elapsed();
+    assert!((seconds(14)..seconds(15)).contains(&took), "{took:?}");
+    assert!(took < REGISTRATION_LAG);
+}
+
+/// The real binary twice, with sockets, on the wall clock.
+#[tokio::test]
+async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
+    let mut world = World::settled(A).await;
+    world.aws.target_group(ARN, |group| {
+        group.registration_lag = REGISTRATION_LAG;
+        group.dictate(A.parse().unwrap(), 6379, "healthy");
+    });
+    let mut sandboxes = Vec::new();
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        let server = dns::Server::start(&Cache::of(&world.zone)).await;
+        world.set("DNS_SERVERS", &server.address.to_string());
+        servers.push(server);
+        sandboxes.push(world.sandbox().await);
+    }
+    let [fresh, stale] = &mut sandboxes[..] else {
+        unreachable!("two were started")
+    };
+    // From now on this one's resolver says A, for the 5 s of the TTL and what is left of a second.
+    world::tick(stale).await.outcome.unwrap();
+    world.point(B);
+    world.aws.take_calls();
+    let (fresh, stale) = join!(world::tick(fresh), world::tick(stale));
+    assert_eq!(result(&fresh)["failover"], true);
+    assert_eq!(result(&stale)["registered"], json!([]));
+    assert_eq!(result(&stale)["deregistered"], json!([]));
+    let calls = world.aws.take_calls();
+    assert_never_empty(A, &calls);
+    assert_eq!(changes(&calls), ["+10.0.2.9", "-10.0.1.7"]);
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
+    );
+}
+
+#[tokio::test]
+async fn i8_two_sandboxes_that_poll_at_once_follow_an_endpoint_there_and_back() {
+    let mut world = World::settled(A).await;
+    world.set("SCHEDULE_POLL_SECONDS", "14");
+    world.set("POLL_INTERVAL_SECONDS", "1");
+    world.aws.target_group(ARN, |group| {
+        group.registration_lag = REGISTRATION_LAG;
+        group.dictate(A.parse().unwrap(), 6379, "healthy");
+    });
+    let move_to = |address: &str| {
+        let addresses = vec![address.parse().unwrap()];
+        world
+            .zone
+            .set(ENDPOINT, Answer::Addresses { ttl: 1, addresses });
+    };
+    move_to(A);
+    let (mut first, mut second) = (world.sandbox().await, world.sandbox().await);
+    let there_and_back = async {
+        sleep(seconds(2)).await;
+        move_to(B);
+        sleep(seconds(4)).await;
+        move_to(A);
+    };
+    let (first, second, ()) = join!(
+        world::tick(&mut first),
+        world::tick(&mut second),
+        there_and_back
+    );
+    for answer in [first, second] {
+        assert_eq!(result(&answer)["desired"], json!(["10.0.1.7:6379"]));
+    }
+    assert_never_empty(A, &world.aws.take_calls());
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 initial", "10.0.2.9:6379 draining"]
+    );
+}

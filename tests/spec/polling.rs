@@ -1,0 +1,433 @@
+//! A window of reconciles: when it looks, when it ends, what it reports, and how soon it sees a
+//! failover.
+
+use std::time::Duration;
+
+use stand_in::aws::Fault;
+use stand_in::dns::Answer;
+use stand_in::elb::TargetGroup;
+use tokio::join;
+use tokio::time::{Instant, sleep};
+
+use crate::virtual_world::{
+    CALL_LATENCY, VirtualWorld, first, invoke, invoke_within, notify, targets, tick,
+};
+use crate::world::{ARN, ENDPOINT, group_arn};
+
+/// An idle reconcile: one describe, during which DNS answers too.
+const RECONCILE: f64 = 0.040;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Equal to the millisecond.
+fn assert_times(times: &[f64], expected: &[f64]) {
+    let is_near = |(time, expected): (&f64, &f64)| (time - expected).abs() < 0.002;
+    assert!(
+        times.len() == expected.len() && times.iter().zip(expected).all(is_near),
+        "{times:?} are {expected:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_schedule_looks_once() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    let begin = Instant::now();
+    assert_eq!(first(tick(&function).await).reconciles, 1);
+    assert!(begin.elapsed() < seconds(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_window_looks_until_its_end_with_the_pause_between() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 20);
+    world.set("POLL_INTERVAL_SECONDS", 6);
+    let function = world.function().await;
+    tick(&function).await.unwrap();
+    world.aws.take_calls();
+    let begin = Instant::now();
+    assert_eq!(first(tick(&function).await).reconciles, 4);
+    let starts: Vec<_> = (0..4).map(|n| f64::from(n) * (6.0 + RECONCILE)).collect();
+    assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
+    assert!(
+        begin.elapsed() < seconds(20),
+        "nothing is waited for after the last look"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_looks_once_a_second_for_its_own_window() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 20);
+    world.set("EVENT_POLL_SECONDS", 10);
+    let function = world.function().await;
+    tick(&function).await.unwrap();
+    world.aws.take_calls();
+    let begin = Instant::now();
+    assert_eq!(first(notify(&function).await).reconciles, 10);
+    let starts: Vec<_> = (0..10).map(|n| f64::from(n) * (1.0 + RECONCILE)).collect();
+    assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_with_no_window_looks_once() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("EVENT_POLL_SECONDS", 0);
+    let function = world.function().await;
+    assert_eq!(first(notify(&function).await).reconciles, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_is_one_look_whatever_the_window() {
+    for (variable, event) in [
+        (
+            ("DRY_RUN", "true"),
+            include_str!("../../events/notification.json"),
+        ),
+        (("DRY_RUN", "true"), "{}"),
+        (("DRY_RUN", "false"), r#"{"dryRun":true}"#),
+        (
+            ("DRY_RUN", "false"),
+            r#"{"dryRun":true,"Records":[{"EventSource":"aws:sns"}]}"#,
+        ),
+    ] {
+        let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.set("SCHEDULE_POLL_SECONDS", 55);
+        world.set(variable.0, variable.1);
+        let function = world.function().await;
+        world.point("10.0.2.9");
+        let report = first(invoke(&function, event).await);
+        assert_eq!(report.reconciles, 1, "{event}");
+        assert_eq!(targets(&report.registered), ["10.0.2.9:6379"]);
+        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_ends_without_error_in_time_for_the_deadline() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    let function = world.function().await;
+    let begin = Instant::now();
+    let report = first(invoke_within(&function, "{}", seconds(30)).await);
+    assert!(
+        (16..=18).contains(&report.reconciles),
+        "{}",
+        report.reconciles
+    );
+    assert!(
+        begin.elapsed() < seconds(18),
+        "8 s are kept, and time for the last look"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 20);
+    let function = world.function().await;
+    let begin = Instant::now();
+    let break_and_heal = async {
+        sleep(seconds(2)).await;
+        world.zone.set(ENDPOINT, Answer::NxDomain);
+        sleep(seconds(10)).await;
+        world.point("10.0.2.9");
+    };
+    let (outcome, ()) = join!(tick(&function), break_and_heal);
+    let report = first(outcome);
+    assert_eq!((report.reconciles, report.failover), (4, true));
+    assert_eq!(report.failure, None);
+    assert_eq!(targets(&report.desired), ["10.0.2.9:6379"]);
+    let failures: Vec<_> = samples(&world, "ReconcileFailure");
+    assert_eq!(failures.iter().sum::<f64>(), 2.0, "{failures:?}");
+    assert!(begin.elapsed() < seconds(20));
+
+    let break_it = async {
+        sleep(seconds(12)).await;
+        world.zone.set(ENDPOINT, Answer::NxDomain);
+    };
+    let (outcome, ()) = join!(tick(&function), break_it);
+    assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
+}
+
+/// Every single value of a metric of the first group, in order of arrival.
+fn samples(world: &VirtualWorld, metric: &str) -> Vec<f64> {
+    let data = world.aws.take_data();
+    let of_group = data
+        .iter()
+        .filter(|datum| datum.metric == metric && datum.dimensions[0].0 == "TargetGroup");
+    of_group.flat_map(|datum| datum.samples.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_window_of_55_s_publishes_once() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    let function = world.function().await;
+    let report = first(tick(&function).await);
+    let published = world.aws.take_calls();
+    let published = published
+        .iter()
+        .filter(|call| call.action == "PutMetricData");
+    assert_eq!(published.count(), 1);
+    assert_eq!(report.reconciles, 11);
+    assert_eq!(samples(&world, "Failover"), [0.0; 11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_in_a_window_is_published_at_once_and_the_rest_at_the_end() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    let function = world.function().await;
+    let begin = Instant::now();
+    let fail_over = async {
+        sleep(seconds(12)).await;
+        world.point("10.0.2.9");
+    };
+    let (outcome, ()) = join!(tick(&function), fail_over);
+    assert_eq!(first(outcome).reconciles, 11);
+    let published = world.times(begin, "PutMetricData");
+    assert!(
+        matches!(published[..], [at_once, end] if (15.0..15.5).contains(&at_once) && (50.0..52.0).contains(&end)),
+        "{published:?}"
+    );
+    let failovers = samples(&world, "Failover");
+    assert_eq!((failovers.len(), failovers.iter().sum::<f64>()), (11, 1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_unites_what_was_changed_in_all_turns() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 1).await;
+    world.set("SCHEDULE_POLL_SECONDS", 30);
+    let function = world.function().await;
+    let there_and_back = async {
+        sleep(seconds(2)).await;
+        world.point("10.0.2.9");
+        sleep(seconds(10)).await;
+        world.point("10.0.1.7");
+    };
+    let (outcome, ()) = join!(tick(&function), there_and_back);
+    let report = first(outcome);
+    assert_eq!(targets(&report.desired), ["10.0.1.7:6379"]);
+    assert_eq!(
+        targets(&report.registered),
+        ["10.0.1.7:6379", "10.0.2.9:6379"]
+    );
+    assert_eq!(
+        targets(&report.deregistered),
+        ["10.0.1.7:6379", "10.0.2.9:6379"]
+    );
+    assert!(report.failover);
+}
+
+#[tokio::test(start_paused = true)]
+async fn polling_registers_within_one_interval_and_one_reconcile() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 30);
+    // A reconcile that fails over describes, registers and deregisters.
+    let reconcile = 3 * CALL_LATENCY;
+    let limit = seconds(5) + reconcile;
+    let worst = worst_latency(world, tick, limit).await;
+    assert!(worst > seconds(5), "the worst case was met: {worst:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_registers_within_1200_ms() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let worst = worst_latency(world, notify, Duration::from_millis(1200)).await;
+    assert!(worst > seconds(1), "the worst case was met: {worst:?}");
+}
+
+/// Fails over at every tenth of the time between two looks, and to the millisecond around the moment
+/// at which DNS is asked.
+async fn worst_latency(
+    world: VirtualWorld,
+    invoke: impl AsyncFn(
+        &crate::virtual_world::VirtualFunction,
+    ) -> Result<
+        nlb_hostname_target::report::Report,
+        nlb_hostname_target::error::Errors,
+    >,
+    limit: Duration,
+) -> Duration {
+    let function = world.function().await;
+    let around = (0..20).map(Duration::from_millis);
+    let phases: Vec<_> = around.chain((1..50).map(|n| n * limit / 50)).collect();
+    let mut worst = Duration::ZERO;
+    let nodes = ["10.0.2.9", "10.0.1.7"].iter().cycle();
+    for (phase, node) in phases.into_iter().zip(nodes) {
+        // Long enough for what drains to be gone and for what is new to be healthy.
+        sleep(seconds(100)).await;
+        assert!(world.group()[0].ends_with(" healthy"));
+        world.aws.take_calls();
+        let fail_over = async {
+            sleep(seconds(11) + phase).await;
+            world.point(node);
+            Instant::now()
+        };
+        let (outcome, moved) = join!(invoke(&function), fail_over);
+        assert_eq!(
+            targets(&first(outcome).registered),
+            [format!("{node}:6379")]
+        );
+        let calls = world.aws.take_calls();
+        let registered = calls.iter().find(|call| call.action == "RegisterTargets");
+        let latency = registered.unwrap().at - moved;
+        assert!(latency <= limit, "{latency:?} after {phase:?}");
+        worst = worst.max(latency);
+    }
+    worst
+}
+
+/// One of four addresses per answer, and what each of so many reconciles changed.
+async fn rotating(seed: u64, misses: u32, reconciles: u32) -> Vec<Vec<String>> {
+    let mut world = VirtualWorld::settled("10.0.1.1", 0).await;
+    world.set("LOOKUPS_PER_RECONCILE", 8);
+    world.set("MISSES_BEFORE_DEREGISTRATION", misses);
+    world.zone.set_seed(seed);
+    let addresses = ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4"];
+    let addresses = addresses.map(|address| address.parse().unwrap()).to_vec();
+    world
+        .zone
+        .set(ENDPOINT, Answer::OneOf { ttl: 0, addresses });
+    let function = world.function().await;
+    let mut changes = Vec::new();
+    for _ in 0..reconciles {
+        world.aws.take_calls();
+        tick(&function).await.unwrap();
+        changes.push(crate::virtual_world::changes(&world.aws.take_calls()));
+        sleep(seconds(60)).await;
+    }
+    changes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotating_name_settles_within_five_reconciles_and_then_stands_still() {
+    for seed in 0..20 {
+        let changes = rotating(seed, 5, 105).await;
+        let registered: usize = changes[..5]
+            .concat()
+            .iter()
+            .map(|change| change.split(',').count())
+            .sum();
+        assert_eq!(
+            registered,
+            3,
+            "the three that were not there: {:?}",
+            &changes[..5]
+        );
+        assert_eq!(changes[5..].concat(), [""; 0], "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotating_name_without_misses_never_stands_still() {
+    for seed in 0..20 {
+        let changes = rotating(seed, 0, 40).await;
+        assert_ne!(changes[5..].concat(), [""; 0], "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_failed_lookup_fails_the_reconcile() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
+    world.set("LOOKUPS_PER_RECONCILE", 8);
+    let function = world.function().await;
+    tick(&function).await.unwrap();
+    let asked = world.zone.take_asked().len();
+    assert_eq!(asked, 8);
+    let fail_in_the_middle = async {
+        sleep(Duration::from_millis(22)).await;
+        world.zone.set(ENDPOINT, Answer::NxDomain);
+    };
+    let (outcome, ()) = join!(tick(&function), fail_in_the_middle);
+    assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
+    assert!((2..8).contains(&world.zone.take_asked().len()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_stays_and_an_answer_inside_it_is_refused() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.aws.register(ARN, "10.0.7.7", 6379);
+    world.set("KEEP_CIDRS", "10.0.7.0/24");
+    let function = world.function().await;
+    world.point("10.0.2.9");
+    let report = first(tick(&function).await);
+    assert_eq!(targets(&report.deregistered), ["10.0.1.7:6379"]);
+
+    world.point("10.0.7.7");
+    world.aws.take_calls();
+    let errors = tick(&function).await.unwrap_err();
+    assert_eq!(errors.error_type(), "AnswerRefused");
+    assert_eq!(
+        errors.to_string(),
+        format!("refused the answer for {ENDPOINT}: 10.0.7.7 is inside KEEP_CIDRS")
+    );
+    assert!(world.times(Instant::now(), "RegisterTargets").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_groups_share_five_describe_calls_a_second_and_their_pauses_grow() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let arns: Vec<_> = (0..25).map(group_arn).collect();
+    for arn in &arns {
+        world.aws.add(TargetGroup::ipv4(arn, 6379));
+    }
+    world.set("ENDPOINTS", vec![ENDPOINT; 25].join(","));
+    world.set("TARGET_GROUP_ARNS", arns.join(","));
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    let function = world.function().await;
+    let begin = Instant::now();
+    let report = tick(&function).await.unwrap();
+    let calls = world.aws.take_calls();
+    let describes = calls
+        .iter()
+        .filter(|call| call.action.starts_with("Describe"));
+    let times: Vec<_> = describes.map(|call| call.at - begin).collect();
+    for (index, at) in times.iter().enumerate().skip(20) {
+        let earliest = Duration::from_millis(200) * (index as u32 - 20);
+        assert!(*at >= earliest, "call {index} came at {at:?}");
+    }
+    assert!(
+        times.len() > 20 + 5 * 50,
+        "the rate is used: {}",
+        times.len()
+    );
+    assert!(times.iter().all(|at| *at <= seconds(56)));
+    let counts: Vec<_> = report
+        .target_groups
+        .iter()
+        .map(|group| group.reconciles)
+        .collect();
+    assert!(
+        counts.iter().all(|count| (9..=13).contains(count)),
+        "in turn: {counts:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_hangs_delays_no_other_groups_window() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.aws.add(TargetGroup::ipv4(&group_arn(1), 6379));
+    world.set("ENDPOINTS", [ENDPOINT; 2].join(","));
+    world.set("TARGET_GROUP_ARNS", [ARN, &group_arn(1)].join(","));
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    let function = world.function().await;
+    tick(&function).await.unwrap();
+    world
+        .aws
+        .inject_where("DescribeTargetHealth", Some(ARN), Fault::Hang, None);
+    let begin = Instant::now();
+    let errors = tick(&function).await.unwrap_err();
+    assert_eq!(errors.error_type(), "DescribeFailed");
+    assert!(begin.elapsed() < seconds(64));
+    let calls = world.aws.take_calls();
+    let looks = calls
+        .iter()
+        .filter(|call| call.action == "DescribeTargetHealth" && call.resource == group_arn(1));
+    assert_eq!(looks.count(), 2 * 11);
+}
