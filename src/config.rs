@@ -38,7 +38,7 @@ pub struct Config {
     pub lookups_per_reconcile: u32,
     /// How many reconciles in a row a current target may be missing from the answers and stay.
     pub misses_before_deregistration: u32,
-    /// Pause between the reconciles of a scheduled invocation that polls.
+    /// Between the reconciles of a scheduled invocation that polls.
     pub poll_interval: Duration,
     /// How long a scheduled invocation polls; zero is one reconcile.
     pub schedule_poll: Duration,

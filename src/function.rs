@@ -22,7 +22,7 @@ use crate::reconcile::{self, Context};
 use crate::report::Report;
 use crate::window::{Deadline, Window};
 
-/// Pause between the reconciles after a notification: the endpoint is about to move.
+/// Between the reconciles after a notification: the endpoint is about to move.
 const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The Lambda function: what it was configured with, and what one sandbox keeps between
@@ -93,7 +93,7 @@ impl<P: RuntimeProvider> Function<P> {
             },
             deadline,
             window: match event.is_notification {
-                _ if is_dry_run => Window::of_one(),
+                _ if is_dry_run => Window::of_one(deadline),
                 true => Window::new(config.event_poll, NOTIFICATION_INTERVAL, deadline),
                 false => Window::new(config.schedule_poll, config.poll_interval, deadline),
             },

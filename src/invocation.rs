@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
@@ -68,10 +68,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     ) -> (TargetGroupReport, Result<(), Errors>) {
         let mut report = TargetGroupReport::new(group);
         let mut last = Ok(());
-        let mut next = Some(Turn {
-            start: Instant::now(),
-            latest: self.deadline.work,
-        });
+        let mut next = Some(self.window.first_turn());
         while let Some(turn) = next {
             let is_in_time = self.wait_for(turn, memory).await;
             let mut progress = Progress::default();
@@ -81,7 +78,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 false => Err(deadline_exceeded(group, &progress)),
             };
             self.record(group, &progress, &last, &outcomes);
-            next = self.window.next_turn(progress.look_again_at);
+            next = self.window.next_turn(turn, progress.look_again_at);
             report.add(progress, &last);
         }
         (report, last)

@@ -34,8 +34,10 @@ impl Deadline {
 /// The time in which one target group is looked at again and again.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
+    begin: Instant,
     end: Instant,
-    pause: Duration,
+    interval: Duration,
+    deadline: Deadline,
     /// Waiting for a doubtful answer's TTL prolongs the window to here.
     limit: Instant,
 }
@@ -51,30 +53,42 @@ impl Window {
     /// How long a doubtful answer's TTL is waited for.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// From now on, with so much time between two reconciles.
-    pub fn new(length: Duration, pause: Duration, deadline: Deadline) -> Self {
+    /// From now on, with so much time from the start of one reconcile to the start of the next, so that
+    /// a window of 55 s in steps of 5 s leaves no gap to the next minute's.
+    pub fn new(length: Duration, interval: Duration, deadline: Deadline) -> Self {
+        let begin = Instant::now();
         Window {
-            end: (Instant::now() + length).min(deadline.last_turn),
-            pause,
+            begin,
+            end: (begin + length).min(deadline.last_turn),
+            interval,
+            deadline,
             limit: deadline.last_turn,
         }
     }
 
     /// One reconcile, whatever comes of it.
-    pub fn of_one() -> Self {
-        let now = Instant::now();
+    pub fn of_one(deadline: Deadline) -> Self {
+        let window = Window::new(Duration::ZERO, Duration::ZERO, deadline);
         Window {
-            end: now,
-            pause: Duration::ZERO,
-            limit: now,
+            limit: window.begin,
+            ..window
         }
     }
 
-    /// The reconcile that comes next after one that ended now; `None` was the last.
-    pub fn next_turn(&self, look_again_at: Option<Instant>) -> Option<Turn> {
+    /// The first reconcile, which may begin as long as there is time for any work.
+    pub fn first_turn(&self) -> Turn {
+        Turn {
+            start: self.begin,
+            latest: self.deadline.work,
+        }
+    }
+
+    /// The reconcile that comes after this one, which ended now; `None` if it was the last.
+    pub fn next_turn(&self, this: Turn, look_again_at: Option<Instant>) -> Option<Turn> {
         let now = Instant::now();
         let turn = |start, latest| Turn { start, latest };
-        let poll = Some(turn(now + self.pause, self.end)).filter(|poll| poll.start <= self.end);
+        let poll = turn((this.start + self.interval).max(now), self.end);
+        let poll = Some(poll).filter(|poll| poll.start <= self.end);
         let patience = self.end.max(now + Self::PATIENCE).min(self.limit);
         let look = look_again_at
             .filter(|at| *at <= patience)

@@ -7,15 +7,12 @@ use stand_in::aws::Fault;
 use stand_in::dns::Answer;
 use stand_in::elb::TargetGroup;
 use tokio::join;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::virtual_world::{
     CALL_LATENCY, VirtualWorld, first, invoke, invoke_within, notify, targets, tick,
 };
 use crate::world::{ARN, ENDPOINT, group_arn};
-
-/// An idle reconcile: one describe, during which DNS answers too.
-const RECONCILE: f64 = 0.040;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -40,7 +37,7 @@ async fn a_plain_schedule_looks_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scheduled_window_looks_until_its_end_with_the_pause_between() {
+async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 20);
     world.set("POLL_INTERVAL_SECONDS", 6);
@@ -49,8 +46,10 @@ async fn a_scheduled_window_looks_until_its_end_with_the_pause_between() {
     world.aws.take_calls();
     let begin = Instant::now();
     assert_eq!(first(tick(&function).await).reconciles, 4);
-    let starts: Vec<_> = (0..4).map(|n| f64::from(n) * (6.0 + RECONCILE)).collect();
-    assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
+    assert_times(
+        &world.times(begin, "DescribeTargetHealth"),
+        &[0.0, 6.0, 12.0, 18.0],
+    );
     assert!(
         begin.elapsed() < seconds(20),
         "nothing is waited for after the last look"
@@ -66,8 +65,8 @@ async fn a_notification_looks_once_a_second_for_its_own_window() {
     tick(&function).await.unwrap();
     world.aws.take_calls();
     let begin = Instant::now();
-    assert_eq!(first(notify(&function).await).reconciles, 10);
-    let starts: Vec<_> = (0..10).map(|n| f64::from(n) * (1.0 + RECONCILE)).collect();
+    assert_eq!(first(notify(&function).await).reconciles, 11);
+    let starts: Vec<_> = (0..=10).map(f64::from).collect();
     assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
 }
 
@@ -113,14 +112,11 @@ async fn a_window_ends_without_error_in_time_for_the_deadline() {
     let function = world.function().await;
     let begin = Instant::now();
     let report = first(invoke_within(&function, "{}", seconds(30)).await);
+    assert_eq!(report.reconciles, 19);
+    let took = begin.elapsed();
     assert!(
-        (16..=18).contains(&report.reconciles),
-        "{}",
-        report.reconciles
-    );
-    assert!(
-        begin.elapsed() < seconds(18),
-        "8 s are kept, and time for the last look"
+        took < seconds(19),
+        "8 s are kept, and 4 for the last look: {took:?}"
     );
 }
 
@@ -138,12 +134,12 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
     };
     let (outcome, ()) = join!(tick(&function), break_and_heal);
     let report = first(outcome);
-    assert_eq!((report.reconciles, report.failover), (4, true));
+    assert_eq!((report.reconciles, report.failover), (5, true));
     assert_eq!(report.failure, None);
     assert_eq!(targets(&report.desired), ["10.0.2.9:6379"]);
     let failures: Vec<_> = samples(&world, "ReconcileFailure");
     assert_eq!(failures.iter().sum::<f64>(), 2.0, "{failures:?}");
-    assert!(begin.elapsed() < seconds(20));
+    assert!(begin.elapsed() < seconds(21));
 
     let break_it = async {
         sleep(seconds(12)).await;
@@ -173,8 +169,8 @@ async fn a_quiet_window_of_55_s_publishes_once() {
         .iter()
         .filter(|call| call.action == "PutMetricData");
     assert_eq!(published.count(), 1);
-    assert_eq!(report.reconciles, 11);
-    assert_eq!(samples(&world, "Failover"), [0.0; 11]);
+    assert_eq!(report.reconciles, 12);
+    assert_eq!(samples(&world, "Failover"), [0.0; 12]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,14 +184,14 @@ async fn a_failover_in_a_window_is_published_at_once_and_the_rest_at_the_end() {
         world.point("10.0.2.9");
     };
     let (outcome, ()) = join!(tick(&function), fail_over);
-    assert_eq!(first(outcome).reconciles, 11);
+    assert_eq!(first(outcome).reconciles, 12);
     let published = world.times(begin, "PutMetricData");
     assert!(
-        matches!(published[..], [at_once, end] if (15.0..15.5).contains(&at_once) && (50.0..52.0).contains(&end)),
+        matches!(published[..], [at_once, end] if (15.0..15.5).contains(&at_once) && (55.0..55.5).contains(&end)),
         "{published:?}"
     );
     let failovers = samples(&world, "Failover");
-    assert_eq!((failovers.len(), failovers.iter().sum::<f64>()), (11, 1.0));
+    assert_eq!((failovers.len(), failovers.iter().sum::<f64>()), (12, 1.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,60 +219,70 @@ async fn the_report_unites_what_was_changed_in_all_turns() {
     assert!(report.failover);
 }
 
+/// Of a reconcile, until `RegisterTargets` arrives: the group is described, and DNS answers meanwhile.
+const RECONCILE: Duration = CALL_LATENCY;
+
 #[tokio::test(start_paused = true)]
 async fn polling_registers_within_one_interval_and_one_reconcile() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", 30);
-    // A reconcile that fails over describes, registers and deregisters.
-    let reconcile = 3 * CALL_LATENCY;
-    let limit = seconds(5) + reconcile;
-    let worst = worst_latency(world, tick, limit).await;
-    assert!(worst > seconds(5), "the worst case was met: {worst:?}");
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    let function = world.function().await;
+    let worst = worst_latency(&world, seconds(5), async || {
+        // The rule fires once a minute: what no window covers is part of the promise.
+        for _ in 0..3 {
+            let next = Instant::now() + seconds(60);
+            first(tick(&function).await);
+            sleep_until(next).await;
+        }
+    });
+    assert_worst(worst.await, seconds(5) + RECONCILE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_notification_registers_within_1200_ms() {
     let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let worst = worst_latency(world, notify, Duration::from_millis(1200)).await;
-    assert!(worst > seconds(1), "the worst case was met: {worst:?}");
+    let function = world.function().await;
+    let worst = worst_latency(&world, seconds(1), async || {
+        first(notify(&function).await);
+    });
+    let worst = worst.await;
+    assert!(worst <= Duration::from_millis(1200), "{worst:?}");
+    assert_worst(worst, seconds(1) + RECONCILE);
 }
 
-/// Fails over at every tenth of the time between two looks, and to the millisecond around the moment
-/// at which DNS is asked.
-async fn worst_latency(
-    world: VirtualWorld,
-    invoke: impl AsyncFn(
-        &crate::virtual_world::VirtualFunction,
-    ) -> Result<
-        nlb_hostname_target::report::Report,
-        nlb_hostname_target::error::Errors,
-    >,
-    limit: Duration,
-) -> Duration {
-    let function = world.function().await;
-    let around = (0..20).map(Duration::from_millis);
-    let phases: Vec<_> = around.chain((1..50).map(|n| n * limit / 50)).collect();
+/// Not more than `limit`, and not less either: the worst moment was among those that were tried.
+fn assert_worst(worst: Duration, limit: Duration) {
+    let is_near = limit - worst.min(limit) < Duration::from_millis(2);
+    assert!(worst <= limit && is_near, "{worst:?}");
+}
+
+/// The longest time from the endpoint's move to `RegisterTargets`, of moves from a healthy target at
+/// many moments of the time that `run` looks, above all around those at which DNS is asked.
+async fn worst_latency(world: &VirtualWorld, interval: Duration, run: impl AsyncFn()) -> Duration {
+    let within_an_interval = (0..20).map(|n| n * interval / 20);
+    let around_a_look = (0..8).map(Duration::from_millis);
+    let phases: Vec<_> = within_an_interval.chain(around_a_look).collect();
+    let looks = [0, 1, 5, 10, 11, 12].map(|n| n * interval);
+    let moments = looks
+        .iter()
+        .flat_map(|look| phases.iter().map(move |phase| *look + *phase));
+    let nodes = ["10.0.2.9", "10.0.1.7"].into_iter().cycle();
     let mut worst = Duration::ZERO;
-    let nodes = ["10.0.2.9", "10.0.1.7"].iter().cycle();
-    for (phase, node) in phases.into_iter().zip(nodes) {
-        // Long enough for what drains to be gone and for what is new to be healthy.
+    for (moment, node) in moments.zip(nodes) {
+        // What drains is gone by then, and what is new is healthy.
         sleep(seconds(100)).await;
-        assert!(world.group()[0].ends_with(" healthy"));
+        assert!(matches!(&world.group()[..], [one] if one.ends_with(" healthy")));
         world.aws.take_calls();
         let fail_over = async {
-            sleep(seconds(11) + phase).await;
+            sleep(moment).await;
             world.point(node);
             Instant::now()
         };
-        let (outcome, moved) = join!(invoke(&function), fail_over);
-        assert_eq!(
-            targets(&first(outcome).registered),
-            [format!("{node}:6379")]
-        );
+        let ((), moved) = join!(run(), fail_over);
         let calls = world.aws.take_calls();
-        let registered = calls.iter().find(|call| call.action == "RegisterTargets");
-        let latency = registered.unwrap().at - moved;
-        assert!(latency <= limit, "{latency:?} after {phase:?}");
+        let mut registered = calls.iter().filter(|call| call.action == "RegisterTargets");
+        let latency = registered.next().expect("a failover").at - moved;
+        assert_eq!(registered.count(), 0, "once");
         worst = worst.max(latency);
     }
     worst
@@ -388,9 +394,10 @@ async fn many_groups_share_five_describe_calls_a_second_and_their_pauses_grow() 
         .iter()
         .filter(|call| call.action.starts_with("Describe"));
     let times: Vec<_> = describes.map(|call| call.at - begin).collect();
-    for (index, at) in times.iter().enumerate().skip(20) {
-        let earliest = Duration::from_millis(200) * (index as u32 - 20);
-        assert!(*at >= earliest, "call {index} came at {at:?}");
+    for calls in times[20..].windows(6) {
+        let took = calls[5] - calls[0];
+        // A group that is not known yet is described before its targets are.
+        assert!(took >= seconds(1) - CALL_LATENCY, "six calls in {took:?}");
     }
     assert!(
         times.len() > 20 + 5 * 50,
@@ -429,5 +436,5 @@ async fn a_group_that_hangs_delays_no_other_groups_window() {
     let looks = calls
         .iter()
         .filter(|call| call.action == "DescribeTargetHealth" && call.resource == group_arn(1));
-    assert_eq!(looks.count(), 2 * 11);
+    assert_eq!(looks.count(), 2 * 12);
 }
