@@ -11,7 +11,7 @@ endif
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint template build rust mutants clean target/release/nlb-hostname-target
+.PHONY: help demo test format lint template build rust mutants bench clean target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,7 @@ lint:
 
 template: build
 	sam validate --lint
+	$(VENV)/bin/python tests/notification_filter.py
 
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
 	sam build
@@ -45,6 +46,9 @@ target/release/nlb-hostname-target:
 
 mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice
 	tests/mutants/run
+
+bench: ## Measures how soon a failover is seen, in each mode
+	cargo bench --locked --bench failover
 
 clean: ## Deletes what was made here
 	rm -rf target .aws-sam $(VENV)

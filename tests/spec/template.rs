@@ -266,6 +266,41 @@ fn collect_statements(value: &Value, statements: &mut Vec<Value>) {
 }
 
 #[test]
+fn the_topic_that_is_named_and_no_other_may_invoke_the_function() {
+    let template = template();
+    let resources = &template["Resources"];
+    let reference = |value: &Value| references(value).concat();
+    for (name, topic) in [
+        ("FailoverSubscription", "TopicArn"),
+        ("FailoverPermission", "SourceArn"),
+    ] {
+        assert_eq!(resources[name]["Condition"], "HasFailoverTopic", "{name}");
+        let properties = &resources[name]["Properties"];
+        assert_eq!(reference(&properties[topic]), "FailoverTopicArn", "{name}");
+    }
+    let permission = &resources["FailoverPermission"]["Properties"];
+    assert_eq!(permission["Principal"], "sns.amazonaws.com");
+    assert_eq!(permission["Action"], "lambda:InvokeFunction");
+    let permissions = keys(resources)
+        .into_iter()
+        .filter(|name| resources[name.as_str()]["Type"] == "AWS::Lambda::Permission");
+    assert_eq!(permissions.collect::<Vec<_>>(), ["FailoverPermission"]);
+}
+
+#[test]
+fn one_reserved_execution_is_refused_where_a_run_keeps_looking() {
+    let rule = &template()["Rules"]["PollingNeedsTwo"];
+    let text = serde_yaml_ng::to_string(rule).unwrap();
+    for parameter in [
+        "ReservedConcurrency",
+        "SchedulePollSeconds",
+        "FailoverTopicArn",
+    ] {
+        assert!(text.contains(&format!("!Ref {parameter}")), "{text}");
+    }
+}
+
+#[test]
 fn a_stale_event_is_neither_kept_nor_repeated() {
     let template = template();
     let function = &template["Resources"]["Function"]["Properties"];

@@ -1,0 +1,151 @@
+//! How soon a failover is seen: the time from the change in DNS to the arrival of `RegisterTargets`,
+//! of the real binary on the wall clock, in each mode, over failovers at evenly spread moments. DNS
+//! and Elastic Load Balancing are stand-ins on loopback that answer at once and cache nothing, so
+//! what is measured is the function's own part.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stand_in::aws::Aws;
+use stand_in::dns::{self, Zone, addresses};
+use stand_in::elb::TargetGroup;
+use stand_in::lambda::Sandbox;
+use tokio::join;
+use tokio::time::{Instant, sleep_until};
+
+const FAILOVERS: u32 = 30;
+const ENDPOINT: &str = "redis.example.com";
+const ARN: &str =
+    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/redis/0123456789abcdef";
+const OLD: &str = "10.0.1.7";
+const NEW: &str = "10.0.2.9";
+const SCHEDULE: &str = include_str!("../events/schedule.json");
+const NOTIFICATION: &str = include_str!("../events/notification.json");
+/// Lambda's `Timeout` in the template.
+const TIMEOUT: Duration = Duration::from_secs(75);
+
+struct Mode {
+    name: &'static str,
+    variables: &'static [(&'static str, &'static str)],
+    event: &'static str,
+    /// The longest time between two looks.
+    interval: Duration,
+    /// From the first invocation's begin to the second's; without one there is but one invocation.
+    again_after: Option<Duration>,
+}
+
+const MODES: [Mode; 3] = [
+    Mode {
+        name: "a notification",
+        variables: &[("EVENT_POLL_SECONDS", "6")],
+        event: NOTIFICATION,
+        interval: Duration::from_secs(1),
+        again_after: None,
+    },
+    Mode {
+        name: "polling every 5 s",
+        variables: &[("SCHEDULE_POLL_SECONDS", "12")],
+        event: SCHEDULE,
+        interval: Duration::from_secs(5),
+        again_after: None,
+    },
+    Mode {
+        name: "a look a minute",
+        variables: &[],
+        event: SCHEDULE,
+        interval: Duration::from_secs(60),
+        again_after: Some(Duration::from_secs(60)),
+    },
+];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    println!(
+        "From the change in DNS to RegisterTargets, {FAILOVERS} failovers in each mode, each from a healthy"
+    );
+    println!("target and at another moment between two looks. Takes a minute and a half.\n");
+    println!(
+        "{:<18} {:>9} {:>9} {:>9} {:>9} {:>9} {:>14}",
+        "seconds", "least", "median", "90 %", "most", "interval", "most/interval"
+    );
+    for mode in MODES {
+        let failovers = (0..FAILOVERS).map(|index| fail_over(&mode, index));
+        let mut latencies = join_all(failovers).await;
+        latencies.sort();
+        let at = |share: f64| {
+            let last = latencies.len() - 1;
+            latencies[(share * last as f64).round() as usize].as_secs_f64()
+        };
+        let (most, interval) = (at(1.0), mode.interval.as_secs_f64());
+        println!(
+            "{:<18} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.0} {:>14.3}",
+            mode.name,
+            at(0.0),
+            at(0.5),
+            at(0.9),
+            most,
+            interval,
+            most / interval
+        );
+    }
+}
+
+/// One failover in a world of its own, at the `index`-th of evenly spread moments between two looks.
+async fn fail_over(mode: &Mode, index: u32) -> Duration {
+    let (zone, aws) = (Zone::default(), Aws::default());
+    let (dns, http) = (dns::Server::start(&zone).await, aws.serve().await);
+    aws.add(TargetGroup::ipv4(ARN, 6379));
+    aws.register(ARN, OLD, 6379);
+    zone.set(ENDPOINT, addresses([OLD]));
+    let mut variables = vec![
+        ("ENDPOINTS", ENDPOINT.to_owned()),
+        ("TARGET_GROUP_ARNS", ARN.to_owned()),
+        ("DNS_SERVERS", dns.address.to_string()),
+        ("AWS_ENDPOINT_URL", format!("http://{}", http.address)),
+        ("AWS_REGION", "eu-west-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+    ];
+    variables.extend(
+        mode.variables
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned())),
+    );
+    let variables = variables.into_iter();
+    let variables: Vec<_> = variables
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let binary = Path::new(env!("CARGO_BIN_EXE_nlb-hostname-target"));
+    let mut sandbox = Sandbox::start(binary, &variables).await;
+    // Known to the sandbox before it counts.
+    invoke(&mut sandbox, r#"{"dryRun":true}"#).await;
+    assert_eq!(aws.summary(ARN), [format!("{OLD}:6379 healthy")]);
+    aws.take_calls();
+
+    let begin = Instant::now();
+    let phase = mode.interval * (2 * index + 1) / (2 * FAILOVERS);
+    let looks = async {
+        invoke(&mut sandbox, mode.event).await;
+        if let Some(again_after) = mode.again_after {
+            sleep_until(begin + again_after).await;
+            invoke(&mut sandbox, mode.event).await;
+        }
+    };
+    let move_on = async {
+        // After the second look where there are more than two.
+        let looked = if mode.again_after.is_some() { 0 } else { 1 };
+        sleep_until(begin + looked * mode.interval + phase).await;
+        zone.set(ENDPOINT, addresses([NEW]));
+        Instant::now()
+    };
+    let ((), moved) = join!(looks, move_on);
+    let calls = aws.take_calls();
+    let registered = calls.iter().find(|call| call.action == "RegisterTargets");
+    registered.expect("the failover was seen").at - moved
+}
+
+async fn invoke(sandbox: &mut Sandbox, event: &str) {
+    let answer = sandbox.invoke(event, TIMEOUT).await;
+    answer.outcome.expect("an invocation that succeeded");
+}
