@@ -1,9 +1,9 @@
 //! Keeps the IP targets of a Network Load Balancer target group in step with a DNS name.
 //!
 //! An invocation of the Lambda function reads its [`config`] and its [`event`], and for every
-//! target group runs a [`reconcile`]: it resolves the [`endpoint`]s and describes the
-//! [`target_group`], makes a [`plan`], applies it, and reports what came of it as [`metrics`] and
-//! as the [`report`] that the [`function`] answers.
+//! target group runs a [`reconcile`], again and again as long as its [`window`] says: it resolves the
+//! [`endpoint`]s and describes the [`target_group`], makes a [`plan`], applies it, and reports what
+//! came of it as [`metrics`] and as the [`report`] that the [`function`] answers.
 
 pub mod aws;
 pub mod config;

@@ -355,6 +355,53 @@ async fn any_failed_lookup_fails_the_reconcile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn misses_of_failed_and_dry_runs_and_notifications_neither_count_nor_clear() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
+    world.set("MISSES_BEFORE_DEREGISTRATION", 2);
+    world.set("EVENT_POLL_SECONDS", 3);
+    world.aws.register(ARN, "10.0.2.9", 6379);
+    sleep(seconds(100)).await;
+    let function = world.function().await;
+    let missing = async || targets(&first(tick(&function).await).deregistered);
+    assert_eq!(missing().await, [""; 0], "one miss");
+
+    first(invoke(&function, r#"{"dryRun":true}"#).await);
+    first(notify(&function).await);
+    world.aws.inject(
+        "DescribeTargetHealth",
+        Fault::Error(400, "AccessDenied", "no"),
+    );
+    tick(&function).await.unwrap_err();
+    assert_eq!(missing().await, [""; 0], "two misses");
+
+    world.point("10.0.2.9");
+    first(invoke(&function, r#"{"dryRun":true}"#).await);
+    first(notify(&function).await);
+    world.zone.set(ENDPOINT, Answer::NxDomain);
+    tick(&function).await.unwrap_err();
+    world.point("10.0.1.7");
+    assert_eq!(missing().await, ["10.0.2.9:6379"], "three misses");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_miss_whose_change_failed_counts_when_it_succeeds() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
+    world.set("MISSES_BEFORE_DEREGISTRATION", 1);
+    let function = world.function().await;
+    world.point("10.0.2.9");
+    let denied = Fault::Error(400, "AccessDenied", "no");
+    world
+        .aws
+        .inject_where("RegisterTargets", None, denied, Some(3));
+    for _ in 0..3 {
+        tick(&function).await.unwrap_err();
+    }
+    let deregistered = async || targets(&first(tick(&function).await).deregistered);
+    assert_eq!(deregistered().await, [""; 0]);
+    assert_eq!(deregistered().await, ["10.0.1.7:6379"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_kept_stays_and_an_answer_inside_it_is_refused() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
     world.aws.register(ARN, "10.0.7.7", 6379);
