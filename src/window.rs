@@ -68,7 +68,7 @@ impl Window {
 
     /// One reconcile, whatever comes of it.
     pub fn of_one(deadline: Deadline) -> Self {
-        let window = Window::new(Duration::ZERO, Duration::ZERO, deadline);
+        let window = Window::new(Duration::ZERO, Duration::from_secs(1), deadline);
         Window {
             limit: window.begin,
             ..window
