@@ -97,6 +97,21 @@ async fn i8_a_stale_answer_neither_brings_back_what_drains_nor_removes_what_is_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn i8_what_drains_is_not_brought_back_however_soon_the_new_one_is_healthy() {
+    let (world, fresh, stale) = torn(0, 15).await;
+    world
+        .aws
+        .target_group(ARN, |group| group.registration_lag = Duration::ZERO);
+    first(tick(&fresh).await);
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+    );
+    first(tick(&stale).await);
+    assert_eq!(changes(&world.aws.take_calls()), ["+10.0.2.9", "-10.0.1.7"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn i8_windows_that_overlap_for_minutes_fail_over_once() {
     for offset in [0, 7, 40, 990, 2500] {
         let (world, fresh, stale) = torn(55, 25).await;
