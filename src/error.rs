@@ -1,6 +1,6 @@
 //! What can go wrong, with a stable type for alarms and a message that names the endpoint or target
 //! group, the action and the cause once. Nothing is recovered from here: a failed reconcile is
-//! reported, and the next tick is the retry.
+//! reported, and the next one is the retry.
 
 use std::fmt;
 

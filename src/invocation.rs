@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
@@ -67,18 +67,28 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         outcomes: UnboundedSender<Outcome>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
         let mut report = TargetGroupReport::new(group);
-        let mut last = Ok(());
+        let (mut last, mut doubt) = (Ok(()), None);
         let mut next = Some(self.window.first_turn());
         while let Some(turn) = next {
             let is_in_time = self.wait_for(turn, memory).await;
+            if !is_in_time && report.reconciles > 0 {
+                // Too many groups look at once; what is doubted is still worth the wait.
+                let look = doubt.and_then(|at| self.window.look_again(at));
+                next = look.filter(|look| look.latest > turn.latest);
+                continue;
+            }
             let mut progress = Progress::default();
             last = match is_in_time {
                 true => self.reconcile(group, memory, &mut progress).await,
-                false if report.reconciles > 0 => break,
                 false => Err(deadline_exceeded(group, &progress)),
             };
+            doubt = match last {
+                Ok(()) => progress.look_again_at,
+                // It knows no better than the one before.
+                Err(_) => doubt.filter(|at| *at > Instant::now()),
+            };
             self.record(group, &progress, &last, &outcomes);
-            next = self.window.next_turn(turn, progress.look_again_at);
+            next = self.window.next_turn(turn, doubt);
             report.add(progress, &last);
         }
         (report, last)
@@ -140,14 +150,16 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         if self.context.is_dry_run {
             return Vec::new();
         }
-        let publishing = publish_as_it_comes(&self.destination, metrics, &mut receiver);
-        let published = timeout_at(self.deadline.answer, publishing).await;
-        published.unwrap_or_else(|_| {
+        let mut failures = Vec::new();
+        let publishing =
+            publish_as_it_comes(&self.destination, metrics, &mut receiver, &mut failures);
+        if timeout_at(self.deadline.answer, publishing).await.is_err() {
             while let Ok(outcome) = receiver.try_recv() {
                 metrics.record(outcome);
             }
-            vec![metrics.deadline_exceeded(&self.destination)]
-        })
+            failures.push(metrics.deadline_exceeded(&self.destination));
+        }
+        failures
     }
 }
 
@@ -158,15 +170,16 @@ fn deadline_exceeded(group: &TargetGroupConfig, progress: &Progress) -> Errors {
     })
 }
 
-/// What could not be published in the end. Outcomes that are there already go out together, and once
-/// CloudWatch is out of reach nothing is tried before the end: a hanging one would cost its time for
-/// every failover.
+/// Hands over what could not be published in the end. Outcomes that are there already go out
+/// together, and once CloudWatch is out of reach nothing is tried before the end: a hanging one would
+/// cost its time for every failover.
 async fn publish_as_it_comes(
     destination: &Destination<'_>,
     metrics: &mut Metrics,
     receiver: &mut UnboundedReceiver<Outcome>,
-) -> Vec<Error> {
-    let (mut dropped, mut is_reachable) = (Vec::new(), true);
+    failures: &mut Vec<Error>,
+) {
+    let mut is_reachable = true;
     while let Some(outcome) = receiver.recv().await {
         let mut is_failover = outcome.is_failover;
         metrics.record(outcome);
@@ -176,12 +189,11 @@ async fn publish_as_it_comes(
         }
         if is_failover && is_reachable {
             let unpublished = metrics.publish(destination).await;
-            dropped.extend(unpublished.dropped);
+            failures.extend(unpublished.dropped);
             is_reachable = unpublished.kept.is_none();
         }
     }
     let unpublished = metrics.publish(destination).await;
-    dropped.extend(unpublished.dropped);
-    dropped.extend(unpublished.kept);
-    dropped
+    failures.extend(unpublished.dropped);
+    failures.extend(unpublished.kept);
 }

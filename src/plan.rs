@@ -9,17 +9,12 @@ mod misses;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
 
 use doubt::Doubts;
 use misses::Misses;
-
-/// What is remembered of a reconcile that long ago says nothing about now: the sandbox slept while
-/// others worked.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
 
 /// Address and port, as the target group knows it. Ordered as the result lists them: IPv4 before
 /// IPv6, numerically, then by port; written `10.0.2.9:6379` or `[2001:db8::9]:6379`.
@@ -33,7 +28,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// `None` without addresses. No cache may give this answer after it `expires`.
+    /// `None` without addresses. The caches that gave this answer give it no longer after it
+    /// `expires`.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>, expires: Instant) -> Option<Self> {
         let addresses: BTreeSet<_> = addresses.into_iter().collect();
         (!addresses.is_empty()).then_some(Answer { addresses, expires })
@@ -115,8 +111,11 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Apply(Plan),
-    /// Nothing: the plan is doubtful. An answer taken from then on tells.
-    LookAgainAt(Instant),
+    /// Nothing: the plan is doubtful. An answer asked for from then on tells.
+    Doubt {
+        plan: Plan,
+        look_again_at: Instant,
+    },
 }
 
 /// Registers what is desired and not current, deregisters what is stale; or doubts that, and says
@@ -154,9 +153,13 @@ pub fn decide(
     };
     let doubts = memory.doubts.about(&plan, described, answer.expires, now);
     match doubts.look_again_at(now) {
-        Some(at) => {
+        Some(look_again_at) => {
             let misses = memory.misses.clone();
-            (Decision::LookAgainAt(at), Memory { misses, doubts })
+            let decision = Decision::Doubt {
+                plan,
+                look_again_at,
+            };
+            (decision, Memory { misses, doubts })
         }
         None => {
             let (misses, doubts) = (misses.next, Doubts::default());

@@ -47,14 +47,14 @@ pub struct Progress {
     pub registered: BTreeSet<Target>,
     pub deregistered: BTreeSet<Target>,
     pub is_failover: bool,
-    /// The plan was doubtful and nothing was changed.
+    /// The plan was doubtful and nothing is changed until then.
     pub look_again_at: Option<Instant>,
 }
 
 /// 1. Describes what the group is, once per sandbox.
 /// 2. Resolves every endpoint and describes the group's targets, concurrently; one failure fails the
 ///    reconcile.
-/// 3. Decides, and stops if the plan is doubtful; in a dry run reports the plan and stops.
+/// 3. Decides; in a dry run reports the plan and stops; stops if it is doubtful.
 /// 4. Registers, and stops if any of it failed.
 /// 5. Deregisters; when all of it succeeded, says whether it was a failover.
 ///
@@ -85,20 +85,24 @@ pub async fn reconcile<P: RuntimeProvider>(
     let (answer, described) = both(answer, described)?;
 
     let (decision, decided) = decide(&answer, &described, &memory.decided, policy, now);
-    match decision {
-        Decision::LookAgainAt(at) => progress.look_again_at = Some(at),
-        Decision::Apply(plan) if context.is_dry_run => {
-            report_only(&plan, &answer, memory, progress);
-        }
-        Decision::Apply(plan) => {
-            apply(&target_group, &plan, memory, progress).await?;
-            progress.is_failover = is_failover(memory.departed.iter().copied(), &answer);
-            memory.departed.clear();
-        }
+    let (plan, look_again_at) = match decision {
+        Decision::Apply(plan) => (plan, None),
+        Decision::Doubt {
+            plan,
+            look_again_at,
+        } => (plan, Some(look_again_at)),
+    };
+    progress.look_again_at = look_again_at;
+    if context.is_dry_run {
+        report_only(&plan, &answer, memory, progress);
+        return Ok(());
     }
-    if !context.is_dry_run {
-        memory.decided = decided;
+    if look_again_at.is_none() {
+        apply(&target_group, &plan, memory, progress).await?;
+        progress.is_failover = is_failover(memory.departed.iter().copied(), &answer);
+        memory.departed.clear();
     }
+    memory.decided = decided;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ impl Deadline {
         let left = timeout.saturating_duration_since(Instant::now());
         let reserve = Self::RESERVE.min(left / 2);
         Deadline {
-            // What begins by then has time to end by itself.
+            // Time for a reconcile that nothing holds up.
             last_turn: timeout - reserve * 3 / 2,
             work: timeout - reserve,
             answer: timeout - reserve / 8,
@@ -50,11 +50,11 @@ pub struct Turn {
 }
 
 impl Window {
-    /// How long a doubtful answer's TTL is waited for.
+    /// How long an invocation waits, beyond its window, for the TTL of doubtful answers.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// From now on, with so much time from the start of one reconcile to the start of the next, so that
-    /// a window of 55 s in steps of 5 s leaves no gap to the next minute's.
+    /// From now on, in steps of so much time, whatever a reconcile takes: a window of 55 s in steps of
+    /// 5 s leaves no gap to the next minute's.
     pub fn new(length: Duration, interval: Duration, deadline: Deadline) -> Self {
         let begin = Instant::now();
         Window {
@@ -62,7 +62,7 @@ impl Window {
             end: (begin + length).min(deadline.last_turn),
             interval,
             deadline,
-            limit: deadline.last_turn,
+            limit: (begin + length + Self::PATIENCE).min(deadline.last_turn),
         }
     }
 
@@ -85,14 +85,23 @@ impl Window {
 
     /// The reconcile that comes after this one, which ended now; `None` if it was the last.
     pub fn next_turn(&self, this: Turn, look_again_at: Option<Instant>) -> Option<Turn> {
-        let now = Instant::now();
-        let turn = |start, latest| Turn { start, latest };
-        let poll = turn((this.start + self.interval).max(now), self.end);
-        let poll = Some(poll).filter(|poll| poll.start <= self.end);
-        let patience = self.end.max(now + Self::PATIENCE).min(self.limit);
-        let look = look_again_at
-            .filter(|at| *at <= patience)
-            .map(|at| turn(at, self.limit));
+        let intervals = (this.start - self.begin).div_duration_f64(self.interval);
+        let next = self.begin + self.interval.mul_f64(intervals.floor() + 1.0);
+        let poll = Turn {
+            start: next.max(Instant::now()),
+            latest: self.end,
+        };
+        let poll = Some(poll).filter(|poll| poll.start <= poll.latest);
+        let look = look_again_at.and_then(|at| self.look_again(at));
         poll.into_iter().chain(look).min_by_key(|turn| turn.start)
+    }
+
+    /// The reconcile for which a doubt waits, perhaps beyond the window.
+    pub fn look_again(&self, at: Instant) -> Option<Turn> {
+        let turn = Turn {
+            start: at,
+            latest: self.limit,
+        };
+        Some(turn).filter(|look| look.start <= look.latest)
     }
 }

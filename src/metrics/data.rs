@@ -18,8 +18,9 @@ pub struct Outcome {
     pub is_failure: bool,
 }
 
-/// For each minute those of each target group, then the sums over all of them: the first reconciles
-/// of all groups in that minute make the first sum, the second ones the second.
+/// For each minute those of each target group, then the sums over all of them: of those that are
+/// published together, the first reconciles of all groups in that minute make the first sum, the
+/// second ones the second.
 pub fn data(outcomes: &[Outcome], function_name: &str) -> Vec<MetricDatum> {
     let mut minutes: BTreeMap<u64, Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes {

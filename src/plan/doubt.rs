@@ -16,34 +16,48 @@
 //! 4. The second run deregisters B. Each has deregistered only after a target of its own answer was
 //!    there, and the group is empty.
 //!
-//! What both have in common is that the plan would undo what was done a moment ago, and ELB says so:
-//! it registers a target that is `draining`, or deregisters one that is `initial`. Such a plan is
-//! doubtful and changes nothing. A stale answer cannot outlive its TTL, so a later one that was
-//! asked for after that, and says the same about targets described again, is the truth: the endpoint
-//! did move back, or on.
+//! Two answers about targets that were both there for long:
+//! 1. A and B are healthy: A could not be deregistered at an earlier failover, or somebody registered
+//!    both by hand.
+//! 2. The first run describes A and B, and deregisters A.
+//! 3. The second run, which described them at the same time, deregisters B, and the group is empty.
+//!
+//! The first two would undo what was done a moment ago, and ELB says so: the plan registers a target
+//! that is `draining`, or deregisters one that is `initial`. In the third ELB says nothing, and so a
+//! plan has to have something that stays and that no other run removes without a doubt: a target that
+//! it registers, or one that is `initial`. Any other plan is doubtful and changes nothing. A cache
+//! gives no answer beyond its TTL, so a later one that was asked for after that, and says the same
+//! about targets described again, is believed: the endpoint did move back, or on.
+//!
+//! That is as good as the resolver: of several caches behind one name server, or of several name
+//! servers, one may hold the stale answer for longer than the TTL that another one gave it with.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{DescribedTarget, FORGOTTEN_AFTER, Plan, State, Target};
+use super::{DescribedTarget, Plan, State, Target};
 
-/// What a plan would undo.
+/// How long after its TTL a doubt waits for the next look: more than a minute, so that a schedule's
+/// next tick finds it, and less than it takes a target to leave `initial`, so that it says nothing
+/// about a later failover, of which this sandbox saw nothing.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(75);
+
+/// What a plan would do and should perhaps not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
-    /// Registers this target, which is draining.
     Register(Target),
-    /// Deregisters this target, which is initial.
     Deregister(Target),
 }
 
-/// What the last plan would have undone, and since when no cache can be the reason.
+/// What was doubtful in the last plan, and since when no cache can be the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Doubts(BTreeMap<Doubt, Instant>);
 
 impl Doubts {
-    /// What `plan` would undo, from an answer that `expires`. A doubt that is not new keeps the
-    /// moment of its first answer, unless that was forgotten.
+    /// What is doubtful in `plan`, which is by an answer that `expires`. A doubt that is not new
+    /// keeps the moment of its first answer, unless that was forgotten.
     pub fn about(
         &self,
         plan: &Plan,
@@ -56,7 +70,9 @@ impl Doubts {
             let first = first.filter(|first| *first + FORGOTTEN_AFTER > now);
             (doubt, first.unwrap_or(expires))
         };
-        Doubts(undone(plan, described).map(since).collect())
+        let registered = brought_back(plan, described).map(Doubt::Register);
+        let deregistered = removed_in_doubt(plan, described).map(Doubt::Deregister);
+        Doubts(registered.chain(deregistered).map(since).collect())
     }
 
     /// When an answer can be believed; `None` is now.
@@ -66,18 +82,25 @@ impl Doubts {
     }
 }
 
-fn undone<'a>(
-    plan: &'a Plan,
-    described: &'a [DescribedTarget],
-) -> impl Iterator<Item = Doubt> + 'a {
+/// Registered though they drain.
+fn brought_back(plan: &Plan, described: &[DescribedTarget]) -> impl Iterator<Item = Target> {
     let draining = described
         .iter()
-        .filter(|target| target.state == State::Draining && plan.register.contains(&target.target))
-        .map(|described| Doubt::Register(described.target));
-    let initial = plan
-        .deregister
+        .filter(|target| target.state == State::Draining);
+    draining
+        .map(|draining| draining.target)
+        .filter(|target| plan.register.contains(target))
+}
+
+/// Deregistered though they are initial, or though nothing that stays is new.
+fn removed_in_doubt(plan: &Plan, described: &[DescribedTarget]) -> impl Iterator<Item = Target> {
+    let is_new = |target: &DescribedTarget| target.state == State::Initial;
+    let mut staying = described
         .iter()
-        .filter(|stale| stale.state == State::Initial)
-        .map(|stale| Doubt::Deregister(stale.target));
-    draining.chain(initial)
+        .filter(|target| !plan.deregister.contains(target));
+    let is_safe = !plan.register.is_empty() || staying.any(is_new);
+    let stale = plan.deregister.iter();
+    stale
+        .filter(move |stale| is_new(stale) || !is_safe)
+        .map(|stale| stale.target)
 }

@@ -1,6 +1,7 @@
 //! What is published of many reconciles, and that what is not published yet is bound in number and
 //! age; the real client, in this process.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region};
@@ -43,14 +44,13 @@ async fn published(mut metrics: Metrics) -> Vec<Datum> {
     cloudwatch.take_data()
 }
 
-/// A minute that began then, and of whose seconds the outcomes are.
+/// A minute of some minutes ago, and a second of it.
 fn at(minute: u64, second: u64) -> SystemTime {
-    let this_minute = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        / 60;
-    SystemTime::UNIX_EPOCH + Duration::from_secs((this_minute - 10 + minute) * 60 + second)
+    static FIRST: LazyLock<u64> = LazyLock::new(|| {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since_epoch.unwrap().as_secs() / 60 - 10
+    });
+    SystemTime::UNIX_EPOCH + Duration::from_secs((*FIRST + minute) * 60 + second)
 }
 
 /// `dimension metric: samples`, with the minute and second.

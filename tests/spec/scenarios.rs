@@ -136,8 +136,12 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     let failovers = data
         .iter()
         .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "TargetGroup");
-    let values: Vec<_> = failovers.map(|datum| datum.value()).collect();
-    assert_eq!(values, [0.0, 0.0, 1.0, 0.0]);
+    let values: Vec<_> = failovers.map(|datum| datum.samples.clone()).collect();
+    assert_eq!(
+        values,
+        [vec![0.0], vec![0.0, 0.0], vec![1.0], vec![0.0]],
+        "with a doubt before the second try: the targets were both there"
+    );
 }
 
 #[tokio::test]
@@ -561,25 +565,6 @@ async fn a_lost_answer_is_made_good_by_the_sdks_retry() {
             ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
         );
     }
-}
-
-#[tokio::test]
-async fn describe_calls_are_paced_after_a_burst_of_20() {
-    let world = World::with_groups(14).await;
-    let begin = tokio::time::Instant::now();
-    world.run().await.outcome.unwrap();
-    let calls = world.aws.take_calls();
-    let describes: Vec<_> = calls
-        .iter()
-        .filter(|call| call.action.starts_with("Describe"))
-        .collect();
-    assert_eq!(describes.len(), 28);
-    for (index, call) in describes.iter().enumerate().skip(20) {
-        let seconds = (call.at - begin).as_secs_f64();
-        let allowed = 20.0 + 5.0 * seconds;
-        assert!(index as f64 <= allowed, "call {index} after {seconds} s");
-    }
-    assert_eq!(world.aws.take_data().len(), 14 * 2 + 2);
 }
 
 #[tokio::test]

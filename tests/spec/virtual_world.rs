@@ -149,7 +149,9 @@ pub fn targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Vec<String>
 
 /// All that ELB acknowledged, one change a line.
 pub fn changes(calls: &[Call]) -> Vec<String> {
-    let changes = calls.iter().filter(|call| !call.targets.is_empty());
+    let changes = calls
+        .iter()
+        .filter(|call| call.outcome == "Ok" && !call.targets.is_empty());
     let change = |call: &Call| {
         let ids: Vec<_> = call
             .targets

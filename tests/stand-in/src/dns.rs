@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-const DEFAULT_TTL: u32 = 5;
+const DEFAULT_TTL: u32 = 1;
 
 /// What the server says to a question about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum Answer {
     Garbage,
 }
 
-/// Addresses with a TTL of 5 s.
+/// Addresses with a TTL of 1 s.
 pub fn addresses<const N: usize>(addresses: [&str; N]) -> Answer {
     Answer::Addresses {
         ttl: DEFAULT_TTL,
@@ -63,7 +63,7 @@ pub fn addresses<const N: usize>(addresses: [&str; N]) -> Answer {
     }
 }
 
-/// A CNAME with a TTL of 5 s, whose chain is in one answer.
+/// A CNAME with a TTL of 1 s, whose chain is in one answer.
 pub fn cname(target: &str) -> Answer {
     Answer::Cname {
         ttl: DEFAULT_TTL,
