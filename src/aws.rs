@@ -75,7 +75,8 @@ where
     }
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// What went wrong and what caused it, each once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let errors = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<_> = errors.map(ToString::to_string).collect();
     texts.dedup();

@@ -53,6 +53,10 @@ pub enum Error {
         namespace: String,
         cause: String,
     },
+    /// CloudFormation did not get its answer, and will fail the deployment when it has waited long
+    /// enough.
+    #[error("cannot answer CloudFormation: {0}")]
+    AnswerFailed(String),
     /// The invocation's deadline cut a target group short.
     #[error("the invocation's deadline came while {step} {target_group_arn}")]
     DeadlineExceeded {
@@ -62,6 +66,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a permission is missing, perhaps only yet: IAM is eventually consistent.
+    fn is_denied(&self) -> bool {
+        match self {
+            Error::DescribeFailed { cause, .. }
+            | Error::RegisterFailed { cause, .. }
+            | Error::DeregisterFailed { cause, .. }
+            | Error::PublishFailed { cause, .. } => cause.starts_with("AccessDenied"),
+            _ => false,
+        }
+    }
+
     /// Lambda's `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {
@@ -73,6 +88,7 @@ impl Error {
             Error::RegisterFailed { .. } => "RegisterFailed",
             Error::DeregisterFailed { .. } => "DeregisterFailed",
             Error::PublishFailed { .. } => "PublishFailed",
+            Error::AnswerFailed(_) => "AnswerFailed",
             Error::DeadlineExceeded { .. } => "DeadlineExceeded",
         }
     }
@@ -103,6 +119,11 @@ impl Errors {
     pub fn and(mut self, another: Error) -> Self {
         self.rest.push(another);
         self
+    }
+
+    /// Whether all there is to it is that permissions are missing, perhaps only yet.
+    pub fn are_denied(&self) -> bool {
+        self.first.is_denied() && self.rest.iter().all(Error::is_denied)
     }
 
     /// Lambda's `errorType`, of the first.

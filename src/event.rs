@@ -7,14 +7,25 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The fields that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use crate::deployment::Request;
+
+/// What is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Plan and report only. `dryRun` is present and neither `false` nor `null`.
     pub is_dry_run: bool,
-    /// A topic's record, such as a cluster's notification: `EventSource` of the first of `Records` is
-    /// `aws:sns`.
-    pub is_notification: bool,
+    pub cause: Cause,
+}
+
+/// Who sent it, the first that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// CloudFormation, about the template's custom resource: `RequestType` and `ResponseURL`.
+    Deployment(Request),
+    /// A topic, such as a cluster's: `EventSource` of the first of `Records` is `aws:sns`.
+    Notification,
+    /// The schedule, or anybody else.
+    Schedule,
 }
 
 /// The name of a field in bytes, because JSON may escape half a surrogate pair, which is no string:
@@ -26,6 +37,7 @@ impl Event {
     /// Reads the fields without looking into the rest, however deep it is nested.
     pub fn read(json: &RawValue) -> Event {
         let dry_run = field(json, "dryRun");
+        let request = serde_json::from_str(json.get());
         let records = field(json, "Records")
             .and_then(|records| serde_json::from_str::<Vec<&RawValue>>(records.get()).ok());
         let source = records
@@ -33,7 +45,11 @@ impl Event {
             .and_then(|source| serde_json::from_str::<String>(source.get()).ok());
         Event {
             is_dry_run: dry_run.is_some_and(|value| !matches!(value.get(), "false" | "null")),
-            is_notification: source.is_some_and(|source| source == "aws:sns"),
+            cause: match (request, source.as_deref()) {
+                (Ok(request), _) => Cause::Deployment(request),
+                (Err(_), Some("aws:sns")) => Cause::Notification,
+                _ => Cause::Schedule,
+            },
         }
     }
 }

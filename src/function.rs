@@ -8,13 +8,14 @@ use aws_config::SdkConfig;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::error;
 
 use crate::config::Config;
+use crate::deployment::{self, Request, RequestType};
 use crate::endpoint::Resolver;
 use crate::error::{Error, Errors};
-use crate::event::Event;
+use crate::event::{Cause, Event};
 use crate::invocation::{Invocation, Memory};
 use crate::metrics::Destination;
 use crate::pace::Pace;
@@ -24,6 +25,8 @@ use crate::window::{Deadline, Window};
 
 /// Between the reconciles after a notification: the endpoint is about to move.
 const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(1);
+/// Before a permission is tried again that a deployment has just granted.
+const PERMISSION_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The Lambda function: what it was configured with, and what one sandbox keeps between
 /// invocations.
@@ -31,6 +34,7 @@ pub struct Function<P: RuntimeProvider> {
     config: Result<Config, Error>,
     /// The network over which DNS is asked.
     network: P,
+    sdk: SdkConfig,
     load_balancing: aws_sdk_elasticloadbalancingv2::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
     /// Taken for an invocation and put back after it: a sandbox runs one at a time. An invocation
@@ -45,6 +49,7 @@ impl<P: RuntimeProvider> Function<P> {
         Function {
             config,
             network,
+            sdk: sdk.clone(),
             load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(sdk),
             cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
             memory: Cell::default(),
@@ -54,20 +59,83 @@ impl<P: RuntimeProvider> Function<P> {
     /// Lambda's view of [`Function::invoke`].
     pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Report, Errors> {
         let left = event.context.deadline().duration_since(SystemTime::now());
-        let deadline = Deadline::before(Instant::now() + left.unwrap_or_default());
+        let timeout = Instant::now() + left.unwrap_or_default();
         let function_name = &event.context.env_config.function_name;
-        self.invoke(Event::read(&event.payload), deadline, function_name)
+        self.invoke(&Event::read(&event.payload), timeout, function_name)
             .await
     }
 
-    /// Reconciles every target group, once or for as long as a window says, and reports.
+    /// Does what the event asks for, in the time until Lambda's `timeout`.
     ///
     /// # Errors
-    /// When the configuration is invalid, the last reconcile of any group failed or publishing did,
-    /// after all were tried.
+    /// When the configuration is invalid, the last reconcile of any group failed, publishing did, or
+    /// CloudFormation could not be answered, after all were tried.
     pub async fn invoke(
         &self,
-        event: Event,
+        event: &Event,
+        timeout: Instant,
+        function_name: &str,
+    ) -> Result<Report, Errors> {
+        match &event.cause {
+            Cause::Deployment(request) => {
+                let deadline = deployment::deadline(timeout);
+                let outcome = self.verify(event, request, deadline, function_name).await;
+                self.answer(request, outcome).await
+            }
+            Cause::Notification | Cause::Schedule => {
+                let deadline = Deadline::before(timeout);
+                self.follow(event, deadline, function_name).await
+            }
+        }
+    }
+
+    /// Whether the function does its work in this deployment. A permission that is missing may be
+    /// there in a moment; a resource that is deleted leaves the targets alone.
+    async fn verify(
+        &self,
+        event: &Event,
+        request: &Request,
+        deadline: Deadline,
+        function_name: &str,
+    ) -> Result<Report, Errors> {
+        if request.request_type == RequestType::Delete {
+            return Ok(Report::default());
+        }
+        loop {
+            let outcome = self.follow(event, deadline, function_name).await;
+            let is_denied = outcome.as_ref().is_err_and(Errors::are_denied);
+            if !is_denied || !deadline.leaves(PERMISSION_INTERVAL) {
+                return outcome;
+            }
+            sleep(PERMISSION_INTERVAL).await;
+        }
+    }
+
+    /// Answers CloudFormation, and then ends like any other invocation.
+    async fn answer(
+        &self,
+        request: &Request,
+        outcome: Result<Report, Errors>,
+    ) -> Result<Report, Errors> {
+        let status = outcome.as_ref().map(drop);
+        match deployment::answer(&self.sdk, request, status).await {
+            Ok(()) => outcome,
+            Err(cause) => {
+                let failed = Error::AnswerFailed(cause);
+                let error_type = failed.error_type();
+                error!("errorType" = error_type, "errorMessage" = %failed, "answering failed");
+                Err(match outcome {
+                    Ok(_) => Errors::from(failed),
+                    Err(errors) => errors.and(failed),
+                })
+            }
+        }
+    }
+
+    /// Reconciles every target group, once or for as long as a window says, and reports.
+    async fn follow(
+        &self,
+        event: &Event,
         deadline: Deadline,
         function_name: &str,
     ) -> Result<Report, Errors> {
@@ -84,7 +152,7 @@ impl<P: RuntimeProvider> Function<P> {
                 client: &self.load_balancing,
                 resolver: resolver.as_ref().map_err(String::as_str),
                 is_dry_run,
-                is_notification: event.is_notification,
+                is_notification: event.cause == Cause::Notification,
             },
             destination: Destination {
                 client: &self.cloudwatch,
@@ -92,10 +160,15 @@ impl<P: RuntimeProvider> Function<P> {
                 function_name,
             },
             deadline,
-            window: match event.is_notification {
+            window: match event.cause {
                 _ if is_dry_run => Window::of_one(deadline),
-                true => Window::new(config.event_poll, NOTIFICATION_INTERVAL, deadline),
-                false => Window::new(config.schedule_poll, config.poll_interval, deadline),
+                Cause::Notification => {
+                    Window::new(config.event_poll, NOTIFICATION_INTERVAL, deadline)
+                }
+                Cause::Schedule => {
+                    Window::new(config.schedule_poll, config.poll_interval, deadline)
+                }
+                Cause::Deployment(_) => Window::new(Duration::ZERO, config.poll_interval, deadline),
             },
             pace: Pace::default(),
         };

@@ -7,6 +7,7 @@
 
 pub mod aws;
 pub mod config;
+pub mod deployment;
 pub mod endpoint;
 pub mod error;
 pub mod event;

@@ -12,7 +12,7 @@ use crate::log::json;
 use crate::plan::Target;
 use crate::reconcile::Progress;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     pub dry_run: bool,

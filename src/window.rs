@@ -29,6 +29,11 @@ impl Deadline {
             answer: timeout - reserve / 8,
         }
     }
+
+    /// Whether a reconcile may begin after that much more time.
+    pub fn leaves(&self, time: Duration) -> bool {
+        Instant::now() + time <= self.last_turn
+    }
 }
 
 /// The time in which one target group is looked at again and again.

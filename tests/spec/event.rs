@@ -1,6 +1,6 @@
 //! Any JSON causes a reconcile; `dryRun` and the source of the first record are all that is read.
 
-use nlb_hostname_target::event::Event;
+use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
 
 fn is_dry_run(json: &str) -> bool {
@@ -8,7 +8,7 @@ fn is_dry_run(json: &str) -> bool {
 }
 
 fn is_notification(json: &str) -> bool {
-    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_notification
+    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Notification
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The specification: what `nlb-hostname-target` promises, told by its tests.
 
 mod config;
+mod deployment;
 mod errors;
 mod event;
 mod invariants;

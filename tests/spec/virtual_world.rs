@@ -15,7 +15,6 @@ use nlb_hostname_target::event::Event;
 use nlb_hostname_target::function::Function;
 use nlb_hostname_target::plan::Target;
 use nlb_hostname_target::report::{Report, TargetGroupReport};
-use nlb_hostname_target::window::Deadline;
 use serde_json::value::RawValue;
 use stand_in::aws::{Aws, Call};
 use stand_in::dns::{Answer, Source, Zone};
@@ -124,9 +123,9 @@ pub async fn invoke_within(
     timeout: Duration,
 ) -> Result<Report, Errors> {
     let event = RawValue::from_string(event.to_owned()).unwrap();
-    let deadline = Deadline::before(Instant::now() + timeout);
+    let timeout = Instant::now() + timeout;
     function
-        .invoke(Event::read(&event), deadline, "nlb-hostname-target")
+        .invoke(&Event::read(&event), timeout, "nlb-hostname-target")
         .await
 }
 

@@ -1,4 +1,4 @@
-//! Elastic Load Balancing and CloudWatch behind one address: state, injected faults and a log of
+//! Elastic Load Balancing, CloudWatch and CloudFormation's bucket for answers behind one address: state, injected faults and a log of
 //! all calls. [`Aws`] maps a request to a reply and its delay; who carries them is somebody else's
 //! affair.
 
@@ -63,6 +63,16 @@ struct State {
     faults: Vec<Injection>,
     latency: Duration,
     calls: Vec<Call>,
+    answers: Vec<Answer>,
+}
+
+/// What a custom resource answered to CloudFormation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Where it was put, as it arrived.
+    pub url: String,
+    pub content_type: Option<String>,
+    pub body: Bytes,
 }
 
 /// Shared by everybody who talks to it or watches it.
@@ -167,6 +177,11 @@ impl Aws {
         std::mem::take(&mut self.state().metrics.data)
     }
 
+    /// All that CloudFormation was answered since the last time this was asked.
+    pub fn take_answers(&self) -> Vec<Answer> {
+        std::mem::take(&mut self.state().answers)
+    }
+
     /// On a free loopback port; the server ends when it is dropped.
     pub async fn serve(&self) -> Server {
         let aws = self.clone();
@@ -191,6 +206,9 @@ impl Aws {
     }
 
     pub fn answer(&self, now: Instant, request: &Request) -> Reply {
+        if request.method() == hyper::Method::PUT {
+            return self.bucket(now, request);
+        }
         match request
             .uri()
             .path()
@@ -199,6 +217,28 @@ impl Aws {
             Some(operation) => self.cloudwatch(now, operation, request),
             None => self.load_balancing(now, request),
         }
+    }
+
+    fn bucket(&self, now: Instant, request: &Request) -> Reply {
+        let content_type = request.headers().get("content-type");
+        let answer = Answer {
+            url: request.uri().to_string(),
+            content_type: content_type
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into()),
+            body: request.body().clone(),
+        };
+        let call = Call {
+            at: now,
+            action: "PutObject".to_owned(),
+            resource: answer.url.clone(),
+            targets: Vec::new(),
+            data: Vec::new(),
+            outcome: String::new(),
+        };
+        self.carry_out(call, XML, |state| {
+            state.answers.push(answer);
+            Ok(Vec::new())
+        })
     }
 
     fn load_balancing(&self, now: Instant, request: &Request) -> Reply {

@@ -1,0 +1,376 @@
+//! The custom resource: what a deployment is answered, and when.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stand_in::aws::{Answer, Fault};
+use stand_in::dns;
+use stand_in::elb::TargetGroup;
+use tokio::join;
+use tokio::time::{Instant, sleep};
+
+use crate::virtual_world::{VirtualFunction, VirtualWorld, invoke, invoke_within};
+use crate::world::{self, ARN, ENDPOINT, World, group_arn};
+
+const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/redis/51af3dc0-da77-11e4";
+const URL: &str = "https://cloudformation-custom-resource-response-euwest1.s3-eu-west-1.amazonaws.com/\
+                   arn%3Aaws%3Acloudformation%3Aeu-west-1%3A123456789012%3Astack/redis/51af%7CVerification?\
+                   X-Amz-Signature=a%2Bb%3D&X-Amz-Expires=7200";
+const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+const TIMEOUT: Duration = Duration::from_secs(75);
+
+fn event_to(request_type: &str, url: &str) -> String {
+    json!({
+        "RequestType": request_type,
+        "ResponseURL": url,
+        "StackId": STACK,
+        "RequestId": "5f8a-1",
+        "ResourceType": "Custom::NlbHostnameTarget",
+        "LogicalResourceId": "Verification",
+        "ResourceProperties": { "ServiceToken": "arn:aws:lambda:…", "Endpoints": ["redis"] },
+    })
+    .to_string()
+}
+
+fn event(request_type: &str) -> String {
+    event_to(request_type, URL)
+}
+
+/// The one answer that CloudFormation got.
+fn answer(world: &VirtualWorld) -> Value {
+    let answers = world.aws.take_answers();
+    let [Answer { body, .. }] = &answers[..] else {
+        panic!("one answer, not {answers:?}")
+    };
+    assert!(body.len() < 4096, "{} bytes", body.len());
+    serde_json::from_slice(body).expect("an answer in JSON")
+}
+
+fn actions(world: &VirtualWorld) -> Vec<String> {
+    world::actions(&world.aws.take_calls())
+}
+
+/// The status, and how long it took; the invocation ends like any other.
+async fn deploy(world: &VirtualWorld, function: &VirtualFunction) -> (String, String, Duration) {
+    let begin = Instant::now();
+    let outcome = invoke(function, &event("Create")).await;
+    let (took, answer) = (begin.elapsed(), answer(world));
+    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    let reason = outcome.map_or_else(
+        |errors| format!("{}: {errors}", errors.error_type()),
+        |_| String::new(),
+    );
+    assert_eq!(text("Reason"), reason);
+    (text("Status"), reason, took)
+}
+
+#[tokio::test(start_paused = true)]
+async fn create_and_update_make_the_group_right_before_they_succeed() {
+    for request_type in ["Create", "Update"] {
+        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.point("10.0.2.9");
+        let function = world.function().await;
+        let report = invoke(&function, &event(request_type)).await.unwrap();
+        assert!(report.target_groups[0].failover);
+        assert_eq!(
+            actions(&world),
+            [
+                "DescribeTargetGroups",
+                "DescribeTargetHealth",
+                "RegisterTargets",
+                "DeregisterTargets",
+                "PutMetricData",
+                "PutObject",
+            ]
+        );
+        assert_eq!(
+            answer(&world),
+            json!({
+                "Status": "SUCCESS",
+                "Reason": "",
+                "PhysicalResourceId": format!("{STACK}/Verification"),
+                "StackId": STACK,
+                "RequestId": "5f8a-1",
+                "LogicalResourceId": "Verification",
+            })
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn delete_leaves_the_targets_alone_whatever_is_wrong() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.point("10.0.2.9");
+    for endpoint in [ENDPOINT, "not a name"] {
+        world.set("ENDPOINTS", endpoint);
+        let function = world.function().await;
+        invoke(&function, &event("Delete")).await.unwrap();
+        assert_eq!(answer(&world)["Status"], "SUCCESS");
+        assert_eq!(actions(&world), ["PutObject"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_fails_the_deployment_with_its_message() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    world.zone.set(ENDPOINT, dns::Answer::NxDomain);
+    let (status, reason, _) = deploy(&world, &function).await;
+    assert_eq!(status, "FAILED");
+    assert_eq!(
+        reason,
+        format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 answered NXDOMAIN")
+    );
+
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world
+        .aws
+        .target_group(ARN, |group| group.target_type = "instance");
+    let function = world.function().await;
+    let (status, reason, _) = deploy(&world, &function).await;
+    assert_eq!(status, "FAILED");
+    assert_eq!(
+        reason,
+        format!(
+            "TargetGroupInvalid: cannot follow into {ARN}: its target type is instance, not ip"
+        )
+    );
+
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("TARGET_GROUP_ARNS", group_arn(7));
+    let function = world.function().await;
+    let (status, reason, _) = deploy(&world, &function).await;
+    assert_eq!(status, "FAILED");
+    assert!(reason.starts_with("TargetGroupInvalid: "), "{reason}");
+
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("TARGET_PORT", "70000");
+    let function = world.function().await;
+    let (status, reason, _) = deploy(&world, &function).await;
+    assert_eq!(status, "FAILED");
+    assert_eq!(
+        reason,
+        "InvalidConfig: TARGET_PORT is \"70000\": expected a port from 1 to 65535"
+    );
+    assert_eq!(actions(&world), ["PutObject"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_comes_late_is_waited_for() {
+    for action in ["DescribeTargetGroups", "RegisterTargets", "PutMetricData"] {
+        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.point("10.0.2.9");
+        let function = world.function().await;
+        world.aws.inject_always(action, DENIED);
+        let grant = async {
+            sleep(Duration::from_secs(15)).await;
+            world.aws.heal();
+        };
+        let ((status, _, took), ()) = join!(deploy(&world, &function), grant);
+        assert_eq!(status, "SUCCESS", "{action}");
+        assert!(took < Duration::from_secs(18), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_is_missing_fails_the_deployment_in_time() {
+    for (action, error_type) in [
+        ("DescribeTargetHealth", "DescribeFailed"),
+        ("DeregisterTargets", "DeregisterFailed"),
+        ("PutMetricData", "PublishFailed"),
+    ] {
+        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.point("10.0.2.9");
+        let function = world.function().await;
+        world.aws.inject_always(action, DENIED);
+        let (status, reason, took) = deploy(&world, &function).await;
+        assert_eq!(status, "FAILED");
+        assert!(reason.starts_with(error_type), "{reason}");
+        assert!(reason.contains("AccessDenied"), "{reason}");
+        let range = Duration::from_secs(20)..Duration::from_secs(45);
+        assert!(range.contains(&took), "{action} took {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_for_another_reason_is_not_tried_again() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    let fault = Fault::Error(400, "ValidationError", "no");
+    world.aws.inject_always("DescribeTargetHealth", fault);
+    let (status, _, took) = deploy(&world, &function).await;
+    assert_eq!(status, "FAILED");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_hangs_cloudformation_is_answered_within_45_s() {
+    for action in [
+        "DescribeTargetGroups",
+        "DescribeTargetHealth",
+        "RegisterTargets",
+        "DeregisterTargets",
+        "PutMetricData",
+        "DNS",
+    ] {
+        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.point("10.0.2.9");
+        match action {
+            "DNS" => world.zone.set(ENDPOINT, dns::Answer::Silent),
+            action => world.aws.inject_always(action, Fault::Hang),
+        }
+        let function = world.function().await;
+        let (status, _, took) = deploy(&world, &function).await;
+        assert_eq!(status, "FAILED", "{action}");
+        assert!(took < Duration::from_secs(45), "{action} took {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_is_waited_for_and_its_end_is_no_failure() {
+    for (ttl, reconciles) in [(5, 2), (60, 1)] {
+        let world = VirtualWorld::settled("10.0.1.7", ttl).await;
+        let function = world.function().await;
+        world.point("10.0.2.9");
+        invoke(&function, "{}").await.unwrap();
+        world.point("10.0.1.7");
+        let report = invoke(&function, &event("Update")).await.unwrap();
+        assert_eq!(report.target_groups[0].reconciles, reconciles);
+        assert_eq!(answer(&world)["Status"], "SUCCESS");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_deployment_changes_nothing() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.point("10.0.2.9");
+    world.set("DRY_RUN", "true");
+    world.set("SCHEDULE_POLL_SECONDS", "55");
+    let function = world.function().await;
+    let (status, ..) = deploy(&world, &function).await;
+    assert_eq!(status, "SUCCESS");
+    assert_eq!(
+        actions(&world),
+        ["DescribeTargetGroups", "DescribeTargetHealth", "PutObject"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn cloudformation_comes_before_a_topic_and_has_no_window() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", "55");
+    let function = world.function().await;
+    let mut both: Value = serde_json::from_str(&event("Update")).unwrap();
+    both["Records"] = json!([{ "EventSource": "aws:sns" }]);
+    let report = invoke(&function, &both.to_string()).await.unwrap();
+    assert_eq!(report.target_groups[0].reconciles, 1);
+    assert_eq!(answer(&world)["Status"], "SUCCESS");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_arrive_is_tried_again_and_then_told() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    let unavailable = Fault::Error(503, "SlowDown", "later");
+    world.aws.inject("PutObject", unavailable);
+    world.aws.inject("PutObject", Fault::Reset);
+    invoke(&function, &event("Create")).await.unwrap();
+    assert_eq!(answer(&world)["Status"], "SUCCESS");
+
+    for (fault, cause) in [
+        (Fault::Error(403, "AccessDenied", "expired"), "HTTP 403"),
+        (Fault::Hang, "timed out"),
+    ] {
+        world.aws.inject_always("PutObject", fault);
+        let begin = Instant::now();
+        let errors = invoke(&function, &event("Create")).await.unwrap_err();
+        assert_eq!(errors.error_type(), "AnswerFailed");
+        assert!(errors.to_string().contains(cause), "{errors}");
+        assert!(begin.elapsed() < Duration::from_secs(6));
+        world.aws.heal();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_time_is_kept_to() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.aws.inject_always("DescribeTargetHealth", Fault::Hang);
+    let function = world.function().await;
+    let (begin, timeout) = (Instant::now(), Duration::from_secs(12));
+    let outcome = invoke_within(&function, &event("Create"), timeout).await;
+    assert_eq!(outcome.unwrap_err().error_type(), "DeadlineExceeded");
+    assert_eq!(answer(&world)["Status"], "FAILED");
+    assert!(begin.elapsed() < timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    let bucket = "cloudformation-custom-resource-response-";
+    for url in [
+        URL.to_owned(),
+        format!("https://{bucket}useast1.s3.amazonaws.com/a?b=c"),
+        format!("https://{bucket}cnnorth1.s3.cn-north-1.amazonaws.com.cn/a%20b?c=%2F"),
+    ] {
+        invoke(&function, &event_to("Delete", &url)).await.unwrap();
+        let answers = world.aws.take_answers();
+        assert_eq!(answers.len(), 1, "{url}");
+        assert_eq!(answers[0].url, url);
+        assert_eq!(answers[0].content_type, None);
+    }
+    for url in [
+        format!("http://{bucket}useast1.s3.amazonaws.com/a"),
+        format!("https://{bucket}useast1.s3.example.com/a"),
+        format!("https://{bucket}useast1.s3.amazonaws.com.example.com/a"),
+        format!("https://{bucket}useast1.s3.amazonaws.com@example.com/a"),
+        format!("https://{bucket}xamazonaws.com/a"),
+        format!("https://x.{bucket}useast1.s3.amazonaws.com/a"),
+        "https://example.com/a".to_owned(),
+        format!("https://example.com/{bucket}useast1.s3.amazonaws.com"),
+        "http://127.0.0.1:4566/a".to_owned(),
+        "http://169.254.169.254/latest/meta-data".to_owned(),
+        "not a url".to_owned(),
+        String::new(),
+    ] {
+        let errors = invoke(&function, &event_to("Delete", &url))
+            .await
+            .unwrap_err();
+        assert_eq!(errors.error_type(), "AnswerFailed", "{url}");
+        assert_eq!(world.aws.take_answers(), [], "{url}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_reason_is_cut_to_what_cloudformation_takes() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let arns: Vec<_> = (0..25).map(group_arn).collect();
+    for arn in &arns {
+        world.aws.add(TargetGroup::ipv4(arn, 6379));
+    }
+    world.set("ENDPOINTS", vec![ENDPOINT; 25].join(","));
+    world.set("TARGET_GROUP_ARNS", arns.join(","));
+    let fault = Fault::Error(400, "ValidationError", "no \"such\" \u{1}thing …");
+    world.aws.inject_always("DescribeTargetHealth", fault);
+    let function = world.function().await;
+    invoke(&function, &event("Create")).await.unwrap_err();
+    let reason = answer(&world)["Reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("DescribeFailed: ") && reason.ends_with('…'));
+}
+
+/// The real binary, with the emulator's address as the SDK's.
+#[tokio::test]
+async fn an_emulator_is_answered_at_the_address_that_all_calls_go_to() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.sandbox().await;
+    let origin = &world.variables["AWS_ENDPOINT_URL"];
+    let event = event_to("Create", &format!("{origin}/answers/1?a=%2F"));
+    sandbox.invoke(&event, TIMEOUT).await.outcome.unwrap();
+    let answers = world.aws.take_answers();
+    assert_eq!(answers.len(), 1);
+    assert!(answers[0].url.ends_with("/answers/1?a=%2F"), "{answers:?}");
+
+    let other = event_to("Create", "http://127.0.0.1:1/answers/1");
+    let (error_type, _) = world::error(&sandbox.invoke(&other, TIMEOUT).await);
+    assert_eq!(error_type, "AnswerFailed");
+}
