@@ -266,6 +266,31 @@ fn collect_statements(value: &Value, statements: &mut Vec<Value>) {
 }
 
 #[test]
+fn a_change_of_any_setting_is_verified() {
+    let template = template();
+    let resources = &template["Resources"];
+    let verification = &resources["Verification"]["Properties"];
+    let variables = &resources["Function"]["Properties"]["Environment"]["Variables"];
+    for name in keys(variables) {
+        assert_eq!(
+            verification[name.as_str()],
+            variables[name.as_str()],
+            "{name}"
+        );
+    }
+    for name in [
+        "Architecture",
+        "PermissionsBoundaryArn",
+        "VpcSecurityGroupIds",
+        "VpcSubnetIds",
+    ] {
+        assert_eq!(references(&verification[name]), [name]);
+    }
+    assert_eq!(verification["ServiceTimeout"], 60);
+    assert_eq!(resources["Verification"]["Condition"], "IsVerified");
+}
+
+#[test]
 fn the_topic_that_is_named_and_no_other_may_invoke_the_function() {
     let template = template();
     let resources = &template["Resources"];
