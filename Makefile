@@ -1,17 +1,20 @@
 # Sets up what it needs by itself, on a machine with Rust, Python 3 and make.
 
 VENV := .venv
+EMULATOR_VENV := .venv-emulator
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
+TESTS := format lint template rust deployment
 else
 BINARY := target/release/nlb-hostname-target
+TESTS := format lint template rust no-deployment
 endif
 
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint template build rust mutants bench clean target/release/nlb-hostname-target
+.PHONY: help demo test format lint template build rust deployment no-deployment mutants bench clean target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,7 +22,7 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --example demo
 
-test: format lint template rust ## Passes every test
+test: $(TESTS) ## Passes every test
 
 format:
 	cargo fmt --all --check
@@ -44,6 +47,12 @@ rust: $(BINARY)
 target/release/nlb-hostname-target:
 	cargo build --locked --release
 
+deployment: build $(EMULATOR_VENV)/installed ## Deploys the template onto an emulator and lets it run
+	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
+
+no-deployment:
+	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
+
 mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice
 	tests/mutants/run
 
@@ -51,9 +60,14 @@ bench: ## Measures how soon a failover is seen, in each mode
 	cargo bench --locked --bench failover
 
 clean: ## Deletes what was made here
-	rm -rf target .aws-sam $(VENV)
+	rm -rf target .aws-sam $(VENV) $(EMULATOR_VENV)
 
 $(VENV)/installed: tests/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(EMULATOR_VENV)/installed: tests/deployment/requirements.txt
+	python3 -m venv $(EMULATOR_VENV)
+	$(EMULATOR_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

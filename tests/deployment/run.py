@@ -1,0 +1,275 @@
+"""Deploys the template for real and lets it run: sam deploy onto an AWS emulator that executes the bootstrap, fires the
+schedule, delivers the custom resource's requests and enforces the stack's own role.
+
+Expects the artifact of `sam build`, and `sam` in the path. Starts the emulator and a DNS server on free ports of
+loopback, and ends them. What the emulator lacks: its target groups know no draining (`tests/stand-in` does), and
+`emulator.py` teaches it CloudWatch's permissions.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+from dnslib.server import BaseResolver, DNSLogger, DNSServer
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+ENDPOINT = "redis.example.com"
+
+
+class Zone(BaseResolver):
+    """One name, at one address; every other name does not exist."""
+
+    address = "10.0.1.7"
+
+    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
+        reply = request.reply()
+        if str(request.q.qname).rstrip(".").lower() != ENDPOINT:
+            reply.header.rcode = RCODE.NXDOMAIN
+        elif request.q.qtype == QTYPE.A:
+            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(self.address)))
+        return reply
+
+
+def free_port() -> int:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        udp.bind(("127.0.0.1", tcp.getsockname()[1]))
+        return tcp.getsockname()[1]
+
+
+@contextmanager
+def emulator() -> Iterator[str]:
+    """The address of a running emulator that keeps everything it writes in a folder that is deleted."""
+    port = free_port()
+    url = f"http://localhost:{port}"
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder, "log"), "w+") as log:
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": folder,
+            "TMPDIR": folder,
+            "S3_DATA_DIR": f"{folder}/s3",
+            "STATE_DIR": f"{folder}/state",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_HOST": "localhost",
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "AWS_ENDPOINT_URL": url,
+            "AUTH": "true",
+            "LAMBDA_EXECUTOR": "local",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+        }
+        process = subprocess.Popen([sys.executable, HERE / "emulator.py"], env=env, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: urllib.request.urlopen(f"{url}/_ministack/health").status == 200, "the emulator", 60)
+            yield url
+        except BaseException:
+            log.seek(0)
+            print("".join(log.readlines()[-60:]), file=sys.stderr)
+            raise
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def wait_for(is_there: Callable[[], bool], what: str, seconds: float) -> float:
+    """How long it took."""
+    begin = time.monotonic()
+    while time.monotonic() < begin + seconds:
+        try:
+            if is_there():
+                return time.monotonic() - begin
+        except (OSError, ClientError):
+            pass
+        time.sleep(0.25)
+    raise AssertionError(f"{what} is not there after {seconds} s")
+
+
+class Deployment:
+    """A stack of the template."""
+
+    def __init__(self, name: str, dns_server: str) -> None:
+        self.name = name
+        self.dns_server = dns_server
+        self.cloudformation = boto3.client("cloudformation")
+        self.awslambda = boto3.client("lambda")
+
+    def sam(self, *arguments: str) -> subprocess.CompletedProcess:
+        command = ["sam", *arguments, "--stack-name", self.name, "--region", REGION]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    def try_to_deploy(self, **parameters: str) -> subprocess.CompletedProcess:
+        given = [f'{name}="{value}"' for name, value in parameters.items()]
+        return self.sam("deploy", "--no-progressbar", "--parameter-overrides", *given)
+
+    def deploy(self, **parameters: str) -> None:
+        deployed = self.try_to_deploy(**parameters)
+        assert deployed.returncode == 0, deployed.stdout[-3000:] + deployed.stderr[-3000:]
+
+    def settings(self, target_group: str) -> dict[str, str]:
+        return {"Endpoints": ENDPOINT, "TargetGroupArns": target_group, "DnsServers": self.dns_server}
+
+    def output(self, name: str) -> str:
+        stack = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        return next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == name)
+
+    def status(self) -> str:
+        return self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackStatus"]
+
+    def reasons(self) -> str:
+        events = self.cloudformation.describe_stack_events(StackName=self.name)["StackEvents"]
+        return "\n".join(event.get("ResourceStatusReason", "") for event in events)
+
+    def log(self, message: str) -> list[dict]:
+        """The lines with this message."""
+        events = boto3.client("logs").filter_log_events(logGroupName=self.output("LogGroupName"))["events"]
+        lines = [event["message"] for event in events if event["message"].startswith("{")]
+        return [line for line in map(json.loads, lines) if line.get("message") == message]
+
+    def set_variable(self, name: str, value: str) -> None:
+        function = self.output("FunctionName")
+        variables = self.awslambda.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        self.awslambda.update_function_configuration(
+            FunctionName=function, Environment={"Variables": {**variables, name: value}}
+        )
+
+    def invoke(self) -> dict:
+        answer = self.awslambda.invoke(FunctionName=self.output("FunctionName"), Payload=b"{}")
+        return json.loads(answer["Payload"].read())
+
+
+def targets(target_group: str) -> list[str]:
+    described = boto3.client("elbv2").describe_target_health(TargetGroupArn=target_group)
+    return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
+
+
+def failovers(deployment: Deployment) -> float:
+    now = time.time()
+    statistics = boto3.client("cloudwatch").get_metric_statistics(
+        Namespace="NlbHostnameTarget",
+        MetricName="Failover",
+        Dimensions=[{"Name": "FunctionName", "Value": deployment.output("FunctionName")}],
+        StartTime=now - 3600,
+        EndTime=now + 60,
+        Period=3600,
+        Statistics=["Sum"],
+    )
+    return sum(point["Sum"] for point in statistics["Datapoints"])
+
+
+def step(text: str) -> None:
+    print(f"{time.monotonic() - BEGIN:6.1f} s  {text}", flush=True)
+
+
+def create_target_group(name: str, vpc: str) -> str:
+    created = boto3.client("elbv2").create_target_group(
+        Name=name, Protocol="TCP", Port=6379, VpcId=vpc, TargetType="ip"
+    )
+    return created["TargetGroups"][0]["TargetGroupArn"]
+
+
+def run(zone: Zone, dns_server: str) -> None:
+    vpc = boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    redis, other = (create_target_group(name, vpc) for name in ("redis", "other"))
+    first = Deployment("redis", dns_server)
+
+    failed = first.try_to_deploy(**{**first.settings(redis), "Endpoints": "nowhere.example.com"})
+    assert failed.returncode != 0, failed.stdout
+    message = f"cannot resolve nowhere.example.com: {dns_server} answered NXDOMAIN"
+    assert message in first.reasons(), first.reasons()
+    assert first.status() == "ROLLBACK_COMPLETE", first.status()
+    assert targets(redis) == []
+    deleted = first.sam("delete", "--no-prompts")
+    assert deleted.returncode == 0, deleted.stderr
+    step("a name that does not resolve failed its deployment with that message, and was rolled back")
+
+    first.deploy(**first.settings(redis))
+    assert targets(redis) == ["10.0.1.7"], targets(redis)
+    step("when sam deploy returned, the group held the right target")
+
+    zone.address = "10.0.2.9"
+    took = wait_for(lambda: targets(redis) == ["10.0.2.9"], "the failover", 100)
+    step(f"the rule fired by itself, and the group followed the name within {took:.0f} s")
+
+    wait_for(lambda: failovers(first) == 1, "the metric Failover", 20)
+    results = first.log("result")
+    assert any(group["failover"] for result in results for group in result["targetGroups"]), results
+    assert ["10.0.2.9:6379"] in [line["targets"] for line in first.log("registering")]
+    step("the metric and the log tell of it")
+
+    zone.address = "10.0.3.3"
+    invoked = first.sam("remote", "invoke", "Function", "--event-file", "events/dry-run.json")
+    dry = json.loads(invoked.stdout[invoked.stdout.index("{") :])
+    assert dry["dryRun"] and dry["targetGroups"][0]["registered"] == ["10.0.3.3:6379"], dry
+    assert targets(redis) == ["10.0.2.9"]
+    zone.address = "10.0.2.9"
+    step("a dry run by sam remote invoke reported and changed nothing")
+
+    first.deploy(ScheduleExpression="rate(2 minutes)")
+    rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
+    assert rule["ScheduleExpression"] == "rate(2 minutes)", rule
+    step("another schedule was deployed")
+
+    second = Deployment("other", dns_server)
+    second.deploy(**second.settings(other))
+    assert targets(other) == ["10.0.2.9"]
+    step("a second stack stands beside the first")
+
+    for name, value, error_type in [
+        ("TARGET_GROUP_ARNS", other, "RegisterFailed"),
+        ("METRIC_NAMESPACE", "Another", "PublishFailed"),
+    ]:
+        before = boto3.client("lambda").get_function_configuration(FunctionName=first.output("FunctionName"))
+        zone.address = "10.0.4.4"
+        first.set_variable(name, value)
+        denied = first.invoke()
+        assert denied["errorType"] == error_type and "AccessDenied" in denied["errorMessage"], denied
+        first.set_variable(name, before["Environment"]["Variables"][name])
+        zone.address = "10.0.2.9"
+    assert targets(other) == ["10.0.2.9"], targets(other)
+    step("another target group and another namespace were denied to the role")
+
+    for deployment, target_group in [(first, redis), (second, other)]:
+        before = targets(target_group)
+        deleted = deployment.sam("delete", "--no-prompts")
+        assert deleted.returncode == 0, deleted.stderr
+        assert targets(target_group) == before != []
+    step("both stacks were deleted, and left their targets alone")
+
+
+def main() -> None:
+    with emulator() as url:
+        os.environ.update(
+            AWS_ENDPOINT_URL=url,
+            AWS_DEFAULT_REGION=REGION,
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",
+            SAM_CLI_TELEMETRY="0",
+        )
+        step("an emulator is up, and enforces IAM")
+        zone, port = Zone(), free_port()
+        server = DNSServer(zone, address="127.0.0.1", port=port, logger=DNSLogger("-request,-reply"))
+        server.start_thread()
+        try:
+            run(zone, f"127.0.0.1:{port}")
+        finally:
+            server.stop()
+            server.server.server_close()
+
+
+BEGIN = time.monotonic()
+main()
