@@ -14,7 +14,7 @@ endif
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint template build rust deployment no-deployment mutants bench clean target/release/nlb-hostname-target
+.PHONY: help demo test format lint template build rust deployment no-deployment mutants bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,8 +59,21 @@ mutants: ## Breaks the code in each way that a patch describes, and expects a te
 bench: ## Measures how soon a failover is seen, in each mode
 	cargo bench --locked --bench failover
 
+release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.tar.gz ## Builds what can be deployed without a toolchain
+
+# Its template takes the built function from beside it, and the architecture as the default.
+dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
+	rm -rf dist/$*
+	sam build --parameter-overrides Architecture=$* --build-dir dist/$*
+	sed -i.bak -e 's/^    Default: x86_64$$/    Default: $*/' -e 's#Url: ../../#Url: #' dist/$*/template.yaml
+	rm dist/$*/template.yaml.bak
+	cp LICENSE README.md samconfig.toml dist/$*
+	tar -czf $@ -C dist/$* .
+
+FORCE:
+
 clean: ## Deletes what was made here
-	rm -rf target .aws-sam $(VENV) $(EMULATOR_VENV)
+	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV)
 
 $(VENV)/installed: tests/requirements.txt
 	python3 -m venv $(VENV)

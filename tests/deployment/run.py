@@ -272,4 +272,5 @@ def main() -> None:
 
 
 BEGIN = time.monotonic()
-main()
+if __name__ == "__main__":
+    main()

@@ -266,6 +266,13 @@ fn collect_statements(value: &Value, statements: &mut Vec<Value>) {
 }
 
 #[test]
+fn the_version_is_the_crates() {
+    let application = &template()["Metadata"]["AWS::ServerlessRepo::Application"];
+    assert_eq!(application["SemanticVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(application["SpdxLicenseId"], env!("CARGO_PKG_LICENSE"));
+}
+
+#[test]
 fn a_change_of_any_setting_is_verified() {
     let template = template();
     let resources = &template["Resources"];
