@@ -250,6 +250,24 @@ fn a_malformed_variable_is_named_with_its_value_and_what_was_expected() {
     }
 }
 
+const CIDRS: [&str; 6] = [
+    "10.0.0.0/8",
+    "10.0.1.7/32",
+    "fd00::/8",
+    "::/0",
+    "0.0.0.0/0",
+    "10.0.0.0/16,10.1.0.0/16",
+];
+const NO_CIDRS: [&str; 7] = [
+    "10.0.0.0",
+    "10.0.0.0/33",
+    "fd00::",
+    "fd00::/129",
+    "10.0.0.0/",
+    "/8",
+    "all",
+];
+
 /// Values that each variable takes, and values that it does not.
 pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
     let texts = |texts: &[&str]| {
@@ -375,46 +393,8 @@ pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
             texts(&["0", "9", "10", "49", "50", "55"]),
             texts(&["56", "60", "100", "-1", "+5", "0.5", "1m"]),
         ),
-        (
-            "ALLOWED_CIDRS",
-            texts(&[
-                "10.0.0.0/8",
-                "10.0.1.7/32",
-                "fd00::/8",
-                "::/0",
-                "0.0.0.0/0",
-                "10.0.0.0/16,10.1.0.0/16",
-            ]),
-            texts(&[
-                "10.0.0.0",
-                "10.0.0.0/33",
-                "fd00::",
-                "fd00::/129",
-                "10.0.0.0/",
-                "/8",
-                "all",
-            ]),
-        ),
-        (
-            "KEEP_CIDRS",
-            texts(&[
-                "10.0.0.0/8",
-                "10.0.1.7/32",
-                "fd00::/8",
-                "::/0",
-                "0.0.0.0/0",
-                "10.0.0.0/16,10.1.0.0/16",
-            ]),
-            texts(&[
-                "10.0.0.0",
-                "10.0.0.0/33",
-                "fd00::",
-                "fd00::/129",
-                "10.0.0.0/",
-                "/8",
-                "all",
-            ]),
-        ),
+        ("ALLOWED_CIDRS", texts(&CIDRS), texts(&NO_CIDRS)),
+        ("KEEP_CIDRS", texts(&CIDRS), texts(&NO_CIDRS)),
         (
             "METRIC_NAMESPACE",
             texts(&[

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stand_in::aws::{Answer, Fault};
 use stand_in::dns;
-use stand_in::elb::TargetGroup;
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
@@ -344,12 +343,7 @@ async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
 #[tokio::test(start_paused = true)]
 async fn a_long_reason_is_cut_to_what_cloudformation_takes() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let arns: Vec<_> = (0..25).map(group_arn).collect();
-    for arn in &arns {
-        world.aws.add(TargetGroup::ipv4(arn, 6379));
-    }
-    world.set("ENDPOINTS", vec![ENDPOINT; 25].join(","));
-    world.set("TARGET_GROUP_ARNS", arns.join(","));
+    world.feed(25);
     let fault = Fault::Error(400, "ValidationError", "no \"such\" \u{1}thing …");
     world.aws.inject_always("DescribeTargetHealth", fault);
     let function = world.function().await;

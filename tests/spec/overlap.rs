@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde_json::json;
 use stand_in::aws::{Call, Fault};
 use stand_in::dns::{self, Answer, Cache, addresses};
-use stand_in::elb::TargetGroup;
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -16,7 +15,7 @@ use crate::virtual_world::{
     REGISTRATION_LAG, VirtualFunction, VirtualWorld, changes, first, invoke, invoke_within, notify,
     targets, tick,
 };
-use crate::world::{self, ARN, ENDPOINT, OTHER_ENDPOINT, World, group_arn, result};
+use crate::world::{self, ARN, ENDPOINT, OTHER_ENDPOINT, World, result};
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
@@ -448,13 +447,9 @@ async fn i8_two_answers_about_targets_that_were_both_there_for_long_leave_one() 
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_is_waited_for_also_when_too_many_groups_look_at_once() {
     let mut world = VirtualWorld::settled(A, 14).await;
-    let arns: Vec<_> = (0..30).map(group_arn).collect();
-    for arn in &arns {
-        world.aws.add(TargetGroup::ipv4(arn, 6379));
-        world.aws.register(arn, B, 6379);
+    for arn in world.feed(30) {
+        world.aws.register(&arn, B, 6379);
     }
-    world.set("ENDPOINTS", vec![ENDPOINT; 30].join(","));
-    world.set("TARGET_GROUP_ARNS", arns.join(","));
     world.set("SCHEDULE_POLL_SECONDS", 10);
     world.set("POLL_INTERVAL_SECONDS", 1);
     let function = world.function().await;

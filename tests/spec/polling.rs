@@ -454,12 +454,7 @@ async fn once_cloudwatch_is_out_of_reach_nothing_is_tried_before_the_end() {
 #[tokio::test(start_paused = true)]
 async fn many_groups_share_five_describe_calls_a_second_and_their_pauses_grow() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let arns: Vec<_> = (0..25).map(group_arn).collect();
-    for arn in &arns {
-        world.aws.add(TargetGroup::ipv4(arn, 6379));
-    }
-    world.set("ENDPOINTS", vec![ENDPOINT; 25].join(","));
-    world.set("TARGET_GROUP_ARNS", arns.join(","));
+    world.feed(25);
     world.set("SCHEDULE_POLL_SECONDS", 55);
     world.set("POLL_INTERVAL_SECONDS", 1);
     let function = world.function().await;

@@ -22,7 +22,7 @@ use stand_in::elb::TargetGroup;
 use stand_in::memory::{Http, Network};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{ARN, ENDPOINT};
+use crate::world::{ARN, ENDPOINT, group_arn};
 
 const DNS_SERVER: &str = "10.0.0.2:53";
 /// Of DNS and of a call to AWS.
@@ -67,6 +67,17 @@ impl VirtualWorld {
         };
         world.point(address);
         world
+    }
+
+    /// The one endpoint feeds so many other groups, whose ARNs are returned; they are empty.
+    pub fn feed(&mut self, count: u64) -> Vec<String> {
+        let arns: Vec<_> = (0..count).map(group_arn).collect();
+        for arn in &arns {
+            self.aws.add(TargetGroup::ipv4(arn, 6379));
+        }
+        self.set("ENDPOINTS", vec![ENDPOINT; arns.len()].join(","));
+        self.set("TARGET_GROUP_ARNS", arns.join(","));
+        arns
     }
 
     pub fn set(&mut self, variable: &str, value: impl ToString) {
