@@ -7,26 +7,14 @@ loopback, and ends them. What the emulator lacks: its target groups know no drai
 """
 
 import json
-import os
-import socket
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import boto3
-from botocore.exceptions import ClientError
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
-from dnslib.server import BaseResolver, DNSLogger, DNSServer
+from dnslib.server import BaseResolver
+from emulator_process import REGION, ROOT, dns_server, emulator, step, use, wait_for
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-REGION = "eu-west-1"
-ACCOUNT = "123456789012"
 ENDPOINT = "redis.example.com"
 
 
@@ -42,61 +30,6 @@ class Zone(BaseResolver):
         elif request.q.qtype == QTYPE.A:
             reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(self.address)))
         return reply
-
-
-def free_port() -> int:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-        return tcp.getsockname()[1]
-
-
-@contextmanager
-def emulator() -> Iterator[str]:
-    """The address of a running emulator that keeps everything it writes in a folder that is deleted."""
-    port = free_port()
-    url = f"http://localhost:{port}"
-    with tempfile.TemporaryDirectory() as folder, open(Path(folder, "log"), "w+") as log:
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": folder,
-            "TMPDIR": folder,
-            "S3_DATA_DIR": f"{folder}/s3",
-            "STATE_DIR": f"{folder}/state",
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            "MINISTACK_HOST": "localhost",
-            "MINISTACK_ACCOUNT_ID": ACCOUNT,
-            "AWS_ENDPOINT_URL": url,
-            "AUTH": "true",
-            "LAMBDA_EXECUTOR": "local",
-            "IOT_MTLS_ENABLED": "0",
-            "SFTP_ENABLED": "0",
-        }
-        process = subprocess.Popen([sys.executable, HERE / "emulator.py"], env=env, stdout=log, stderr=log)
-        try:
-            wait_for(lambda: urllib.request.urlopen(f"{url}/_ministack/health").status == 200, "the emulator", 60)
-            yield url
-        except BaseException:
-            log.seek(0)
-            print("".join(log.readlines()[-60:]), file=sys.stderr)
-            raise
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def wait_for(is_there: Callable[[], bool], what: str, seconds: float) -> float:
-    """How long it took."""
-    begin = time.monotonic()
-    while time.monotonic() < begin + seconds:
-        try:
-            if is_there():
-                return time.monotonic() - begin
-        except (OSError, ClientError):
-            pass
-        time.sleep(0.25)
-    raise AssertionError(f"{what} is not there after {seconds} s")
 
 
 class Deployment:
@@ -169,10 +102,6 @@ def failovers(deployment: Deployment) -> float:
         Statistics=["Sum"],
     )
     return sum(point["Sum"] for point in statistics["Datapoints"])
-
-
-def step(text: str) -> None:
-    print(f"{time.monotonic() - BEGIN:6.1f} s  {text}", flush=True)
 
 
 def create_target_group(name: str, vpc: str) -> str:
@@ -252,25 +181,12 @@ def run(zone: Zone, dns_server: str) -> None:
 
 
 def main() -> None:
-    with emulator() as url:
-        os.environ.update(
-            AWS_ENDPOINT_URL=url,
-            AWS_DEFAULT_REGION=REGION,
-            AWS_ACCESS_KEY_ID="test",
-            AWS_SECRET_ACCESS_KEY="test",
-            SAM_CLI_TELEMETRY="0",
-        )
+    zone = Zone()
+    with emulator() as url, dns_server(zone) as address:
+        use(url)
         step("an emulator is up, and enforces IAM")
-        zone, port = Zone(), free_port()
-        server = DNSServer(zone, address="127.0.0.1", port=port, logger=DNSLogger("-request,-reply"))
-        server.start_thread()
-        try:
-            run(zone, f"127.0.0.1:{port}")
-        finally:
-            server.stop()
-            server.server.server_close()
+        run(zone, address)
 
 
-BEGIN = time.monotonic()
 if __name__ == "__main__":
     main()
