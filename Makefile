@@ -33,6 +33,7 @@ lint:
 
 template: build
 	sam validate --lint
+	sam validate --lint --template examples/elasticache-nlb.yaml
 	$(VENV)/bin/python tests/notification_filter.py
 
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
@@ -49,6 +50,7 @@ target/release/nlb-hostname-target:
 
 deployment: build $(EMULATOR_VENV)/installed ## Deploys the template onto an emulator and lets it run
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
+	$(EMULATOR_VENV)/bin/python tests/deployment/example.py
 
 no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
