@@ -2,8 +2,8 @@
 
 Expects the artifact of `sam build`, and `sam` in the path. The functions ask a DNS server of the test, which the
 example has no setting for: that and the place of the built template is all that a copy of it has changed. What the
-emulator lacks: it forgets the topic of a replication group, and makes no rule of a security group that stands by
-itself; `emulator.py` teaches it the rest.
+emulator lacks: it forgets the topic of a replication group, and its caches and load balancers are only records;
+`emulator.py` teaches it the rest.
 """
 
 import json
