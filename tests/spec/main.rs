@@ -1,5 +1,6 @@
 //! The specification: what `nlb-hostname-target` promises, told by its tests.
 
+mod alarms;
 mod config;
 mod deployment;
 mod errors;
@@ -10,6 +11,7 @@ mod overlap;
 mod plan;
 mod polling;
 mod scenarios;
+mod stack;
 mod template;
 mod virtual_world;
 mod world;

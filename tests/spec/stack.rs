@@ -1,0 +1,120 @@
+//! The template with parameters: which of its resources exist, and what their properties come to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::str::FromStr;
+
+use serde_yaml_ng::Value;
+
+pub struct Stack {
+    template: Value,
+    given: BTreeMap<String, String>,
+}
+
+impl Stack {
+    pub fn new(given: &[(&str, &str)]) -> Self {
+        let template = include_str!("../../template.yaml");
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            template: serde_yaml_ng::from_str(template).unwrap(),
+            given: given.iter().map(owned).collect(),
+        }
+    }
+
+    /// The resources of a type that exist, each with its properties.
+    pub fn resources(&self, kind: &str) -> BTreeMap<&str, &Value> {
+        let resources = self.template["Resources"].as_mapping().unwrap();
+        let exists = |resource: &Value| match resource["Condition"].as_str() {
+            Some(condition) => self.holds(&self.template["Conditions"][condition]),
+            None => true,
+        };
+        resources
+            .iter()
+            .filter(|(_, resource)| resource["Type"] == kind && exists(resource))
+            .map(|(name, resource)| (name.as_str().unwrap(), &resource["Properties"]))
+            .collect()
+    }
+
+    /// The rules that refuse these parameters.
+    pub fn refusals(&self) -> BTreeSet<&str> {
+        let rules = self.template["Rules"].as_mapping().unwrap();
+        let refuses = |rule: &Value| {
+            let applies = rule["RuleCondition"].is_null() || self.holds(&rule["RuleCondition"]);
+            let mut assertions = rule["Assertions"].as_sequence().unwrap().iter();
+            applies && !assertions.all(|assertion| self.holds(&assertion["Assert"]))
+        };
+        rules
+            .iter()
+            .filter(|(_, rule)| refuses(rule))
+            .map(|(name, _)| name.as_str().unwrap())
+            .collect()
+    }
+
+    /// A property whose value is one text, number or reference. A reference to a resource is its name.
+    pub fn text(&self, value: &Value) -> String {
+        match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Tagged(tagged) => {
+                let (function, argument) = (tagged.tag.to_string(), &tagged.value);
+                match function.as_str() {
+                    "!Ref" => self.reference(argument.as_str().unwrap()),
+                    "!If" => {
+                        let condition = argument[0].as_str().unwrap();
+                        let is_met = self.holds(&self.template["Conditions"][condition]);
+                        self.text(&argument[if is_met { 1 } else { 2 }])
+                    }
+                    _ => panic!("{function} is unknown"),
+                }
+            }
+            _ => panic!("{value:?} is no text"),
+        }
+    }
+
+    pub fn number<N: FromStr<Err: Debug>>(&self, value: &Value) -> N {
+        self.text(value).parse().unwrap()
+    }
+
+    fn reference(&self, name: &str) -> String {
+        let default = &self.template["Parameters"][name]["Default"];
+        match self.given.get(name) {
+            Some(value) => value.clone(),
+            None if default.is_null() => name.to_owned(),
+            None => self.text(default),
+        }
+    }
+
+    fn holds(&self, condition: &Value) -> bool {
+        let (function, argument) = function(condition);
+        let all: &[Value] = argument.as_sequence().map_or(&[], Vec::as_slice);
+        match function.as_str() {
+            "Condition" => self.holds(&self.template["Conditions"][argument.as_str().unwrap()]),
+            "Not" => !self.holds(&all[0]),
+            "And" => all.iter().all(|condition| self.holds(condition)),
+            "Or" => all.iter().any(|condition| self.holds(condition)),
+            "Equals" => self.text(&all[0]) == self.text(&all[1]),
+            "Contains" => {
+                let text = self.text(&all[1]);
+                let mut list = all[0].as_sequence().unwrap().iter();
+                list.any(|element| self.text(element) == text)
+            }
+            _ => panic!("{function} is unknown"),
+        }
+    }
+}
+
+/// `!Not [...]` and `Fn::Not: [...]` alike.
+fn function(value: &Value) -> (String, &Value) {
+    match value {
+        Value::Tagged(tagged) => {
+            let tag = tagged.tag.to_string();
+            (tag.trim_start_matches('!').to_owned(), &tagged.value)
+        }
+        Value::Mapping(mapping) => {
+            let (name, argument) = mapping.iter().next().unwrap();
+            let name = name.as_str().unwrap().trim_start_matches("Fn::");
+            (name.to_owned(), argument)
+        }
+        _ => panic!("{value:?} is no function"),
+    }
+}
