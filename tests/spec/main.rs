@@ -2,6 +2,7 @@
 
 mod alarms;
 mod config;
+mod dashboard;
 mod deployment;
 mod errors;
 mod event;

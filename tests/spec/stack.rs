@@ -50,25 +50,49 @@ impl Stack {
             .collect()
     }
 
-    /// A property whose value is one text, number or reference. A reference to a resource is its name.
+    /// A property whose value is one text, number or function. A reference to a resource is its name.
     pub fn text(&self, value: &Value) -> String {
-        match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Tagged(tagged) => {
-                let (function, argument) = (tagged.tag.to_string(), &tagged.value);
-                match function.as_str() {
-                    "!Ref" => self.reference(argument.as_str().unwrap()),
-                    "!If" => {
-                        let condition = argument[0].as_str().unwrap();
-                        let is_met = self.holds(&self.template["Conditions"][condition]);
-                        self.text(&argument[if is_met { 1 } else { 2 }])
-                    }
-                    _ => panic!("{function} is unknown"),
-                }
-            }
-            _ => panic!("{value:?} is no text"),
+        if let Value::String(text) = value {
+            return text.clone();
         }
+        if let Value::Number(number) = value {
+            return number.to_string();
+        }
+        let (function, argument) = function(value);
+        match function.as_str() {
+            "Ref" => self.reference(argument.as_str().unwrap()),
+            "If" => {
+                let condition = argument[0].as_str().unwrap();
+                let is_met = self.holds(&self.template["Conditions"][condition]);
+                self.text(&argument[if is_met { 1 } else { 2 }])
+            }
+            "Join" => self.list(&argument[1]).join(argument[0].as_str().unwrap()),
+            "Sub" => self.substitute(argument),
+            _ => panic!("{function} is unknown"),
+        }
+    }
+
+    fn list(&self, value: &Value) -> Vec<String> {
+        let (function, argument) = function(value);
+        let (delimiter, text) = match function.as_str() {
+            "Ref" => (",", self.text(value)),
+            "Split" => (argument[0].as_str().unwrap(), self.text(&argument[1])),
+            _ => panic!("{function} is unknown"),
+        };
+        text.split(delimiter).map(str::to_owned).collect()
+    }
+
+    fn substitute(&self, argument: &Value) -> String {
+        let text = argument.as_str().or(argument[0].as_str()).unwrap();
+        let mut parts = text.split("${");
+        let mut result = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('}').unwrap();
+            let local = argument.get(1).and_then(|locals| locals.get(name));
+            result += &local.map_or_else(|| self.reference(name), |value| self.text(value));
+            result += rest;
+        }
+        result
     }
 
     pub fn number<N: FromStr<Err: Debug>>(&self, value: &Value) -> N {

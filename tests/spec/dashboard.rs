@@ -1,0 +1,82 @@
+//! One page for the operator, of the function's own metrics, of Lambda's and of the groups' targets.
+
+use serde_json::{Value, json};
+
+use crate::stack::Stack;
+use crate::world::{ARN, OTHER_ARN};
+
+fn widgets(target_groups: &str) -> Vec<Value> {
+    let stack = Stack::new(&[("Dashboard", "true"), ("TargetGroupArns", target_groups)]);
+    let dashboards = stack.resources("AWS::CloudWatch::Dashboard");
+    let body = stack.text(&dashboards["MainDashboard"]["DashboardBody"]);
+    let body: Value = serde_json::from_str(&body).expect("the body is JSON");
+    body["widgets"].as_array().unwrap().clone()
+}
+
+/// The search for the healthy targets.
+fn search(target_groups: &str) -> String {
+    let widgets = widgets(target_groups);
+    let is_search = |widget: &&Value| widget["properties"]["title"] == "Healthy targets";
+    let widget = widgets.iter().find(is_search).unwrap();
+    let expression = &widget["properties"]["metrics"][0][0]["expression"];
+    expression.as_str().unwrap().to_owned()
+}
+
+#[test]
+fn there_is_a_dashboard_only_for_who_asks() {
+    let none = Stack::new(&[])
+        .resources("AWS::CloudWatch::Dashboard")
+        .len();
+    assert_eq!(none, 0);
+}
+
+#[test]
+fn the_dashboard_shows_failovers_failures_targets_and_the_function() {
+    let shown = widgets(ARN).into_iter().map(|widget| {
+        let properties = &widget["properties"];
+        assert_eq!(properties["region"], "AWS::Region");
+        json!([properties["title"], properties["metrics"]])
+    });
+    let own = |name| json!([["NlbHostnameTarget", name, "FunctionName", "Function"]]);
+    let of_lambda = |name| ["AWS/Lambda", name, "FunctionName", "Function"];
+    let duration = |statistic| {
+        let [namespace, name, dimension, value] = of_lambda("Duration");
+        json!([namespace, name, dimension, value, {"stat": statistic}])
+    };
+    let expected = [
+        json!(["Failovers", own("Failover")]),
+        json!(["Failures", own("ReconcileFailure")]),
+        json!(["Healthy targets", [[{"expression": search(ARN)}]]]),
+        json!(["Duration", [duration("Maximum"), duration("Average")]]),
+        json!([
+            "Errors and invocations",
+            [of_lambda("Errors"), of_lambda("Invocations")]
+        ]),
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_healthy_targets_are_those_of_the_configured_groups() {
+    let search = search(&format!("{ARN},{OTHER_ARN}"));
+    let begin =
+        "SEARCH('{AWS/NetworkELB,LoadBalancer,TargetGroup} MetricName=\"HealthyHostCount\" (\"";
+    let terms = search.strip_prefix(begin).expect(&search);
+    let terms = terms.strip_suffix("\")', 'Minimum', 60)").expect(&search);
+    let groups: Vec<_> = terms
+        .split("\" OR \"")
+        .filter(|term| term.contains('/'))
+        .collect();
+    let dimension = |arn: &'static str| arn.rsplit(':').next().unwrap();
+    assert_eq!(groups, [ARN, OTHER_ARN].map(dimension));
+}
+
+#[test]
+fn a_search_has_room_for_six_groups() {
+    let name = "a".repeat(32);
+    let arn = format!(
+        "arn:aws:elasticloadbalancing:ap-southeast-1:123456789012:targetgroup/{name}/0123456789abcdef"
+    );
+    let search = search(&vec![arn; 6].join(","));
+    assert!(search.len() <= 1024, "{} characters", search.len());
+}
