@@ -288,6 +288,17 @@ fn an_outage_is_told_at_the_third_look_that_fails_and_its_end_soon_after_the_fir
 }
 
 #[test]
+fn a_failover_that_is_published_minutes_late_is_told() {
+    let stack = stack_on(1);
+    let rule = &alarms(&stack)["FailoverHappened"].rule;
+    for late in 0..5 {
+        let mut range = vec![Some(false); 7];
+        range[6 - late] = Some(true);
+        assert_eq!(rule.evaluate(&range, State::Ok), State::Alarm, "{late}");
+    }
+}
+
+#[test]
 fn a_schedule_of_more_than_a_minute_needs_other_parameters_and_a_rule_asks_for_them() {
     let slow = ("ScheduleExpression", "rate(15 minutes)");
     let email = ("AlarmEmail", "operator@example.com");
