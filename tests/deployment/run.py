@@ -148,6 +148,13 @@ def run(zone: Zone, dns_server: str) -> None:
     zone.address = "10.0.2.9"
     step("a dry run by sam remote invoke reported and changed nothing")
 
+    failed = first.try_to_deploy(Endpoints="nowhere.example.com")
+    assert failed.returncode != 0, failed.stdout
+    assert first.status() == "UPDATE_ROLLBACK_COMPLETE", first.status()
+    assert targets(redis) == ["10.0.2.9"]
+    assert first.invoke()["targetGroups"][0]["endpoints"] == [ENDPOINT]
+    step("a setting that is wrong was rolled back to the one before")
+
     first.deploy(ScheduleExpression="rate(2 minutes)")
     rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
     assert rule["ScheduleExpression"] == "rate(2 minutes)", rule
