@@ -69,7 +69,7 @@ dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
 	sam build --parameter-overrides Architecture=$* --build-dir dist/$*
 	sed -i.bak -e 's/^    Default: x86_64$$/    Default: $*/' -e 's#Url: ../../#Url: #' dist/$*/template.yaml
 	rm dist/$*/template.yaml.bak
-	cp LICENSE README.md samconfig.toml dist/$*
+	cp -R LICENSE README.md samconfig.toml events dist/$*
 	tar -czf $@ -C dist/$* .
 
 FORCE:

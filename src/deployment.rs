@@ -52,6 +52,9 @@ pub struct Request {
     request_id: String,
     #[serde(default)]
     logical_resource_id: String,
+    /// Of an update or a delete: what was answered before, or what CloudFormation chose without an
+    /// answer.
+    physical_resource_id: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +71,8 @@ struct Answer<'a> {
 impl Request {
     /// Constant for the resource, so that no update reads as a replacement.
     fn physical_resource_id(&self) -> String {
-        format!("{}/{}", self.stack_id, self.logical_resource_id)
+        let given = self.physical_resource_id.clone();
+        given.unwrap_or_else(|| format!("{}/{}", self.stack_id, self.logical_resource_id))
     }
 
     fn answer(&self, outcome: Result<(), &Errors>) -> Answer<'_> {

@@ -66,9 +66,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a permission is missing, perhaps only yet: IAM is eventually consistent.
-    fn is_denied(&self) -> bool {
+    /// Whether it may pass by itself soon after a deployment: IAM is eventually consistent, and a name
+    /// that was just made is not known everywhere.
+    fn is_perhaps_early(&self) -> bool {
         match self {
+            Error::ResolveFailed { .. } => true,
             Error::DescribeFailed { cause, .. }
             | Error::RegisterFailed { cause, .. }
             | Error::DeregisterFailed { cause, .. }
@@ -121,9 +123,9 @@ impl Errors {
         self
     }
 
-    /// Whether all there is to it is that permissions are missing, perhaps only yet.
-    pub fn are_denied(&self) -> bool {
-        self.first.is_denied() && self.rest.iter().all(Error::is_denied)
+    /// Whether all of them may pass by themselves soon after a deployment.
+    pub fn are_perhaps_early(&self) -> bool {
+        self.first.is_perhaps_early() && self.rest.iter().all(Error::is_perhaps_early)
     }
 
     /// Lambda's `errorType`, of the first.

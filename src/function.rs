@@ -25,8 +25,8 @@ use crate::window::{Deadline, Window};
 
 /// Between the reconciles after a notification: the endpoint is about to move.
 const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(1);
-/// Before a permission is tried again that a deployment has just granted.
-const PERMISSION_INTERVAL: Duration = Duration::from_secs(2);
+/// Before a deployment tries again what may only not be there yet.
+const TRY_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The Lambda function: what it was configured with, and what one sandbox keeps between
 /// invocations.
@@ -84,13 +84,14 @@ impl<P: RuntimeProvider> Function<P> {
             }
             Cause::Notification | Cause::Schedule => {
                 let deadline = Deadline::before(timeout);
-                self.follow(event, deadline, function_name).await
+                let pace = Pace::default();
+                self.follow(event, deadline, function_name, &pace).await
             }
         }
     }
 
-    /// Whether the function does its work in this deployment. A permission that is missing may be
-    /// there in a moment; a resource that is deleted leaves the targets alone.
+    /// Whether the function does its work in this deployment. A permission or a name that is missing
+    /// may be there in a moment; a resource that is deleted leaves the targets alone.
     async fn verify(
         &self,
         event: &Event,
@@ -101,13 +102,14 @@ impl<P: RuntimeProvider> Function<P> {
         if request.request_type == RequestType::Delete {
             return Ok(Report::default());
         }
+        let pace = Pace::default();
         loop {
-            let outcome = self.follow(event, deadline, function_name).await;
-            let is_denied = outcome.as_ref().is_err_and(Errors::are_denied);
-            if !is_denied || !deadline.leaves(PERMISSION_INTERVAL) {
+            let outcome = self.follow(event, deadline, function_name, &pace).await;
+            let is_early = outcome.as_ref().is_err_and(Errors::are_perhaps_early);
+            if !is_early || !deadline.leaves(TRY_AGAIN_INTERVAL) {
                 return outcome;
             }
-            sleep(PERMISSION_INTERVAL).await;
+            sleep(TRY_AGAIN_INTERVAL).await;
         }
     }
 
@@ -138,6 +140,7 @@ impl<P: RuntimeProvider> Function<P> {
         event: &Event,
         deadline: Deadline,
         function_name: &str,
+        pace: &Pace,
     ) -> Result<Report, Errors> {
         let config = self.config.as_ref().map_err(|invalid| {
             let error_type = invalid.error_type();
@@ -170,7 +173,7 @@ impl<P: RuntimeProvider> Function<P> {
                 }
                 Cause::Deployment(_) => Window::new(Duration::ZERO, config.poll_interval, deadline),
             },
-            pace: Pace::default(),
+            pace,
         };
         let mut memory = self.memory.take();
         memory

@@ -32,7 +32,7 @@ pub struct Invocation<'a, P: RuntimeProvider> {
     pub destination: Destination<'a>,
     pub deadline: Deadline,
     pub window: Window,
-    pub pace: Pace,
+    pub pace: &'a Pace,
 }
 
 impl<P: RuntimeProvider> Invocation<'_, P> {

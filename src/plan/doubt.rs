@@ -39,9 +39,10 @@ use tokio::time::Instant;
 
 use super::{DescribedTarget, Plan, State, Target};
 
-/// How long after its TTL a doubt waits for the next look: more than a minute, so that a schedule's
-/// next tick finds it, and less than it takes a target to leave `initial`, so that it says nothing
-/// about a later failover, of which this sandbox saw nothing.
+/// How long after its TTL a doubt about a target that is new or draining waits for the next look: more
+/// than a minute, so that a schedule's next tick finds it, and less than it takes a target to leave
+/// `initial`, so that it says nothing about a later failover, of which this sandbox saw nothing. On a
+/// slower schedule such a target is neither any more at the next tick. Another doubt has no such end.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(75);
 
 /// What a plan would do and should perhaps not.
@@ -65,13 +66,15 @@ impl Doubts {
         expires: Instant,
         now: Instant,
     ) -> Doubts {
-        let since = |doubt| {
+        let since = |(doubt, is_passing): (Doubt, bool)| {
             let first = self.0.get(&doubt).copied();
-            let first = first.filter(|first| *first + FORGOTTEN_AFTER > now);
+            let first = first.filter(|first| !is_passing || *first + FORGOTTEN_AFTER > now);
             (doubt, first.unwrap_or(expires))
         };
-        let registered = brought_back(plan, described).map(Doubt::Register);
-        let deregistered = removed_in_doubt(plan, described).map(Doubt::Deregister);
+        let registered =
+            brought_back(plan, described).map(|target| (Doubt::Register(target), true));
+        let deregistered = removed_in_doubt(plan, described)
+            .map(|stale| (Doubt::Deregister(stale.target), is_new(stale)));
         Doubts(registered.chain(deregistered).map(since).collect())
     }
 
@@ -93,14 +96,18 @@ fn brought_back(plan: &Plan, described: &[DescribedTarget]) -> impl Iterator<Ite
 }
 
 /// Deregistered though they are initial, or though nothing that stays is new.
-fn removed_in_doubt(plan: &Plan, described: &[DescribedTarget]) -> impl Iterator<Item = Target> {
-    let is_new = |target: &DescribedTarget| target.state == State::Initial;
+fn removed_in_doubt<'a>(
+    plan: &'a Plan,
+    described: &[DescribedTarget],
+) -> impl Iterator<Item = &'a DescribedTarget> {
     let mut staying = described
         .iter()
         .filter(|target| !plan.deregister.contains(target));
     let is_safe = !plan.register.is_empty() || staying.any(is_new);
     let stale = plan.deregister.iter();
-    stale
-        .filter(move |stale| is_new(stale) || !is_safe)
-        .map(|stale| stale.target)
+    stale.filter(move |stale| is_new(stale) || !is_safe)
+}
+
+fn is_new(target: &DescribedTarget) -> bool {
+    target.state == State::Initial
 }

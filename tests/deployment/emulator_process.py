@@ -66,9 +66,11 @@ def emulator() -> Iterator[str]:
 def end(process: subprocess.Popen) -> None:
     """With the functions that it still runs, which it leaves behind."""
     process.terminate()
-    process.wait(20)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -85,7 +87,9 @@ def dns_server(zone: BaseResolver) -> Iterator[str]:
 
 
 def use(url: str) -> None:
-    """Points boto3 and the SAM CLI at the emulator."""
+    """Points boto3 and the SAM CLI at the emulator, whatever the environment says."""
+    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+        del os.environ[name]
     os.environ.update(
         AWS_ENDPOINT_URL=url,
         AWS_DEFAULT_REGION=REGION,
@@ -107,6 +111,9 @@ def wait_for(is_there: Callable[[], bool], what: str, seconds: float) -> float:
         time.sleep(0.25)
     raise AssertionError(f"{what} is not there after {seconds} s")
 
+
+# Who ends the test ends what it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 BEGIN = time.monotonic()
 

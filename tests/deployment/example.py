@@ -50,7 +50,7 @@ class Example:
         parameters = {**network, "VpcCidr": VPC_CIDR, "ClientCidr": CLIENT_CIDR, "Nodes": "3"}
         self.sam(
             "deploy",
-            *("--template-file", str(template), "--resolve-s3", "--no-progressbar"),
+            *("--template-file", str(template), "--resolve-s3", "--no-progressbar", "--no-confirm-changeset"),
             *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
             *("--parameter-overrides", *(f'{name}="{value}"' for name, value in parameters.items())),
         )

@@ -47,7 +47,9 @@ class Deployment:
 
     def try_to_deploy(self, **parameters: str) -> subprocess.CompletedProcess:
         given = [f'{name}="{value}"' for name, value in parameters.items()]
-        return self.sam("deploy", "--no-progressbar", "--parameter-overrides", *given)
+        return self.sam(
+            "deploy", "--no-progressbar", "--no-confirm-changeset", "--parameter-overrides", *given
+        )
 
     def deploy(self, **parameters: str) -> None:
         deployed = self.try_to_deploy(**parameters)

@@ -110,6 +110,49 @@ async fn delete_leaves_the_targets_alone_whatever_is_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_resource_keeps_the_id_that_cloudformation_knows() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    for request_type in ["Update", "Delete"] {
+        let mut request: Value = serde_json::from_str(&event(request_type)).unwrap();
+        request["PhysicalResourceId"] = json!("redis-Verification-1ABC");
+        invoke(&function, &request.to_string()).await.unwrap();
+        assert_eq!(
+            answer(&world)["PhysicalResourceId"],
+            "redis-Verification-1ABC"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_comes_late_is_waited_for() {
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
+    world.zone.set(ENDPOINT, dns::Answer::NxDomain);
+    let appear = async {
+        sleep(Duration::from_secs(15)).await;
+        world.point("10.0.2.9");
+    };
+    let ((status, ..), ()) = join!(deploy(&world, &function), appear);
+    assert_eq!(status, "SUCCESS");
+    assert_eq!(world.group()[1], "10.0.2.9:6379 initial");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_again_keeps_to_the_pace() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.feed(20);
+    world.aws.inject_always("RegisterTargets", DENIED);
+    let function = world.function().await;
+    invoke(&function, &event("Create")).await.unwrap_err();
+    let calls = world.aws.take_calls();
+    let describes = calls
+        .iter()
+        .filter(|call| call.action.starts_with("Describe"));
+    assert!(describes.count() <= 20 + 5 * 33);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_wrong_fails_the_deployment_with_its_message() {
     let world = VirtualWorld::settled("10.0.1.7", 5).await;
     let function = world.function().await;

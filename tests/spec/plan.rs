@@ -393,6 +393,16 @@ fn targets_that_were_both_there_for_long_are_not_deregistered_at_the_first_word(
 }
 
 #[test]
+fn what_is_doubted_of_targets_that_were_there_for_long_is_remembered_on_a_slow_schedule() {
+    for interval in [60, 120, 300, 3600] {
+        let both = [(A, State::Registered), (B, State::Registered)];
+        let mut told = Told::of(AT_ONCE, both);
+        assert_eq!(told.decide(0, [B]), "look again at 5");
+        assert_eq!(told.decide(interval, [B]), "+ -10.0.1.7:6379");
+    }
+}
+
+#[test]
 fn beside_a_target_that_is_new_a_stale_one_is_deregistered_at_once() {
     let completing = [(A, State::Registered), (B, State::Initial)];
     let mut told = Told::of(AT_ONCE, completing);
