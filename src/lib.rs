@@ -4,6 +4,7 @@
 //! target group runs a [`reconcile`], again and again as long as its [`window`] says: it resolves the
 //! [`endpoint`]s and describes the [`target_group`], makes a [`plan`], applies it, and reports what
 //! came of it as [`metrics`] and as the [`report`] that the [`function`] answers.
+//! A [`deployment`] asks for one too, and is told whether it succeeded.
 
 pub mod aws;
 pub mod config;
