@@ -3,6 +3,9 @@
 //! to a second, and a connection that went stale while the sandbox was frozen costs another.
 //! Endpoints, Region and credentials follow the SDK's standard variables.
 
+mod answer;
+
+use std::error::Error;
 use std::time::Duration;
 
 use aws_config::ConfigLoader;
@@ -13,6 +16,10 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+pub use answer::Answer;
+use answer::Unreadable;
 
 /// A call's failure, with the raw answer if there was one.
 pub type SdkError<E> = aws_sdk_elasticloadbalancingv2::error::SdkError<E>;
@@ -60,25 +67,34 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
 /// "service error".
 pub fn cause<E>(error: &SdkError<E>) -> String
 where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
+    E: ProvideErrorMetadata + Error + 'static,
 {
     match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         (None, _) => match error {
-            SdkError::ServiceError(answer) => {
-                let status = answer.raw().status().as_u16();
-                format!("HTTP {status} and an unreadable answer")
+            SdkError::ServiceError(answer) => unreadable(answer.raw()),
+            SdkError::ResponseError(answer)
+                if causes(error).any(|cause| cause.is::<Unreadable>()) =>
+            {
+                unreadable(answer.raw())
             }
             error => chain(error),
         },
     }
 }
 
+fn unreadable(answer: &HttpResponse) -> String {
+    format!("HTTP {} and an unreadable answer", answer.status().as_u16())
+}
+
 /// What went wrong and what caused it, each once.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let errors = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<_> = errors.map(ToString::to_string).collect();
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<_> = causes(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
 }

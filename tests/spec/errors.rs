@@ -263,6 +263,45 @@ async fn deregister_failed() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_proxy_is_no_acknowledgement() {
+    let page = Fault::Garbage(200, "<html>Hotel</html>");
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.sandbox().await;
+    world.point("10.0.2.9");
+    for (action, error_type, failure, group) in [
+        (
+            "RegisterTargets",
+            "RegisterFailed",
+            "register 10.0.2.9:6379 in",
+            vec!["10.0.1.7:6379 healthy"],
+        ),
+        (
+            "DeregisterTargets",
+            "DeregisterFailed",
+            "deregister 10.0.1.7:6379 from",
+            vec!["10.0.1.7:6379 healthy", "10.0.2.9:6379 healthy"],
+        ),
+    ] {
+        world.aws.inject(action, page.clone());
+        let message = format!("cannot {failure} {ARN}: HTTP 200 and an unreadable answer");
+        let failed = error(&tick(&mut sandbox).await);
+        assert_eq!(failed, expected(error_type, message));
+        assert_eq!(world.group(), group);
+    }
+    world.aws.inject_always("PutMetricData", page);
+    let (error_type, _) = error(&tick(&mut sandbox).await);
+    assert_eq!(error_type, "PublishFailed");
+    assert_eq!(world.group()[0], "10.0.1.7:6379 draining");
+
+    world.aws.heal();
+    tick(&mut sandbox).await.outcome.unwrap();
+    let data = world.aws.take_data();
+    let mut failovers = data.iter().filter(|datum| datum.metric == "Failover");
+    let is_counted = failovers.any(|datum| datum.samples.contains(&1.0));
+    assert!(is_counted, "it was kept");
+}
+
+#[tokio::test]
 async fn a_call_that_times_out_says_so() {
     let world = World::settled("10.0.1.7").await;
     world.point("10.0.2.9");

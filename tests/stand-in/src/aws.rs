@@ -407,10 +407,11 @@ impl Protocol {
 }
 
 fn response(status: u16, content_type: &str, body: Vec<u8>) -> Response {
-    hyper::Response::builder()
+    let mut response = hyper::Response::builder()
         .status(status)
-        .header("content-type", content_type)
-        .header("smithy-protocol", "rpc-v2-cbor")
-        .body(Bytes::from(body))
-        .expect("a valid response")
+        .header("content-type", content_type);
+    if content_type == CBOR.content_type {
+        response = response.header("smithy-protocol", "rpc-v2-cbor");
+    }
+    response.body(Bytes::from(body)).expect("a valid response")
 }
