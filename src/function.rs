@@ -13,7 +13,6 @@ use tracing::error;
 
 use crate::config::Config;
 use crate::deployment::{self, Request, RequestType};
-use crate::endpoint::Resolver;
 use crate::error::{Error, Errors};
 use crate::event::{Cause, Event};
 use crate::invocation::{Invocation, Memory};
@@ -147,13 +146,12 @@ impl<P: RuntimeProvider> Function<P> {
             error!("errorType" = error_type, "errorMessage" = %invalid, "invalid configuration");
             Errors::from(invalid.clone())
         })?;
-        let resolver = Resolver::new(&config.dns_servers, &self.network);
         let is_dry_run = config.is_dry_run || event.is_dry_run;
         let invocation = Invocation {
             context: Context {
                 config,
                 client: &self.load_balancing,
-                resolver: resolver.as_ref().map_err(String::as_str),
+                network: &self.network,
                 is_dry_run,
                 is_notification: event.cause == Cause::Notification,
             },

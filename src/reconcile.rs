@@ -11,17 +11,17 @@ use tokio::join;
 use tokio::time::Instant;
 
 use crate::config::{Config, TargetGroupConfig};
-use crate::endpoint::Resolver;
 use crate::error::{Error, Errors};
 use crate::plan::{self, Answer, Decision, Plan, Policy, Target, decide};
 use crate::target_group::{Properties, TargetGroup};
 use resolve::resolve;
 
-/// What a reconcile works with. `resolver` is the cause of the failure where none could be made.
+/// What a reconcile works with.
 pub struct Context<'a, P: RuntimeProvider> {
     pub config: &'a Config,
     pub client: &'a Client,
-    pub resolver: Result<&'a Resolver<P>, &'a str>,
+    /// Over which DNS is asked.
+    pub network: &'a P,
     pub is_dry_run: bool,
     /// A notification caused it.
     pub is_notification: bool,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::config::Config;
-use crate::endpoint::{AddressFamily, Endpoint, Found};
+use crate::endpoint::{AddressFamily, Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
 use crate::plan::Answer;
 
@@ -22,14 +22,18 @@ const MAX_ADDRESSES: usize = 100;
 const TTL_RESOLUTION: Duration = Duration::from_secs(1);
 
 /// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
+///
+/// By a resolver that is made for this: it has nothing of an earlier reconcile, and of two that ask
+/// for the same name at once, each has an answer of its own.
 pub async fn resolve<P: RuntimeProvider>(
     context: &Context<'_, P>,
     endpoints: &[Endpoint],
     family: AddressFamily,
 ) -> Result<Answer, Errors> {
+    let resolver = Resolver::new(&context.config.dns_servers, context.network);
     let lookups = endpoints
         .iter()
-        .map(|endpoint| resolve_one(context, endpoint, family));
+        .map(|endpoint| resolve_one(context, &resolver, endpoint, family));
     let (mut addresses, mut ttl, mut errors) = (BTreeSet::new(), Duration::ZERO, Vec::new());
     for lookup in join_all(lookups).await {
         match lookup {
@@ -63,14 +67,15 @@ pub async fn resolve<P: RuntimeProvider>(
 /// answers equal questions that are asked at once with one query.
 async fn resolve_one<P: RuntimeProvider>(
     context: &Context<'_, P>,
+    resolver: &Result<Resolver<P>, String>,
     endpoint: &Endpoint,
     family: AddressFamily,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     for _ in 0..context.config.lookups_per_reconcile {
-        let lookup = match context.resolver {
+        let lookup = match resolver {
             Ok(resolver) => resolver.resolve(endpoint, family).await,
-            Err(cause) => Err(cause.to_owned()),
+            Err(cause) => Err(cause.clone()),
         };
         let lookup = lookup.map_err(|cause| Error::ResolveFailed {
             endpoint: endpoint.to_string(),
