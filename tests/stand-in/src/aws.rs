@@ -206,34 +206,30 @@ impl Aws {
     }
 
     pub fn answer(&self, now: Instant, request: &Request) -> Reply {
-        if request.method() == hyper::Method::PUT {
-            return self.bucket(now, request);
-        }
-        match request
-            .uri()
-            .path()
-            .strip_prefix("/service/GraniteServiceVersion20100801/operation/")
-        {
-            Some(operation) => self.cloudwatch(now, operation, request),
-            None => self.load_balancing(now, request),
+        let call = Call::read(now, request);
+        match (request.method(), operation(request)) {
+            (&hyper::Method::PUT, _) => self.bucket(call, request),
+            (_, Some("PutMetricData")) if !call.data.is_empty() => self.put_metric_data(call),
+            (_, Some(operation)) => {
+                let message = format!("not a {operation} that this stand-in understands");
+                self.carry_out(call, CBOR, |_| {
+                    Err(Refusal {
+                        code: "SerializationException",
+                        message,
+                    })
+                })
+            }
+            (_, None) => self.load_balancing(call),
         }
     }
 
-    fn bucket(&self, now: Instant, request: &Request) -> Reply {
+    fn bucket(&self, call: Call, request: &Request) -> Reply {
         let content_type = request.headers().get("content-type");
         let answer = Answer {
-            url: request.uri().to_string(),
+            url: call.resource.clone(),
             content_type: content_type
                 .map(|value| String::from_utf8_lossy(value.as_bytes()).into()),
             body: request.body().clone(),
-        };
-        let call = Call {
-            at: now,
-            action: "PutObject".to_owned(),
-            resource: answer.url.clone(),
-            targets: Vec::new(),
-            data: Vec::new(),
-            outcome: String::new(),
         };
         self.carry_out(call, XML, |state| {
             state.answers.push(answer);
@@ -241,34 +237,20 @@ impl Aws {
         })
     }
 
-    fn load_balancing(&self, now: Instant, request: &Request) -> Reply {
-        let query = wire::Query::read(request.body());
-        let action = query.get("Action").unwrap_or("none");
-        let arn = query
-            .get("TargetGroupArn")
-            .or_else(|| query.get("TargetGroupArns.member.1"));
-        let arn = arn.unwrap_or_default();
-        let call = Call {
-            at: now,
-            action: action.to_owned(),
-            resource: arn.to_owned(),
-            targets: query.targets(),
-            data: Vec::new(),
-            outcome: String::new(),
-        };
+    fn load_balancing(&self, call: Call) -> Reply {
+        let (now, action, arn) = (call.at, call.action.clone(), call.resource.clone());
+        let targets = call.targets.clone();
         self.carry_out(call, XML, |state| {
-            let group = state.target_groups.get_mut(arn).ok_or_else(|| Refusal {
+            let group = state.target_groups.get_mut(&arn).ok_or_else(|| Refusal {
                 code: "TargetGroupNotFound",
                 message: "One or more target groups not found".to_owned(),
             })?;
-            let result = match action {
+            let result = match action.as_str() {
                 "DescribeTargetGroups" => wire::xml_target_group(group),
                 "DescribeTargetHealth" => wire::xml_targets(&group.describe(now)),
-                "RegisterTargets" => group
-                    .register(now, &query.targets())
-                    .map(|()| String::new())?,
+                "RegisterTargets" => group.register(now, &targets).map(|()| String::new())?,
                 "DeregisterTargets" => {
-                    group.deregister(now, &query.targets());
+                    group.deregister(now, &targets);
                     String::new()
                 }
                 other => {
@@ -278,35 +260,13 @@ impl Aws {
                     });
                 }
             };
-            Ok(wire::xml_result(action, &result).into())
+            Ok(wire::xml_result(&action, &result).into())
         })
     }
 
-    fn cloudwatch(&self, now: Instant, operation: &str, request: &Request) -> Reply {
-        let is_compressed = request
-            .headers()
-            .get("content-encoding")
-            .is_some_and(|encoding| encoding == "gzip");
-        let input = match operation {
-            "PutMetricData" => wire::metric_data(request.body(), is_compressed),
-            _ => None,
-        };
-        let (namespace, data) = input.clone().unwrap_or_default();
-        let call = Call {
-            at: now,
-            action: operation.to_owned(),
-            resource: namespace.clone(),
-            targets: Vec::new(),
-            data: data.clone(),
-            outcome: String::new(),
-        };
+    fn put_metric_data(&self, call: Call) -> Reply {
+        let (namespace, data) = (call.resource.clone(), call.data.clone());
         self.carry_out(call, CBOR, |state| {
-            if input.is_none() {
-                return Err(Refusal {
-                    code: "SerializationException",
-                    message: format!("not a {operation} that this stand-in understands"),
-                });
-            }
             state.metrics.put(SystemTime::now(), &namespace, data)?;
             Ok(wire::cbor_empty())
         })
@@ -354,6 +314,47 @@ impl Aws {
         state.calls.push(call);
         reply
     }
+}
+
+impl Call {
+    /// What is asked for, before anything comes of it.
+    pub fn read(now: Instant, request: &Request) -> Self {
+        let (action, resource, targets, data) = match operation(request) {
+            _ if request.method() == hyper::Method::PUT => {
+                let url = request.uri().to_string();
+                ("PutObject".to_owned(), url, Vec::new(), Vec::new())
+            }
+            Some(operation) => {
+                let encoding = request.headers().get("content-encoding");
+                let is_compressed = encoding.is_some_and(|encoding| encoding == "gzip");
+                let input = wire::metric_data(request.body(), is_compressed);
+                let (namespace, data) = input.unwrap_or_default();
+                (operation.to_owned(), namespace, Vec::new(), data)
+            }
+            None => {
+                let query = wire::Query::read(request.body());
+                let arn = query.get("TargetGroupArn");
+                let arn = arn.or_else(|| query.get("TargetGroupArns.member.1"));
+                let action = query.get("Action").unwrap_or("none");
+                let arn = arn.unwrap_or_default().to_owned();
+                (action.to_owned(), arn, query.targets(), Vec::new())
+            }
+        };
+        Call {
+            at: now,
+            action,
+            resource,
+            targets,
+            data,
+            outcome: String::new(),
+        }
+    }
+}
+
+/// CloudWatch's; Elastic Load Balancing has none in the path.
+fn operation(request: &Request) -> Option<&str> {
+    let path = request.uri().path();
+    path.strip_prefix("/service/GraniteServiceVersion20100801/operation/")
 }
 
 impl State {

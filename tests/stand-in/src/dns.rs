@@ -10,8 +10,8 @@ pub use hickory_proto::op::ResponseCode;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -149,7 +149,12 @@ impl Zone {
             is_tcp,
             answer: describe(&response, is_silent),
         });
-        let mut bytes = response.to_vec().expect("a message that can be written");
+        let mut bytes = written(&response);
+        if !is_tcp && bytes.len() > query.max_payload().into() {
+            response.metadata.truncation = true;
+            response.answers.clear();
+            bytes = written(&response);
+        }
         if answer == Answer::Garbage {
             bytes.truncate(7);
         }
@@ -183,8 +188,7 @@ impl Cache {
             .and_then(|(since, message)| aged(message, since.elapsed()));
         if let Some(mut message) = fresh {
             message.metadata.id = question.metadata.id;
-            let bytes = message.to_vec().expect("a message that can be written");
-            return Some((Duration::ZERO, bytes));
+            return Some((Duration::ZERO, written(&message)));
         }
         let (delay, bytes) = self.zone.answer(query, is_tcp)?;
         if let Ok(message) = Message::from_vec(&bytes) {
@@ -205,11 +209,15 @@ fn aged(message: &Message, age: Duration) -> Option<Message> {
     (!message.answers.is_empty()).then_some(message)
 }
 
+/// The bytes to answer to these, over TCP or UDP, and how late; `None` is silence.
+pub type Responder = dyn Fn(&[u8], bool) -> Option<(Duration, Vec<u8>)> + Send + Sync;
+
 /// Where answers come from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Source {
     Zone(Zone),
     Cache(Cache),
+    Responder(Arc<Responder>),
 }
 
 impl Source {
@@ -218,6 +226,7 @@ impl Source {
         match self {
             Source::Zone(zone) => zone.answer(query, is_tcp),
             Source::Cache(cache) => cache.answer(query, is_tcp),
+            Source::Responder(responder) => responder(query, is_tcp),
         }
     }
 }
@@ -305,6 +314,10 @@ impl State {
         }
         (Duration::ZERO, false)
     }
+}
+
+fn written(message: &Message) -> Vec<u8> {
+    message.to_vec().expect("a message that can be written")
 }
 
 fn rdata(address: IpAddr) -> RData {
@@ -398,7 +411,10 @@ async fn serve_tcp(listener: TcpListener, source: Source) {
 }
 
 /// Until the client goes away.
-async fn serve_connection(mut stream: TcpStream, source: Source) {
+pub(crate) async fn serve_connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    source: Source,
+) {
     while let Ok(length) = stream.read_u16().await {
         let mut query = vec![0; length.into()];
         if stream.read_exact(&mut query).await.is_err() {

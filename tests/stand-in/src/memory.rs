@@ -22,27 +22,52 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use hickory_net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_net::runtime::{DnsUdpSocket, RuntimeProvider, TokioHandle, TokioTime};
-use tokio::net::TcpStream;
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use crate::aws::{Aws, Reply};
-use crate::dns::Source;
+use crate::dns::{Source, serve_connection};
 
-/// DNS servers by address, over UDP; a TCP connection is refused. A query to any other address is
-/// never answered.
-#[derive(Clone, Default)]
+/// DNS servers by address, over UDP and TCP. A query to any other address is never answered, a
+/// connection refused.
+#[derive(Clone)]
 pub struct Network {
     servers: Arc<HashMap<SocketAddr, Source>>,
+    arrived: Arc<dyn Fn(&[u8]) + Send + Sync>,
     handle: TokioHandle,
 }
+
+/// Of a connection, in each direction: more than a DNS message has.
+const BUFFER: usize = 1 << 17;
 
 impl Network {
     pub fn new(servers: impl IntoIterator<Item = (SocketAddr, Source)>) -> Self {
         Network {
             servers: Arc::new(servers.into_iter().collect()),
+            arrived: Arc::new(|_| ()),
             handle: TokioHandle::default(),
         }
+    }
+
+    /// Tells of every answer when it arrives where it is waited for.
+    pub fn watched_by(self, watcher: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        let arrived = Arc::new(watcher);
+        Network { arrived, ..self }
+    }
+
+    /// What a server answers over a connection.
+    fn over_tcp(&self, server: SocketAddr) -> Option<Source> {
+        let (source, arrived) = (self.servers.get(&server)?.clone(), self.arrived.clone());
+        Some(Source::Responder(Arc::new(move |query, is_tcp| {
+            let (delay, answer) = source.answer(query, is_tcp)?;
+            let (arrived, arriving) = (arrived.clone(), answer.clone());
+            tokio::spawn(async move {
+                sleep(delay).await;
+                arrived(&arriving);
+            });
+            Some((delay, answer))
+        })))
     }
 }
 
@@ -50,7 +75,7 @@ impl RuntimeProvider for Network {
     type Handle = TokioHandle;
     type Timer = TokioTime;
     type Udp = Socket;
-    type Tcp = AsyncIoTokioAsStd<TcpStream>;
+    type Tcp = AsyncIoTokioAsStd<DuplexStream>;
 
     fn create_handle(&self) -> Self::Handle {
         self.handle.clone()
@@ -58,11 +83,17 @@ impl RuntimeProvider for Network {
 
     fn connect_tcp(
         &self,
-        _server: SocketAddr,
+        server: SocketAddr,
         _bind: Option<SocketAddr>,
         _timeout: Option<Duration>,
     ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Tcp>>>> {
-        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+        let source = self.over_tcp(server);
+        Box::pin(async {
+            let source = source.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (client, server) = tokio::io::duplex(BUFFER);
+            tokio::spawn(serve_connection(server, source));
+            Ok(AsyncIoTokioAsStd(client))
+        })
     }
 
     fn bind_udp(
@@ -73,6 +104,7 @@ impl RuntimeProvider for Network {
         let (sender, receiver) = unbounded_channel();
         let socket = Socket {
             servers: self.servers.clone(),
+            arrived: self.arrived.clone(),
             sender,
             receiver: Mutex::new(receiver),
         };
@@ -85,6 +117,7 @@ type Datagram = (Vec<u8>, SocketAddr);
 /// A UDP socket.
 pub struct Socket {
     servers: Arc<HashMap<SocketAddr, Source>>,
+    arrived: Arc<dyn Fn(&[u8]) + Send + Sync>,
     sender: UnboundedSender<Datagram>,
     receiver: Mutex<UnboundedReceiver<Datagram>>,
 }
@@ -115,11 +148,14 @@ impl DnsUdpSocket for Socket {
             .get(&to)
             .and_then(|server| server.answer(query, false));
         if let Some((delay, answer)) = answer {
-            let sender = self.sender.clone();
+            let (sender, arrived) = (self.sender.clone(), self.arrived.clone());
             tokio::spawn(async move {
                 sleep(delay).await;
                 // One who no longer listens is no concern of a server's.
-                let _ = sender.send((answer, to));
+                if !sender.is_closed() {
+                    arrived(&answer);
+                    let _ = sender.send((answer, to));
+                }
             });
         }
         Poll::Ready(Ok(query.len()))
