@@ -6,6 +6,8 @@
 //! came of it as [`metrics`] and as the [`report`] that the [`function`] answers.
 //! A [`deployment`] asks for one too, and is told whether it succeeded.
 
+#![forbid(unsafe_code)]
+
 pub mod aws;
 pub mod config;
 pub mod deployment;

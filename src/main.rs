@@ -1,5 +1,7 @@
 //! The binary that Lambda starts: one thread, one [`Function`] for the life of the sandbox.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::process::ExitCode;
 
