@@ -64,13 +64,16 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
 }
 
 /// The service's own code and message, or what kept the answer away; the SDK itself displays just
-/// "service error".
+/// "service error". Of the message the first line: a signature that does not match is explained below
+/// it with the request as it was signed, and in that is the session token.
 pub fn cause<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), Some(message)) => {
+            format!("{code}: {}", message.lines().next().unwrap_or_default())
+        }
         (Some(code), None) => code.to_owned(),
         (None, _) => match error {
             SdkError::ServiceError(answer) => unreadable(answer.raw()),
