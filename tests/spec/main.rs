@@ -12,6 +12,7 @@ mod overlap;
 mod plan;
 mod polling;
 mod scenarios;
+mod secrets;
 mod stack;
 mod template;
 mod virtual_world;
