@@ -25,6 +25,8 @@ const RETRIES: usize = 2;
 /// All that resolving one endpoint may take, chains of CNAMEs split over several answers and the
 /// change to TCP included.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// As Unbound has it. A longer one is a mistake, or meant to keep a change in doubt for ever.
+const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One resolver for each DNS server, since a second server in one resolver is no fallback: SERVFAIL
 /// from the faster server beats a good answer from the other one there, and a dead first one can
@@ -122,6 +124,7 @@ fn options() -> ResolverOpts {
     options.use_hosts_file = ResolveHosts::Never;
     options.timeout = TRY_TIMEOUT;
     options.attempts = RETRIES;
+    options.positive_max_ttl = Some(MAX_TTL);
     // The chain of CNAMEs tells which records belong to the endpoint.
     options.preserve_intermediates = true;
     options
