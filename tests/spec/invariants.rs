@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stand_in::aws::Fault;
-use stand_in::dns::{self, Answer, ResponseCode};
+use stand_in::dns::{self, Answer, Forgery, ResponseCode};
 
 use crate::world::{
     ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, error, group_arn, lines, result, tick,
@@ -34,7 +34,7 @@ async fn i1_an_unusable_answer_changes_nothing() {
         records(ResponseCode::NXDomain, ENDPOINT),
         records(ResponseCode::ServFail, ENDPOINT),
         records(ResponseCode::Unknown(4095), ENDPOINT),
-        Answer::WrongId(Box::new(dns::addresses(["10.0.2.9"]))),
+        Answer::Forged(Forgery::Id, Box::new(dns::addresses(["10.0.2.9"]))),
         Answer::Garbage,
     ];
     let world = World::settled("10.0.1.7").await;

@@ -6,6 +6,7 @@ mod dashboard;
 mod deployment;
 mod errors;
 mod event;
+mod hostile;
 mod invariants;
 mod metrics;
 mod overlap;

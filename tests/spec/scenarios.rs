@@ -343,22 +343,6 @@ async fn a_chain_of_cnames_is_followed_in_one_answer_and_over_several() {
 }
 
 #[tokio::test]
-async fn a_loop_of_cnames_changes_nothing_and_ends() {
-    for is_split in [false, true] {
-        let world = World::settled("10.0.1.7").await;
-        let cname = |target: &str| Answer::Cname {
-            ttl: 5,
-            target: target.to_owned(),
-            is_split,
-        };
-        world.answer(cname("loop.example.com"));
-        world.zone.set("loop.example.com", cname(ENDPOINT));
-        assert_eq!(error(&world.run().await).0, "ResolveFailed");
-        assert_eq!(world.changes(), [""; 0]);
-    }
-}
-
-#[tokio::test]
 async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     let world = World::new().await;
     let many = (1..=100)

@@ -42,10 +42,11 @@ pub struct VirtualWorld {
 
 impl VirtualWorld {
     /// The endpoint, with that TTL in seconds, is at `address`, and so is the group's one target,
-    /// healthy for long.
+    /// healthy for long. The group is of the address's family.
     pub async fn settled(address: &str, ttl: u32) -> Self {
         let (zone, aws) = (Zone::default(), Aws::default());
         let mut group = TargetGroup::ipv4(ARN, 6379);
+        group.is_ipv6 = address.contains(':');
         group.registration_lag = REGISTRATION_LAG;
         group.deregistration_delay = Duration::from_secs(60);
         aws.add(group);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use hickory_proto::op::ResponseCode;
-use hickory_proto::op::{Message, Query};
+use hickory_proto::op::{Message, MessageType, Query};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -47,10 +47,23 @@ pub enum Answer {
     Late(Duration, Box<Answer>),
     /// This code and these records as they are, name and address, whatever was asked.
     Records(ResponseCode, Vec<(String, IpAddr)>),
-    /// A good answer to another question: its id is not the query's.
-    WrongId(Box<Answer>),
+    /// This, made wrong in one way.
+    Forged(Forgery, Box<Answer>),
     /// Bytes that are no message.
     Garbage,
+}
+
+/// What is wrong with an answer that would be good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgery {
+    /// Its id is not the query's.
+    Id,
+    /// It answers a question about `stranger.example.com`.
+    Question,
+    /// It says that it is a query itself.
+    Query,
+    /// Its records are not among the answers: they are additional.
+    Section,
 }
 
 /// Addresses with a TTL of 1 s.
@@ -305,9 +318,10 @@ impl State {
                 response.add_answers(records.iter().map(record));
                 response.metadata.response_code = *code;
             }
-            Answer::WrongId(answer) => {
-                response.metadata.id ^= 1;
-                return self.fill(response, name, answer, record_type, is_tcp);
+            Answer::Forged(forgery, answer) => {
+                let filled = self.fill(response, name, answer, record_type, is_tcp);
+                forge(response, *forgery);
+                return filled;
             }
             // Made of the response by the caller.
             Answer::Garbage => (),
@@ -318,6 +332,19 @@ impl State {
 
 fn written(message: &Message) -> Vec<u8> {
     message.to_vec().expect("a message that can be written")
+}
+
+fn forge(response: &mut Message, forgery: Forgery) {
+    match forgery {
+        Forgery::Id => response.metadata.id ^= 1,
+        Forgery::Question => {
+            for question in &mut response.queries {
+                question.set_name(absolute("stranger.example.com"));
+            }
+        }
+        Forgery::Query => response.metadata.message_type = MessageType::Query,
+        Forgery::Section => response.additionals = std::mem::take(&mut response.answers),
+    }
 }
 
 fn rdata(address: IpAddr) -> RData {

@@ -1,0 +1,371 @@
+//! DNS in the hands of somebody hostile, or of somebody who is wrong: what is refused, with what
+//! words, that nothing comes of it, and that the next good answer is followed at once. What else such
+//! a one can do is point the group at what `ALLOWED_CIDRS` allows.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use stand_in::aws::Call;
+use stand_in::dns::{Answer, Forgery, ResponseCode, addresses};
+use tokio::join;
+use tokio::time::sleep;
+
+use crate::virtual_world::{
+    REGISTRATION_LAG, VirtualFunction, VirtualWorld, changes, first, targets, tick,
+};
+use crate::world::{ARN, ENDPOINT, OTHER_ENDPOINT, World, error};
+
+/// Where the endpoint and the group's healthy target are, and where it moves to.
+const A: &str = "10.0.1.7";
+const B: &str = "10.0.2.9";
+/// An address that is allowed, and that nobody may choose but the endpoint's own records.
+const STRANGER: &str = "10.0.66.6";
+
+/// What is said of a message that ends too early.
+const CUT_OFF: &str = "failed: protocol error: decoding error: unexpected end of input reached";
+/// In seconds.
+const TTL: u32 = 5;
+
+fn cname(target: &str, is_split: bool) -> Answer {
+    Answer::Cname {
+        ttl: TTL,
+        target: target.to_owned(),
+        is_split,
+    }
+}
+
+fn records<const N: usize>(code: ResponseCode, records: [(&str, &str); N]) -> Answer {
+    let record = |(name, address): (&str, &str)| (name.to_owned(), address.parse().unwrap());
+    Answer::Records(code, records.map(record).into())
+}
+
+fn forged(forgery: Forgery) -> Answer {
+    Answer::Forged(forgery, Box::new(addresses([STRANGER])))
+}
+
+/// `10.0.<third>.1` and so on.
+fn many(third: u8, count: u8) -> Answer {
+    let addresses = (1..=count).map(|last| Ipv4Addr::new(10, 0, third, last).into());
+    Answer::Addresses {
+        ttl: TTL,
+        addresses: addresses.collect(),
+    }
+}
+
+/// So many CNAMEs lead from the endpoint to a name with that address.
+fn chain(world: &VirtualWorld, links: usize, is_split: bool, address: &str) {
+    let name = |link: usize| match link {
+        0 => ENDPOINT.to_owned(),
+        link => format!("n{link}.example.com"),
+    };
+    for link in 0..links {
+        world
+            .zone
+            .set(&name(link), cname(&name(link + 1), is_split));
+    }
+    world.zone.set(&name(links), addresses([address]));
+}
+
+/// One look fails with this text and changes nothing.
+async fn assert_fails(world: &VirtualWorld, function: &VirtualFunction, expected: &str) {
+    let before = world.group();
+    let errors = tick(function).await.expect_err(expected);
+    assert_eq!(format!("{}: {errors}", errors.error_type()), expected);
+    let is_change = |call: &Call| !call.targets.is_empty();
+    assert!(!world.aws.take_calls().iter().any(is_change), "{expected}");
+    assert_eq!(world.group(), before, "{expected}");
+}
+
+/// The same, and when the endpoint then moves to `next`, the same sandbox follows at the next look.
+async fn assert_refused(world: &VirtualWorld, expected: &str, next: &str) {
+    let function = world.function().await;
+    assert_fails(world, &function, expected).await;
+    world.point(next);
+    let report = first(tick(&function).await);
+    assert!(report.failover, "{expected}");
+}
+
+/// The same for an answer about the endpoint, whose group is at A.
+async fn assert_answer_refused(answer: Answer, expected: &str) {
+    let world = VirtualWorld::settled(A, TTL).await;
+    world.zone.set(ENDPOINT, answer);
+    assert_refused(&world, expected, B).await;
+}
+
+fn unresolved(cause: &str) -> String {
+    format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 {cause}")
+}
+
+fn outside(address: &str) -> String {
+    let address: IpAddr = address.parse().unwrap();
+    format!("AnswerRefused: refused the answer for {ENDPOINT}: {address} is outside ALLOWED_CIDRS")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_where_no_target_can_be_is_refused() {
+    for address in [
+        "0.0.0.0",         // this host
+        "127.0.0.1",       // loopback
+        "169.254.169.254", // link-local: the metadata service
+        "192.0.2.1",       // documentation
+        "224.0.0.1",       // multicast
+        "240.0.0.1",       // reserved
+        "255.255.255.255", // broadcast
+        "8.8.8.8",         // public
+    ] {
+        assert_answer_refused(addresses([address]), &outside(address)).await;
+        assert_answer_refused(addresses([B, address, STRANGER]), &outside(address)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_where_no_ipv6_target_can_be_is_refused() {
+    for address in [
+        "::",               // unspecified
+        "::1",              // loopback
+        "::8.8.8.8",        // IPv4-compatible
+        "::ffff:8.8.8.8",   // IPv4-mapped
+        "::ffff:10.0.2.9",  // the same, although allowed as IPv4
+        "64:ff9b::808:808", // translated to IPv4
+        "fe80::1",          // link-local
+        "ff02::1",          // multicast
+    ] {
+        let world = VirtualWorld::settled("2001:db8::7", TTL).await;
+        world
+            .zone
+            .set(ENDPOINT, addresses(["2001:db8::9", address]));
+        assert_refused(&world, &outside(address), "2001:db8::9").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn allowed_cidrs_narrow_it_to_the_clusters_subnets() {
+    let mut world = VirtualWorld::settled(A, TTL).await;
+    world.set("ALLOWED_CIDRS", "10.0.1.0/24,10.0.2.0/24");
+    world.zone.set(ENDPOINT, addresses([B, STRANGER]));
+    assert_refused(&world, &outside(STRANGER), B).await;
+}
+
+fn too_many(endpoints: &str) -> String {
+    format!("AnswerRefused: refused the answer for {endpoints}: 101 addresses are more than 100")
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_addresses_in_a_group_than_any_cluster_has_are_refused() {
+    let mut world = VirtualWorld::settled(A, TTL).await;
+    world.set("ENDPOINTS", format!("{ENDPOINT},{OTHER_ENDPOINT}"));
+    world.set("TARGET_GROUP_ARNS", format!("{ARN},{ARN}"));
+    world.zone.set(ENDPOINT, many(2, 51));
+    world.zone.set(OTHER_ENDPOINT, many(3, 50));
+    let function = world.function().await;
+    assert_fails(
+        &world,
+        &function,
+        &too_many(&format!("{ENDPOINT}, {OTHER_ENDPOINT}")),
+    )
+    .await;
+
+    world.zone.set(OTHER_ENDPOINT, many(3, 49));
+    let report = first(tick(&function).await);
+    assert_eq!(report.registered.len(), 100, "not more than that");
+}
+
+/// Over real sockets, since that many do not fit into a datagram.
+#[tokio::test]
+async fn more_addresses_in_an_answer_than_any_cluster_has_are_refused() {
+    let world = World::settled(A).await;
+    let server = &world.variables["DNS_SERVERS"];
+    let cut_off = format!("ResolveFailed: cannot resolve {ENDPOINT}: {server} {CUT_OFF}");
+    for (answer, expected) in [
+        (
+            Answer::Truncated(Box::new(many(2, 101))),
+            too_many(ENDPOINT),
+        ),
+        (many(2, 101), cut_off),
+    ] {
+        world.answer(answer);
+        let (error_type, message) = error(&world.run().await);
+        assert_eq!(format!("{error_type}: {message}"), expected);
+        assert_eq!(world.changes(), [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_of_another_family_is_none() {
+    let aaaa = records(ResponseCode::NoError, [(ENDPOINT, "2001:db8::6")]);
+    assert_answer_refused(aaaa, &unresolved("knows no A record")).await;
+
+    let world = VirtualWorld::settled("2001:db8::7", TTL).await;
+    let a = records(ResponseCode::NoError, [(ENDPOINT, STRANGER)]);
+    world.zone.set(ENDPOINT, a);
+    assert_refused(&world, &unresolved("knows no AAAA record"), "2001:db8::9").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_of_cnames_ends() {
+    let loops: [&[&str]; 3] = [
+        &[ENDPOINT],
+        &["a.example.com", ENDPOINT],
+        &[
+            "a.example.com",
+            "b.example.com",
+            "c.example.com",
+            "b.example.com",
+        ],
+    ];
+    for (names, is_split) in loops
+        .into_iter()
+        .flat_map(|names| [(names, false), (names, true)])
+    {
+        let world = VirtualWorld::settled(A, TTL).await;
+        let owners = [ENDPOINT].into_iter().chain(names.iter().copied());
+        for (owner, name) in owners.zip(names) {
+            world.zone.set(owner, cname(name, is_split));
+        }
+        assert_refused(&world, &unresolved("knows no A record"), B).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_cnames_is_followed_only_so_far() {
+    for (links, is_split, is_followed) in [
+        (50, false, true), // in one answer
+        (7, true, true),   // each asked for
+        (8, true, false),
+    ] {
+        let world = VirtualWorld::settled(A, TTL).await;
+        chain(&world, links, is_split, B);
+        if is_followed {
+            let report = first(tick(&world.function().await).await);
+            assert_eq!(
+                targets(&report.registered),
+                [format!("{B}:6379")],
+                "{links}"
+            );
+        } else {
+            assert_refused(&world, &unresolved("knows no A record"), B).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cname_leads_only_to_its_own_name() {
+    for target in [
+        records(ResponseCode::NoError, [("third.example.com", STRANGER)]),
+        // Where a name has a CNAME, it has no address.
+        records(ResponseCode::NoError, [(ENDPOINT, STRANGER)]),
+    ] {
+        let world = VirtualWorld::settled(A, TTL).await;
+        world.zone.set(ENDPOINT, cname("node.example.com", false));
+        world.zone.set("node.example.com", target);
+        assert_refused(&world, &unresolved("knows no A record"), B).await;
+    }
+    assert_answer_refused(cname("localhost", true), &unresolved("knows no A record")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_something_else_is_none() {
+    for (answer, cause) in [
+        (forged(Forgery::Id), "did not answer"),
+        (forged(Forgery::Question), "did not answer"),
+        (
+            forged(Forgery::Query),
+            "failed: protocol error: response received with incorrect QR flag",
+        ),
+        (forged(Forgery::Section), "knows no A record"),
+        (
+            records(ResponseCode::NoError, [("stranger.example.com", STRANGER)]),
+            "knows no A record",
+        ),
+        (Answer::Garbage, CUT_OFF),
+    ] {
+        assert_answer_refused(answer, &unresolved(cause)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_beside_an_error_are_none() {
+    for (code, cause) in [
+        (ResponseCode::NXDomain, "answered NXDOMAIN"),
+        (ResponseCode::ServFail, "answered SERVFAIL"),
+        (ResponseCode::Refused, "answered REFUSED"),
+        (ResponseCode::NotImp, "answered NOTIMP"),
+    ] {
+        let answer = records(code, [(ENDPOINT, STRANGER)]);
+        assert_answer_refused(answer, &unresolved(cause)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_answer_does_not_keep_the_right_one_away() {
+    for forgery in [Forgery::Id, Forgery::Question] {
+        let world = VirtualWorld::settled(A, TTL).await;
+        world.zone.set(ENDPOINT, forged(forgery));
+        let answer_rightly = async {
+            sleep(Duration::from_millis(100)).await;
+            world.point(B);
+        };
+        let function = world.function().await;
+        let (outcome, ()) = join!(tick(&function), answer_rightly);
+        assert_eq!(targets(&first(outcome).registered), [format!("{B}:6379")]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_told_twice_is_one() {
+    let world = VirtualWorld::settled(A, TTL).await;
+    world.zone.set(ENDPOINT, addresses([B, B, A, B]));
+    let report = first(tick(&world.function().await).await);
+    assert_eq!(
+        targets(&report.desired),
+        [format!("{A}:6379"), format!("{B}:6379")]
+    );
+    assert_eq!(changes(&world.aws.take_calls()), [format!("+{B}")]);
+}
+
+/// Of what a TTL can be: nothing, the highest, and such as are out of range.
+#[tokio::test(start_paused = true)]
+async fn whatever_the_ttl_a_plan_that_is_not_doubtful_is_carried_out_at_once() {
+    for ttl in [0, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        let world = VirtualWorld::settled(A, ttl).await;
+        world.point(B);
+        let report = first(tick(&world.function().await).await);
+        assert!(report.failover, "{ttl}");
+    }
+}
+
+/// A and B serve for long, and then an answer names A alone, with that TTL: B may be what the endpoint
+/// moved to.
+async fn in_doubt(ttl: u32) -> (VirtualWorld, VirtualFunction) {
+    let world = VirtualWorld::settled(A, ttl).await;
+    world.aws.register(ARN, B, 6379);
+    sleep(REGISTRATION_LAG).await;
+    let function = world.function().await;
+    let report = first(tick(&function).await);
+    assert_eq!(targets(&report.deregistered), [""; 0]);
+    (world, function)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ttl_keeps_a_doubt_for_more_than_a_day() {
+    for ttl in [0x7fff_ffff, u32::MAX] {
+        let (_world, function) = in_doubt(ttl).await;
+        let day = Duration::from_secs(24 * 60 * 60);
+        let minute = Duration::from_secs(60);
+        for (wait, deregistered) in [(day - minute, 0), (2 * minute, 1)] {
+            sleep(wait).await;
+            let report = first(tick(&function).await);
+            assert_eq!(report.deregistered.len(), deregistered, "{ttl} {wait:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ttl_keeps_a_doubt_that_another_answer_does_not_share() {
+    let (world, function) = in_doubt(u32::MAX).await;
+    world.zone.set(ENDPOINT, addresses([A, B]));
+    first(tick(&function).await);
+    world.zone.set(ENDPOINT, addresses([A]));
+    let report = first(tick(&function).await);
+    assert_eq!(targets(&report.deregistered), [format!("{B}:6379")]);
+}
