@@ -8,14 +8,15 @@ mod answer;
 use std::error::Error;
 use std::time::Duration;
 
-use aws_config::ConfigLoader;
 use aws_config::environment::{
     EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
 };
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{ConfigLoader, SdkConfig};
 use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 pub use answer::Answer;
@@ -61,6 +62,16 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
         .timeout_config(timeouts)
         .retry_config(retries)
         .http_client(http_client)
+}
+
+/// A client whose retries are bounded by the attempts of a call, and the calls by the pace. The SDK
+/// besides has a quota of retries for a whole process, which one target group that hangs would use up
+/// within half an hour: the first throttled call of any other group would then fail.
+pub fn load_balancing(sdk: &SdkConfig) -> aws_sdk_elasticloadbalancingv2::Client {
+    let own = RetryPartition::custom("load balancing").token_bucket(TokenBucket::unlimited());
+    let config = aws_sdk_elasticloadbalancingv2::config::Builder::from(sdk);
+    let config = config.retry_partition(own.build()).build();
+    aws_sdk_elasticloadbalancingv2::Client::from_conf(config)
 }
 
 /// The service's own code and message, or what kept the answer away; the SDK itself displays just

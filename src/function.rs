@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 use tracing::error;
 
+use crate::aws;
 use crate::config::Config;
 use crate::deployment::{self, Request, RequestType};
 use crate::error::{Error, Errors};
@@ -49,7 +50,7 @@ impl<P: RuntimeProvider> Function<P> {
             config,
             network,
             sdk: sdk.clone(),
-            load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(sdk),
+            load_balancing: aws::load_balancing(sdk),
             cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
             memory: Cell::default(),
         }

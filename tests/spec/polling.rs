@@ -509,3 +509,27 @@ async fn a_group_that_hangs_delays_no_other_groups_window() {
         .filter(|call| call.action == "DescribeTargetHealth" && call.resource == group_arn(1));
     assert_eq!(looks.count(), 2 * 12);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_hangs_uses_up_no_other_groups_retries() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.aws.add(TargetGroup::ipv4(&group_arn(1), 6379));
+    world.set("ENDPOINTS", [ENDPOINT; 2].join(","));
+    world.set("TARGET_GROUP_ARNS", [ARN, &group_arn(1)].join(","));
+    let function = world.function().await;
+    tick(&function).await.unwrap();
+    let describe = "DescribeTargetHealth";
+    let hang = Fault::Hang;
+    world
+        .aws
+        .inject_where(describe, Some(&group_arn(1)), hang, None);
+    for minute in 0..100 {
+        let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+        world
+            .aws
+            .inject_where(describe, Some(ARN), throttled, Some(1));
+        let message = tick(&function).await.unwrap_err().to_string();
+        assert!(!message.contains(ARN), "minute {minute}: {message}");
+        sleep(seconds(54)).await;
+    }
+}
