@@ -48,12 +48,22 @@ pub enum Fault {
 
 #[derive(Debug, Clone)]
 struct Injection {
-    action: String,
+    /// `None` is every one.
+    action: Option<String>,
     /// `None` is every one.
     resource: Option<String>,
     fault: Fault,
-    /// `None` is for ever.
-    times: Option<u32>,
+    extent: Extent,
+}
+
+/// How many of the calls that an injection is about go wrong.
+#[derive(Debug, Clone, Copy)]
+enum Extent {
+    /// Each of the next so many, which are at least one.
+    Next(u32),
+    All,
+    /// Each with this probability.
+    Share(f64),
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +71,7 @@ struct State {
     target_groups: BTreeMap<String, TargetGroup>,
     metrics: Metrics,
     faults: Vec<Injection>,
+    random: fastrand::Rng,
     latency: Duration,
     calls: Vec<Call>,
     answers: Vec<Answer>,
@@ -151,11 +162,26 @@ impl Aws {
         times: Option<u32>,
     ) {
         self.state().faults.push(Injection {
-            action: action.to_owned(),
+            action: Some(action.to_owned()),
             resource: resource.map(str::to_owned),
             fault,
-            times,
+            extent: times.map_or(Extent::All, Extent::Next),
         });
+    }
+
+    /// This share of all calls goes wrong, at random, of those that nothing injected before spoils.
+    pub fn inject_share(&self, share: f64, fault: Fault) {
+        self.state().faults.push(Injection {
+            action: None,
+            resource: None,
+            fault,
+            extent: Extent::Share(share),
+        });
+    }
+
+    /// What is random comes out the same for the same seed.
+    pub fn set_seed(&self, seed: u64) {
+        self.state().random = fastrand::Rng::with_seed(seed);
     }
 
     /// Between a call and its answer, unless a fault says otherwise.
@@ -197,7 +223,7 @@ impl Aws {
     async fn reply(self, request: Request) -> Option<Response> {
         match self.answer(Instant::now(), &request) {
             Reply::After(delay, response) => {
-                tokio::time::sleep(delay).await;
+                crate::delay(delay).await;
                 Some(response)
             }
             Reply::Never => std::future::pending().await,
@@ -359,23 +385,32 @@ fn operation(request: &Request) -> Option<&str> {
 
 impl State {
     fn next_fault(&mut self, call: &Call) -> Option<Fault> {
-        let hits = |injection: &Injection| {
-            injection.action == call.action
-                && injection
-                    .resource
-                    .as_ref()
-                    .is_none_or(|resource| *resource == call.resource)
+        let random = &mut self.random;
+        let mut hits = |injection: &Injection| {
+            injection.is_about(call)
+                && match injection.extent {
+                    Extent::Next(_) | Extent::All => true,
+                    Extent::Share(share) => random.f64() < share,
+                }
         };
-        let index = self.faults.iter().position(hits)?;
+        let index = self.faults.iter().position(&mut hits)?;
         let injection = &mut self.faults[index];
         let fault = injection.fault.clone();
-        if let Some(times) = &mut injection.times {
-            *times -= 1;
-            if *times == 0 {
-                self.faults.remove(index);
-            }
+        match &mut injection.extent {
+            Extent::Next(1) => drop(self.faults.remove(index)),
+            Extent::Next(times) => *times -= 1,
+            Extent::All | Extent::Share(_) => (),
         }
         Some(fault)
+    }
+}
+
+impl Injection {
+    fn is_about(&self, call: &Call) -> bool {
+        let is_its = |injected: &Option<String>, of_call: &String| {
+            injected.as_ref().is_none_or(|injected| injected == of_call)
+        };
+        is_its(&self.action, &call.action) && is_its(&self.resource, &call.resource)
     }
 }
 

@@ -422,7 +422,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, source: Source) {
         if let Some((delay, answer)) = source.answer(&buffer[..length], false) {
             let socket = socket.clone();
             replies.spawn(async move {
-                tokio::time::sleep(delay).await;
+                crate::delay(delay).await;
                 // One who no longer listens is no concern of a server's.
                 let _ = socket.send_to(&answer, from).await;
             });
@@ -448,7 +448,7 @@ pub(crate) async fn serve_connection(
             return;
         }
         if let Some((delay, answer)) = source.answer(&query, true) {
-            tokio::time::sleep(delay).await;
+            crate::delay(delay).await;
             let length = u16::try_from(answer.len()).expect("an answer below 64 KiB");
             let framed = [&length.to_be_bytes(), answer.as_slice()].concat();
             if stream.write_all(&framed).await.is_err() {

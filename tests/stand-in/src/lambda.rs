@@ -104,6 +104,14 @@ impl Sandbox {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// Of the process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a process that lives")
+    }
+
     /// Whether the process still lives.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
