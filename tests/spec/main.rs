@@ -15,6 +15,7 @@ mod polling;
 mod scenarios;
 mod secrets;
 mod stack;
+mod stress;
 mod template;
 mod virtual_world;
 mod world;
