@@ -14,11 +14,12 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use http::Uri;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::error::Errors;
+use crate::event::Fields;
 use crate::window::Deadline;
 
 /// Before the template's `ServiceTimeout` of 60 s, and with time for a cold start.
@@ -32,25 +33,31 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// What is to become of the stack's resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestType {
     Create,
     Update,
     Delete,
 }
 
+impl RequestType {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "Create" => Some(RequestType::Create),
+            "Update" => Some(RequestType::Update),
+            "Delete" => Some(RequestType::Delete),
+            _ => None,
+        }
+    }
+}
+
 /// CloudFormation's question.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub request_type: RequestType,
-    #[serde(rename = "ResponseURL")]
     response_url: String,
-    #[serde(default)]
     stack_id: String,
-    #[serde(default)]
     request_id: String,
-    #[serde(default)]
     logical_resource_id: String,
     /// Of an update or a delete: what was answered before, or what CloudFormation chose without an
     /// answer.
@@ -69,6 +76,19 @@ struct Answer<'a> {
 }
 
 impl Request {
+    /// `None` for what does not say what is to be done and where to answer.
+    pub fn read(fields: &Fields) -> Option<Request> {
+        let text = |name| fields.get::<String>(name);
+        Some(Request {
+            request_type: RequestType::parse(&text("RequestType")?)?,
+            response_url: text("ResponseURL")?,
+            stack_id: text("StackId").unwrap_or_default(),
+            request_id: text("RequestId").unwrap_or_default(),
+            logical_resource_id: text("LogicalResourceId").unwrap_or_default(),
+            physical_resource_id: text("PhysicalResourceId"),
+        })
+    }
+
     /// Constant for the resource, so that no update reads as a replacement.
     fn physical_resource_id(&self) -> String {
         let given = self.physical_resource_id.clone();

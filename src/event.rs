@@ -28,6 +28,9 @@ pub enum Cause {
     Schedule,
 }
 
+/// The fields of an object.
+pub struct Fields<'a>(HashMap<FieldName<'a>, &'a RawValue>);
+
 /// The name of a field in bytes, because JSON may escape half a surrogate pair, which is no string:
 /// a name nobody reads must not hide the ones next to it.
 #[derive(Deserialize, PartialEq, Eq, Hash)]
@@ -36,29 +39,32 @@ struct FieldName<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 impl Event {
     /// Reads the fields without looking into the rest, however deep it is nested.
     pub fn read(json: &RawValue) -> Event {
-        let dry_run = field(json, "dryRun");
-        let request = serde_json::from_str(json.get());
-        let records = field(json, "Records")
-            .and_then(|records| serde_json::from_str::<Vec<&RawValue>>(records.get()).ok());
-        let source = records
-            .and_then(|records| field(records.first()?, "EventSource"))
-            .and_then(|source| serde_json::from_str::<String>(source.get()).ok());
+        let fields = Fields::of(json);
+        let dry_run: Option<&RawValue> = fields.get("dryRun");
+        let records: Option<Vec<&RawValue>> = fields.get("Records");
+        let source: Option<String> =
+            records.and_then(|records| Fields::of(records.first()?).get("EventSource"));
         Event {
             is_dry_run: dry_run.is_some_and(|value| !matches!(value.get(), "false" | "null")),
-            cause: match (request, source.as_deref()) {
-                (Ok(request), _) => Cause::Deployment(request),
-                (Err(_), Some("aws:sns")) => Cause::Notification,
+            cause: match (Request::read(&fields), source.as_deref()) {
+                (Some(request), _) => Cause::Deployment(request),
+                (None, Some("aws:sns")) => Cause::Notification,
                 _ => Cause::Schedule,
             },
         }
     }
 }
 
-/// The value of a field of an object, and of the last one where its name stands twice, as everywhere
-/// in JSON.
-fn field<'a>(json: &'a RawValue, name: &str) -> Option<&'a RawValue> {
-    let fields: HashMap<FieldName, &RawValue> = serde_json::from_str(json.get()).ok()?;
-    fields
-        .get(&FieldName(Cow::Borrowed(name.as_bytes())))
-        .copied()
+impl<'a> Fields<'a> {
+    /// None of what is no object. Where a name stands twice the last one counts, as everywhere in
+    /// JSON.
+    fn of(json: &'a RawValue) -> Self {
+        Fields(serde_json::from_str(json.get()).unwrap_or_default())
+    }
+
+    /// `None` also for a field of another type.
+    pub fn get<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        let value = self.0.get(&FieldName(Cow::Borrowed(name.as_bytes())))?;
+        serde_json::from_str(value.get()).ok()
+    }
 }

@@ -11,6 +11,36 @@ fn is_notification(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Notification
 }
 
+fn is_deployment(json: &str) -> bool {
+    let cause = Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause;
+    matches!(cause, Cause::Deployment(_))
+}
+
+#[test]
+fn a_request_of_cloudformation_is_what_says_what_to_do_and_where_to_answer() {
+    for json in [
+        r#"{"RequestType":"Create","ResponseURL":"https://example.com"}"#,
+        r#"{"RequestType":"Create","ResponseURL":"","Records":[{"EventSource":"aws:sns"}]}"#,
+        // Nothing around the two hides them: CloudFormation waits for the answer.
+        r#"{"RequestType":7,"RequestType":"Update","ResponseURL":""}"#,
+        r#"{"StackId":"a","StackId":"b","RequestType":"Update","ResponseURL":""}"#,
+        r#"{"StackId":7,"PhysicalResourceId":[],"RequestType":"Delete","ResponseURL":""}"#,
+        r#"{"\ud800":1,"RequestType":"Delete","ResponseURL":""}"#,
+    ] {
+        assert!(is_deployment(json), "{json}");
+    }
+    for json in [
+        r#"{"RequestType":"Create"}"#,
+        r#"{"ResponseURL":""}"#,
+        r#"{"RequestType":"create","ResponseURL":""}"#,
+        r#"{"RequestType":"Create","RequestType":7,"ResponseURL":""}"#,
+        r#"{"RequestType":{"Create":null},"ResponseURL":""}"#,
+        r#"["Create",""]"#,
+    ] {
+        assert!(!is_deployment(json), "{json}");
+    }
+}
+
 #[test]
 fn a_notification_is_what_a_topic_sends() {
     let deep = format!(
