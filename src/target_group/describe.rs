@@ -46,7 +46,7 @@ impl TargetGroup<'_> {
     ///
     /// # Errors
     /// As [`TargetGroup::describe`], and [`Error::DescribeFailed`] for a target that is no address
-    /// with a port.
+    /// with a port, or has no state.
     pub async fn describe_targets(&self) -> Result<Vec<DescribedTarget>, Error> {
         let call = self
             .client
@@ -118,14 +118,15 @@ fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
 }
 
 /// The error is the cause: a target that is no address with a port, which a group of type `ip` does
-/// not have.
+/// not have, or one without state, which may be draining.
 fn described_target(description: &TargetHealthDescription) -> Result<DescribedTarget, String> {
     let target = description.target();
     let id = target.and_then(|target| target.id()).unwrap_or_default();
     let port = target.and_then(|target| target.port());
     let state = description
         .target_health()
-        .and_then(|health| health.state());
+        .and_then(|health| health.state())
+        .ok_or_else(|| format!("its target {id:?} has no state"))?;
     match (id.parse(), port.map(u16::try_from)) {
         (Ok(address), Some(Ok(port))) => Ok(DescribedTarget {
             target: Target::new(address, port),
@@ -134,8 +135,8 @@ fn described_target(description: &TargetHealthDescription) -> Result<DescribedTa
                 .and_then(|target| target.availability_zone())
                 .map(str::to_owned),
             state: match state {
-                Some(TargetHealthStateEnum::Draining) => State::Draining,
-                Some(TargetHealthStateEnum::Initial) => State::Initial,
+                TargetHealthStateEnum::Draining => State::Draining,
+                TargetHealthStateEnum::Initial => State::Initial,
                 _ => State::Registered,
             },
         }),

@@ -200,6 +200,32 @@ async fn describe_failed() {
     }
 }
 
+/// `DescribeTargetHealth` of a group whose one live target is 10.0.1.7: 10.0.2.9 is draining.
+const TARGETS: &str = "\
+<DescribeTargetHealthResponse xmlns=\"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/\">\
+<DescribeTargetHealthResult><TargetHealthDescriptions>\
+<member><Target><Id>10.0.1.7</Id><Port>6379</Port></Target><TargetHealth><State>healthy</State></TargetHealth></member>\
+<member><Target><Id>10.0.2.9</Id><Port>6379</Port></Target><TargetHealth><State>draining</State></TargetHealth></member>\
+</TargetHealthDescriptions></DescribeTargetHealthResult></DescribeTargetHealthResponse>";
+
+#[tokio::test]
+async fn a_target_without_state_is_not_taken_for_a_live_one() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    let stateless: &str = TARGETS.replace("<State>draining</State>", "").leak();
+    world
+        .aws
+        .inject("DescribeTargetHealth", Fault::Garbage(200, stateless));
+    assert_eq!(
+        failed(&world).await,
+        expected(
+            "DescribeFailed",
+            format!("cannot describe the targets of {ARN}: its target \"10.0.2.9\" has no state")
+        )
+    );
+    assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+}
+
 #[tokio::test]
 async fn register_failed() {
     let world = World::settled("10.0.1.7").await;
