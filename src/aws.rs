@@ -19,8 +19,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-pub use answer::Answer;
-use answer::Unreadable;
+use answer::{Answer, Unreadable};
 
 /// A call's failure, with the raw answer if there was one.
 pub type SdkError<E> = aws_sdk_elasticloadbalancingv2::error::SdkError<E>;
@@ -70,8 +69,13 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
 pub fn load_balancing(sdk: &SdkConfig) -> aws_sdk_elasticloadbalancingv2::Client {
     let own = RetryPartition::custom("load balancing").token_bucket(TokenBucket::unlimited());
     let config = aws_sdk_elasticloadbalancingv2::config::Builder::from(sdk);
-    let config = config.retry_partition(own.build()).build();
-    aws_sdk_elasticloadbalancingv2::Client::from_conf(config)
+    let config = config.retry_partition(own.build());
+    aws_sdk_elasticloadbalancingv2::Client::from_conf(config.interceptor(Answer::Xml).build())
+}
+
+pub fn cloudwatch(sdk: &SdkConfig) -> aws_sdk_cloudwatch::Client {
+    let config = aws_sdk_cloudwatch::config::Builder::from(sdk);
+    aws_sdk_cloudwatch::Client::from_conf(config.interceptor(Answer::Cbor).build())
 }
 
 /// The service's own code and message, or what kept the answer away; the SDK itself displays just

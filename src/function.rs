@@ -51,7 +51,7 @@ impl<P: RuntimeProvider> Function<P> {
             network,
             sdk: sdk.clone(),
             load_balancing: aws::load_balancing(sdk),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(sdk),
+            cloudwatch: aws::cloudwatch(sdk),
             memory: Cell::default(),
         }
     }

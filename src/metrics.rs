@@ -14,7 +14,7 @@ use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::MetricDatum;
 use tracing::error;
 
-use crate::aws::{self, Answer, SdkError};
+use crate::aws::{self, SdkError};
 use crate::error::Error;
 pub use data::Outcome;
 use data::data;
@@ -123,12 +123,7 @@ async fn put(
         .client
         .put_metric_data()
         .namespace(destination.namespace);
-    call.set_metric_data(Some(data))
-        .customize()
-        .interceptor(Answer::Cbor)
-        .send()
-        .await
-        .map(drop)
+    call.set_metric_data(Some(data)).send().await.map(drop)
 }
 
 /// By the codes of the API and by the names of its Smithy shapes, of which an answer may carry

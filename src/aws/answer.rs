@@ -1,6 +1,8 @@
-//! What counts as an answer to a call that changes something. There is nothing to read in it, and so
-//! the SDK takes any body with a good status for one: also the page of a proxy that never passed the
-//! call on, after which old targets would be deregistered though the new ones are not there.
+//! What counts as an answer. The SDK takes whatever comes with a status of success for success: of a
+//! call that changes something it reads nothing, and of a list that breaks off it reads the beginning,
+//! where the state may be missing that would say that a target drains. Either would deregister the
+//! last target that serves: after the page of a proxy that never passed RegisterTargets on, or by a
+//! description that is not whole.
 
 use std::fmt;
 
@@ -9,13 +11,13 @@ use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationI
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use aws_smithy_xml::decode::Document;
 
-/// What the body has to be, if there is one; any other fails the call.
+/// What the body of a success has to be, if there is one; any other fails the call.
 #[derive(Debug)]
 pub enum Answer {
-    /// A document whose root is the action's name and `Response`, as of Elastic Load Balancing.
-    Xml(&'static str),
+    /// A document that does not break off, as of Elastic Load Balancing, where it is named after the
+    /// call: `RegisterTargetsResponse`.
+    Xml,
     /// A CBOR map, as of CloudWatch. <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
     Cbor,
 }
@@ -35,18 +37,11 @@ impl std::error::Error for Unreadable {}
 impl Answer {
     fn is(&self, body: &[u8]) -> bool {
         match self {
-            Answer::Xml(action) => root(body) == Some(format!("{action}Response")),
+            Answer::Xml => body.trim_ascii_end().ends_with(b"Response>"),
             // The first three bits of a map's first byte: RFC 8949, section 3.1.
             Answer::Cbor => body.first().is_some_and(|byte| byte >> 5 == 5),
         }
     }
-}
-
-/// The name of an XML document's root.
-fn root(body: &[u8]) -> Option<String> {
-    let mut document = Document::try_from(body).ok()?;
-    let root = document.root_element().ok()?;
-    Some(root.start_el().local().to_owned())
 }
 
 #[dyn_dispatch_hint]

@@ -9,7 +9,7 @@ use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use tracing::info;
 
 use super::TargetGroup;
-use crate::aws::{self, Answer, SdkError};
+use crate::aws::{self, SdkError};
 use crate::error::{Error, enumerate};
 use crate::log::json;
 use crate::plan::{DescribedTarget, Target};
@@ -98,8 +98,6 @@ impl TargetGroup<'_> {
             .register_targets()
             .target_group_arn(self.arn.to_string());
         call.set_targets(Some(descriptions.collect()))
-            .customize()
-            .interceptor(Answer::Xml("RegisterTargets"))
             .send()
             .await
             .map(drop)
@@ -141,8 +139,6 @@ impl TargetGroup<'_> {
             .deregister_targets()
             .target_group_arn(self.arn.to_string());
         call.set_targets(Some(descriptions.collect()))
-            .customize()
-            .interceptor(Answer::Xml("DeregisterTargets"))
             .send()
             .await
             .map(drop)

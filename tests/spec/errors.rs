@@ -209,6 +209,31 @@ const TARGETS: &str = "\
 </TargetHealthDescriptions></DescribeTargetHealthResult></DescribeTargetHealthResponse>";
 
 #[tokio::test]
+async fn a_description_that_breaks_off_is_none() {
+    for end in [
+        "6379</Port></Target><TargetHealth><State>drain",
+        "</State></TargetHealth></member>",
+    ] {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        let (begin, _) = TARGETS.rsplit_once(end).unwrap();
+        let broken: &str = [begin, end].concat().leak();
+        world
+            .aws
+            .inject("DescribeTargetHealth", Fault::Garbage(200, broken));
+        let cause = "HTTP 200 and an unreadable answer";
+        assert_eq!(
+            failed(&world).await,
+            expected(
+                "DescribeFailed",
+                format!("cannot describe the targets of {ARN}: {cause}")
+            )
+        );
+        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"], "{broken}");
+    }
+}
+
+#[tokio::test]
 async fn a_target_without_state_is_not_taken_for_a_live_one() {
     let world = World::settled("10.0.1.7").await;
     world.point("10.0.2.9");
