@@ -163,7 +163,8 @@ impl Zone {
             answer: describe(&response, is_silent),
         });
         let mut bytes = written(&response);
-        if !is_tcp && bytes.len() > query.max_payload().into() {
+        let is_fitted = !is_tcp && !matches!(answer, Answer::Records(..));
+        if is_fitted && bytes.len() > query.max_payload().into() {
             response.metadata.truncation = true;
             response.answers.clear();
             bytes = written(&response);

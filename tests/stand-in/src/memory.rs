@@ -133,8 +133,9 @@ impl DnsUdpSocket for Socket {
         let mut receiver = self.receiver.lock().expect("no panic while it was locked");
         let (datagram, from) =
             ready!(receiver.poll_recv(context)).expect("a sender is in the socket");
-        buffer[..datagram.len()].copy_from_slice(&datagram);
-        Poll::Ready(Ok((datagram.len(), from)))
+        let length = datagram.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&datagram[..length]);
+        Poll::Ready(Ok((length, from)))
     }
 
     fn poll_send_to(
