@@ -84,8 +84,10 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             };
             doubt = match last {
                 Ok(()) => progress.look_again_at,
-                // It knows no better than the one before.
-                Err(_) => doubt.filter(|at| *at > Instant::now()),
+                // It knows no better than the one before, or wants another answer at once.
+                Err(_) => progress
+                    .look_again_at
+                    .or(doubt.filter(|at| *at > Instant::now())),
             };
             self.record(group, &progress, &last, &outcomes);
             next = self.window.next_turn(turn, doubt);

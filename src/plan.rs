@@ -4,54 +4,23 @@
 //! so an outage of DNS can never read as "nobody should serve", and a [`Plan`] to apply comes out of
 //! one function, [`decide`].
 
+mod answer;
 mod doubt;
 mod misses;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+pub use answer::Answer;
 use doubt::Doubts;
 use misses::Misses;
 
 /// Address and port, as the target group knows it. Ordered as the result lists them: IPv4 before
 /// IPv6, numerically, then by port; written `10.0.2.9:6379` or `[2001:db8::9]:6379`.
 pub type Target = SocketAddr;
-
-/// The addresses DNS gave for the endpoints of one target group; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    addresses: BTreeSet<IpAddr>,
-    expires: Instant,
-}
-
-impl Answer {
-    /// `None` without addresses. The caches that gave this answer give it no longer after it
-    /// `expires`.
-    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, expires: Instant) -> Option<Self> {
-        let addresses: BTreeSet<_> = addresses.into_iter().collect();
-        (!addresses.is_empty()).then_some(Answer { addresses, expires })
-    }
-
-    /// The desired set: every address, at the port.
-    pub fn targets(&self, port: u16) -> BTreeSet<Target> {
-        self.iter()
-            .map(|address| Target::new(address, port))
-            .collect()
-    }
-
-    /// Whether the endpoints are at this address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-    }
-
-    /// In numeric order, IPv4 before IPv6.
-    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.addresses.iter().copied()
-    }
-}
 
 /// The states of a target that decide something, as ELB names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,7 +120,8 @@ pub fn decide(
             .cloned()
             .collect(),
     };
-    let doubts = memory.doubts.about(&plan, described, answer.expires, now);
+    let believed_from = answer.outlives_older_ones_from();
+    let doubts = memory.doubts.about(&plan, described, believed_from, now);
     match doubts.look_again_at(now) {
         Some(look_again_at) => {
             let misses = memory.misses.clone();

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use aws_sdk_elasticloadbalancingv2::Client;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, TargetGroupConfig};
 use crate::error::{Error, Errors};
@@ -47,7 +47,7 @@ pub struct Progress {
     pub registered: BTreeSet<Target>,
     pub deregistered: BTreeSet<Target>,
     pub is_failover: bool,
-    /// The plan was doubtful and nothing is changed until then.
+    /// Nothing more is changed until then: the plan was doubtful, or its answer too old.
     pub look_again_at: Option<Instant>,
 }
 
@@ -98,7 +98,7 @@ pub async fn reconcile<P: RuntimeProvider>(
         return Ok(());
     }
     if look_again_at.is_none() {
-        apply(&target_group, &plan, memory, progress).await?;
+        apply(&target_group, &plan, &answer, memory, progress).await?;
         progress.is_failover = is_failover(memory.departed.iter().copied(), &answer);
         memory.departed.clear();
     }
@@ -152,6 +152,7 @@ fn is_failover(mut departed: impl Iterator<Item = IpAddr>, answer: &Answer) -> b
 async fn apply(
     target_group: &TargetGroup<'_>,
     plan: &Plan,
+    answer: &Answer,
     memory: &mut Memory,
     progress: &mut Progress,
 ) -> Result<(), Errors> {
@@ -164,5 +165,14 @@ async fn apply(
         progress.deregistered.extend(targets);
         memory.departed.extend(targets.iter().map(Target::ip));
     };
-    Errors::check(target_group.deregister(&plan.deregister, acknowledge).await)
+    let deregister = target_group.deregister(&plan.deregister, acknowledge);
+    let now = Instant::now();
+    if !plan.deregister.is_empty() && now >= answer.is_good_until() {
+        progress.look_again_at = Some(now);
+        return Err(target_group.answer_too_old(&plan.deregister).into());
+    }
+    match timeout_at(answer.is_good_until(), deregister).await {
+        Ok(failures) => Errors::check(failures),
+        Err(_) => Err(target_group.answer_too_old(&plan.deregister).into()),
+    }
 }

@@ -29,6 +29,16 @@
 //! gives no answer beyond its TTL, so a later one that was asked for after that, and says the same
 //! about targets described again, is believed: the endpoint did move back, or on.
 //!
+//! A call that takes long, by an answer that was good when it was sent:
+//! 1. The first run has registered B and deregisters A. The call hangs.
+//! 2. The endpoint moves back to A. The second run describes A and B, finds it doubtful to deregister
+//!    B, waits for the TTL, and believes.
+//! 3. The first run's call is tried again and takes effect. The second run deregisters B, and the
+//!    group is empty.
+//!
+//! So nobody deregisters by an answer whose TTL is over for longer than a second, and a doubt is
+//! believed only when what was sent until then has taken effect: 4.5 s after the TTL.
+//!
 //! That is as good as the resolver: of several caches behind one name server, or of several name
 //! servers, one may hold the stale answer for longer than the TTL that another one gave it with.
 
@@ -52,24 +62,24 @@ enum Doubt {
     Deregister(Target),
 }
 
-/// What was doubtful in the last plan, and since when no cache can be the reason.
+/// What was doubtful in the last plan, and from when on it is believed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Doubts(BTreeMap<Doubt, Instant>);
 
 impl Doubts {
-    /// What is doubtful in `plan`, which is by an answer that `expires`. A doubt that is not new
-    /// keeps the moment of its first answer, unless that was forgotten.
+    /// What is doubtful in `plan`, which is by an answer that can be `believed_from` then on. A doubt
+    /// that is not new keeps the moment of its first answer, unless that was forgotten.
     pub fn about(
         &self,
         plan: &Plan,
         described: &[DescribedTarget],
-        expires: Instant,
+        believed_from: Instant,
         now: Instant,
     ) -> Doubts {
         let since = |(doubt, is_passing): (Doubt, bool)| {
             let first = self.0.get(&doubt).copied();
             let first = first.filter(|first| !is_passing || *first + FORGOTTEN_AFTER > now);
-            (doubt, first.unwrap_or(expires))
+            (doubt, first.unwrap_or(believed_from))
         };
         let registered =
             brought_back(plan, described).map(|target| (Doubt::Register(target), true));

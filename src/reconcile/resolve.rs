@@ -17,9 +17,6 @@ use crate::plan::Answer;
 
 /// More in one group are refused: no cluster has them, a hostile answer may.
 const MAX_ADDRESSES: usize = 100;
-/// A TTL is written in whole seconds, and a cache that counts in whole seconds too, as Unbound does,
-/// gives an answer until the next one begins.
-const TTL_RESOLUTION: Duration = Duration::from_secs(1);
 
 /// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
 ///
@@ -54,7 +51,7 @@ pub async fn resolve<P: RuntimeProvider>(
             ),
         })?;
     }
-    let expires = Instant::now() + ttl + TTL_RESOLUTION;
+    let expires = Instant::now() + ttl;
     Answer::new(addresses, expires).ok_or_else(|| {
         Errors::from(Error::ResolveFailed {
             endpoint: enumerate(endpoints),

@@ -152,6 +152,15 @@ impl TargetGroup<'_> {
         }
     }
 
+    /// Why nothing more is deregistered by an answer.
+    pub fn answer_too_old(&self, described: &[DescribedTarget]) -> Error {
+        Error::DeregisterFailed {
+            targets: enumerate(described.iter().map(|described| described.target)),
+            target_group_arn: self.arn.to_string(),
+            cause: "what DNS said is too old by now".to_owned(),
+        }
+    }
+
     fn deregister_failed(
         &self,
         targets: &[Target],

@@ -15,7 +15,10 @@ use tokio::time::Instant;
 const PORT: u16 = 6379;
 const OTHER_PORT: u16 = 7000;
 const ADDRESSES: [&str; 3] = ["10.0.1.7", "10.0.2.9", "2001:db8::7"];
-const TTL: Duration = Duration::from_secs(5);
+/// From an answer to when it can be believed: its TTL, half a second, and [`GRACE`].
+const WAIT: Duration = Duration::from_secs(5);
+/// For those who act by older answers.
+const GRACE: Duration = Duration::from_millis(4500);
 /// A primary endpoint's.
 const AT_ONCE: Policy = Policy {
     port: PORT,
@@ -43,7 +46,7 @@ fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
 }
 
 fn answer(addresses: impl IntoIterator<Item = IpAddr>, taken: Instant) -> Answer {
-    Answer::new(addresses, taken + TTL).expect("at least one address")
+    Answer::new(addresses, taken + WAIT - GRACE).expect("at least one address")
 }
 
 fn answers(taken: Instant) -> impl Iterator<Item = Answer> {
@@ -127,7 +130,7 @@ fn before_but_not(desired: &BTreeSet<Target>, target: &DescribedTarget) -> bool 
 #[test]
 fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
     let (now, memory) = (Instant::now(), Memory::default());
-    let expires = now + TTL;
+    let believed_from = now + WAIT;
     let (mut applied_at_once, mut doubted) = (0, 0);
     for answer in answers(now) {
         let desired = answer.targets(PORT);
@@ -151,11 +154,17 @@ fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
             let decision = if is_doubtful {
                 doubted += 1;
                 assert!(
-                    matches!(&first, Decision::Doubt { look_again_at, .. } if *look_again_at == expires)
+                    matches!(&first, Decision::Doubt { look_again_at, .. } if *look_again_at == believed_from)
                 );
-                let again = decide(&answer, &group, &remembered, AT_ONCE, expires - TTL / 5);
+                let again = decide(
+                    &answer,
+                    &group,
+                    &remembered,
+                    AT_ONCE,
+                    believed_from - WAIT / 5,
+                );
                 assert_eq!(again.0, first, "before the TTL ran out");
-                decide(&answer, &group, &remembered, AT_ONCE, expires).0
+                decide(&answer, &group, &remembered, AT_ONCE, believed_from).0
             } else {
                 applied_at_once += 1;
                 first
@@ -174,7 +183,7 @@ fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
             let after = deregistered(between, &plan);
             assert_eq!(current(&after), desired);
             assert_eq!(
-                self::plan(&answer, &after, expires),
+                self::plan(&answer, &after, believed_from),
                 Plan::default(),
                 "nothing is left to do"
             );
