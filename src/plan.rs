@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 pub use answer::Answer;
-use doubt::Doubts;
+use doubt::{Doubts, undoes_a_change};
 use misses::Misses;
 
 /// Address and port, as the target group knows it. Ordered as the result lists them: IPv4 before
@@ -124,7 +124,12 @@ pub fn decide(
     let doubts = memory.doubts.about(&plan, described, believed_from, now);
     match doubts.look_again_at(now) {
         Some(look_again_at) => {
-            let misses = memory.misses.clone();
+            // Of targets that were there for long the answers are counted on, or ten that are missing
+            // would wait for ten TTLs.
+            let misses = match undoes_a_change(&plan, described) {
+                true => memory.misses.clone(),
+                false => misses.next,
+            };
             let decision = Decision::Doubt {
                 plan,
                 look_again_at,

@@ -95,6 +95,11 @@ impl Doubts {
     }
 }
 
+/// Whether it would undo what was done a moment ago.
+pub fn undoes_a_change(plan: &Plan, described: &[DescribedTarget]) -> bool {
+    brought_back(plan, described).next().is_some() || plan.deregister.iter().any(is_new)
+}
+
 /// Registered though they drain.
 fn brought_back(plan: &Plan, described: &[DescribedTarget]) -> impl Iterator<Item = Target> {
     let draining = described

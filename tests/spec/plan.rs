@@ -481,6 +481,17 @@ fn misses_of_a_doubtful_decision_neither_count_nor_clear() {
 }
 
 #[test]
+fn misses_count_while_it_is_doubted_that_other_targets_have_left() {
+    let all = [A, B, C].map(|address| (address, State::Registered));
+    let mut told = Told::of(AFTER_TWO_MISSES, all);
+    told.decide(0, [A, C]);
+    told.decide(10, [A]);
+    assert_eq!(told.decide(20, [A]), "look again at 25", "B misses enough");
+    assert_eq!(told.decide(25, [A]), "look again at 30", "C too");
+    assert_eq!(told.decide(30, [A]), "+ -10.0.2.9:6379,10.0.3.3:6379");
+}
+
+#[test]
 fn a_count_of_misses_is_dropped_after_three_minutes() {
     for (at, expected) in [(60 + 179, "+ -10.0.2.9:6379"), (60 + 180, "+ -")] {
         let both = [(A, State::Initial), (B, State::Registered)];
