@@ -133,6 +133,23 @@ async fn i8_a_call_that_is_tried_again_after_the_endpoint_moved_back_empties_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn i8_what_took_too_long_is_looked_at_again_at_once() {
+    let world = VirtualWorld::settled(A, 0).await;
+    let function = world.function().await;
+    world.point(B);
+    let slow = Fault::Latency(Duration::from_millis(1500));
+    world.aws.inject("RegisterTargets", slow);
+    let begin = Instant::now();
+    let report = first(tick(&function).await);
+    assert_eq!((report.reconciles, report.failover), (2, true));
+    assert!(begin.elapsed() < seconds(2), "{:?}", begin.elapsed());
+    let failures = world.aws.take_data().into_iter();
+    let failures = failures.filter(|datum| datum.metric == "ReconcileFailure");
+    let failures = failures.flat_map(|datum| datum.samples).sum::<f64>();
+    assert_eq!(failures, 2.0, "the first look's, of the group and of all");
+}
+
+#[tokio::test(start_paused = true)]
 async fn i8_what_drains_is_not_brought_back_however_soon_the_new_one_is_healthy() {
     let (world, fresh, stale) = torn(0, 15).await;
     world
