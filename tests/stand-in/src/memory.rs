@@ -29,12 +29,15 @@ use tokio::time::{Instant, sleep};
 use crate::aws::{Aws, Reply};
 use crate::dns::{Source, serve_connection};
 
+/// Is told of answers.
+type Watcher = dyn Fn(&[u8]) + Send + Sync;
+
 /// DNS servers by address, over UDP and TCP. A query to any other address is never answered, a
 /// connection refused.
 #[derive(Clone)]
 pub struct Network {
     servers: Arc<HashMap<SocketAddr, Source>>,
-    arrived: Arc<dyn Fn(&[u8]) + Send + Sync>,
+    arrived: Arc<Watcher>,
     handle: TokioHandle,
 }
 
@@ -117,7 +120,7 @@ type Datagram = (Vec<u8>, SocketAddr);
 /// A UDP socket.
 pub struct Socket {
     servers: Arc<HashMap<SocketAddr, Source>>,
-    arrived: Arc<dyn Fn(&[u8]) + Send + Sync>,
+    arrived: Arc<Watcher>,
     sender: UnboundedSender<Datagram>,
     receiver: Mutex<UnboundedReceiver<Datagram>>,
 }
