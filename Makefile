@@ -1,6 +1,9 @@
 # Sets up what it needs by itself, on a machine with Rust, Python 3 and make.
 
 VENV := .venv
+# Other sequences than those that every test plays.
+FIRST := 10000
+SEQUENCES := 1000000
 EMULATOR_VENV := .venv-emulator
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -16,7 +19,7 @@ DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template build rust deployment no-deployment mutants bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template build rust deployment no-deployment soak mutants bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -67,6 +70,9 @@ deployment: build $(EMULATOR_VENV)/installed ## Deploys the template onto an emu
 
 no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
+
+soak: ## Plays a million sequences, or SEQUENCES of them from FIRST on
+	cargo test --locked --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
 mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice
 	tests/mutants/run

@@ -1,0 +1,170 @@
+//! What happened, in the order in which it did: at the far ends and on the way between them and the
+//! sandboxes. Nothing in it is the function's own word, except for its log and its answers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stand_in::cloudwatch::Datum;
+use stand_in::elb::{TargetDescription, TargetHealth};
+use tokio::time::Instant;
+
+use crate::sequence::{CallFault, DnsFault, Event};
+
+/// A sandbox from its start to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life {
+    pub sandbox: usize,
+    pub number: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub at: Duration,
+    pub what: What,
+}
+
+#[derive(Debug, Clone)]
+pub enum What {
+    /// The endpoint is there from now on.
+    Moved {
+        endpoint: String,
+        to: Vec<IpAddr>,
+        /// One of them drains in a group.
+        is_failback: bool,
+    },
+    /// Somebody else changed the group.
+    Meddled {
+        arn: String,
+        target: SocketAddr,
+        is_registering: bool,
+        /// What the group has now.
+        group: Vec<TargetHealth>,
+    },
+    Begun {
+        life: Life,
+        event: Event,
+    },
+    /// A question's answer will be wrong, or will not come.
+    Disturbed {
+        life: Life,
+        fault: DnsFault,
+    },
+    /// An answer to a question came to the one who asked.
+    Answered {
+        life: Life,
+        name: String,
+        addresses: Vec<IpAddr>,
+        ttl: Duration,
+    },
+    Called(Call),
+    /// The call came to the service, and took effect unless the outcome says otherwise.
+    Arrived {
+        call: u64,
+        outcome: String,
+        fault: Option<CallFault>,
+        /// What the group has now.
+        group: Vec<TargetHealth>,
+        data: Vec<Datum>,
+    },
+    /// The service's answer came back, whatever it said.
+    Returned {
+        call: u64,
+    },
+    Logged {
+        life: Life,
+        line: Line,
+    },
+    /// The invocation answered.
+    Ended {
+        life: Life,
+        error: Option<String>,
+    },
+    /// The sandbox was lost.
+    Lost {
+        life: Life,
+    },
+    /// Lambda had to end the invocation.
+    TimedOut {
+        life: Life,
+    },
+    /// From now on nothing goes wrong.
+    Healed,
+    /// So many clean reconciles later that the groups have to be where DNS is.
+    Settled {
+        groups: BTreeMap<String, Vec<TargetHealth>>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub id: u64,
+    pub life: Life,
+    pub action: String,
+    pub arn: String,
+    pub targets: Vec<TargetDescription>,
+    /// Of the SDK, from 1.
+    pub attempt: u32,
+}
+
+/// A line of the function's log.
+#[derive(Debug, Clone, Default)]
+pub struct Line {
+    pub message: String,
+    pub is_error: bool,
+    pub target_group_arn: String,
+    pub error: String,
+    pub is_doubtful: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Entry>,
+    calls: u64,
+}
+
+/// Written by all who take part.
+#[derive(Debug, Clone)]
+pub struct History {
+    begin: Instant,
+    state: Arc<Mutex<State>>,
+}
+
+impl History {
+    pub fn new() -> Self {
+        History {
+            begin: Instant::now(),
+            state: Arc::default(),
+        }
+    }
+
+    pub fn write(&self, what: What) {
+        let at = self.begin.elapsed();
+        let mut state = self.state.lock().expect("no panic while it was locked");
+        state.entries.push(Entry { at, what });
+    }
+
+    /// A number for a call.
+    pub fn next_call(&self) -> u64 {
+        let mut state = self.state.lock().expect("no panic while it was locked");
+        state.calls += 1;
+        state.calls
+    }
+
+    pub fn take(&self) -> Vec<Entry> {
+        let mut state = self.state.lock().expect("no panic while it was locked");
+        std::mem::take(&mut state.entries)
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = char::from(b'A' + self.sandbox as u8);
+        match self.number {
+            0 => write!(f, "sandbox {name}"),
+            number => write!(f, "sandbox {name}{}", number + 1),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Searches for a sequence of happenings by which the function does harm: the real handler, the real
+//! SDK and the real resolver in virtual time, through failovers, faults and lost sandboxes that are
+//! drawn from a number. The number of a sequence that breaks a promise is all it takes to see it
+//! again, made as small as it gets.
+
+mod check;
+mod figures;
+mod history;
+mod log;
+mod network;
+mod play;
+mod sequence;
+mod story;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{available_parallelism, scope};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{TestCaseError, TestError};
+
+use check::{Violation, check};
+use figures::{FULL_RUN, Figures};
+use history::Entry;
+use play::play;
+use sequence::Sequence;
+
+/// One in so many sequences is played twice, to see that it comes out the same.
+const PLAYED_TWICE: u64 = 100;
+
+struct Arguments {
+    first: u64,
+    sequences: u64,
+    /// Tells of a violation without making it smaller.
+    is_brief: bool,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, lexopt::Error> {
+        use lexopt::prelude::*;
+        let mut arguments = Arguments {
+            first: 0,
+            sequences: FULL_RUN,
+            is_brief: false,
+        };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("sequences") => arguments.sequences = parser.value()?.parse()?,
+                Long("first") => arguments.first = parser.value()?.parse()?,
+                Long("replay") => {
+                    (arguments.first, arguments.sequences) = (parser.value()?.parse()?, 1);
+                }
+                Long("brief") => arguments.is_brief = true,
+                other => return Err(other.unexpected()),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}; there are --sequences N, --first N, --replay N and --brief");
+            return ExitCode::FAILURE;
+        }
+    };
+    log::init();
+    let begin = Instant::now();
+    let (figures, violated) = search(&arguments);
+    println!("{figures}\ntook         {:.0?}", begin.elapsed());
+    let missing = match figures.sequences >= FULL_RUN {
+        true => figures.missing(),
+        false => Vec::new(),
+    };
+    for missing in &missing {
+        println!("NOT OFTEN ENOUGH  {missing}");
+    }
+    match violated {
+        None => println!("violations   0"),
+        Some(number) => tell(number, arguments.is_brief),
+    }
+    match violated.is_none() && missing.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Plays the sequences on all cores, up to the first that breaks a promise.
+fn search(arguments: &Arguments) -> (Figures, Option<u64>) {
+    let style = "{wide_bar} {pos}/{len} {per_sec} {eta} to go";
+    let bar = ProgressBar::new(arguments.sequences)
+        .with_style(ProgressStyle::with_template(style).expect("a template"));
+    let (next, end) = (
+        AtomicU64::new(arguments.first),
+        arguments.first + arguments.sequences,
+    );
+    let found = Mutex::new((Figures::default(), None::<u64>));
+    scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                let mut figures = Figures::default();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end {
+                        break;
+                    }
+                    let sequence = Sequence::tree(number).0.current();
+                    let (history, outcome) = examine(&sequence, number);
+                    figures.add(&sequence.setting, &history);
+                    bar.inc(1);
+                    if outcome.is_err() {
+                        // The others end with what they have begun.
+                        next.fetch_max(end, Ordering::Relaxed);
+                        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                        found.1 = Some(found.1.unwrap_or(number).min(number));
+                    }
+                }
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.0.merge(figures);
+            });
+        }
+    });
+    bar.finish_and_clear();
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What happened, and what was promised and not kept.
+fn examine(sequence: &Sequence, number: u64) -> (Vec<Entry>, Result<(), Violation>) {
+    let play = || catch_unwind(AssertUnwindSafe(|| play(sequence, number)));
+    let broken = |promise, text: &str| Violation {
+        promise,
+        text: text.to_owned(),
+        at: Duration::MAX,
+    };
+    let Ok(history) = play() else {
+        return (Vec::new(), Err(broken("no panic", "it panicked")));
+    };
+    let outcome = check(&sequence.setting, &history);
+    let is_played_twice = number.is_multiple_of(PLAYED_TWICE);
+    if is_played_twice
+        && play().ok().map(|again| story::lines(&again)) != Some(story::lines(&history))
+    {
+        return (
+            history,
+            Err(broken(
+                "replay",
+                "it came out otherwise when it was played again",
+            )),
+        );
+    }
+    (history, outcome)
+}
+
+/// The story of a violation, as small as it gets.
+fn tell(number: u64, is_brief: bool) {
+    let (tree, mut runner) = Sequence::tree(number);
+    let mut sequence = tree.current();
+    let (_, outcome) = examine(&sequence, number);
+    let Err(found) = outcome else {
+        println!("VIOLATION    sequence {number}, and not when it was played again");
+        return;
+    };
+    println!(
+        "VIOLATION    {} in sequence {number}: {}",
+        found.promise, found.text
+    );
+    if is_brief {
+        return;
+    }
+    println!("making it smaller");
+    let is_kept = |sequence: Sequence| match examine(&sequence, number).1 {
+        Err(violation) if violation.promise == found.promise => {
+            Err(TestCaseError::fail(violation.text))
+        }
+        _ => Ok(()),
+    };
+    if let Err(TestError::Fail(_, smallest)) = runner.run_one(tree, is_kept) {
+        sequence = smallest;
+    }
+    let (history, outcome) = examine(&sequence, number);
+    println!(
+        "{}",
+        story::tell(&sequence.setting, &history, outcome.as_ref().err())
+    );
+    println!("again: cargo test --test simulation -- --replay {number}");
+}

@@ -1,0 +1,433 @@
+//! Plays a sequence: the real function with the real SDK and the real resolver, in virtual time,
+//! between the stand-ins and what goes wrong on the way to them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use nlb_hostname_target::aws;
+use nlb_hostname_target::config::Config;
+use nlb_hostname_target::event;
+use nlb_hostname_target::function::Function;
+use serde_json::value::RawValue;
+use stand_in::aws::Aws;
+use stand_in::dns::{Answer, Cache, Zone};
+use stand_in::elb::{TargetDescription, TargetGroup};
+use stand_in::memory::Network;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::history::{Entry, History, Life, What};
+use crate::log;
+use crate::network::{DNS_SERVER, Faults, NameServer, Pace, Wire};
+use crate::sequence::{ABROAD, CallFault, DnsFault, Event, Happening, Sequence, Setting};
+
+/// Lambda's `Timeout` in the template.
+const TIMEOUT: Duration = Duration::from_secs(75);
+pub const PORT: u16 = 6379;
+/// A call that was lost on its way has arrived by then.
+const ARRIVED: Duration = Duration::from_secs(3);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Targets of somebody else.
+const KEEP_CIDRS: &str = "10.0.250.0/24,2001:db8:0:fa::/64";
+
+/// What happened.
+pub fn play(sequence: &Sequence, number: u64) -> Vec<Entry> {
+    // Back-offs are drawn from it.
+    fastrand::seed(number);
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        let world = World::new(sequence.setting.clone(), number).await;
+        world.play(sequence).await;
+        world.history.take()
+    })
+}
+
+pub fn arn(group: usize) -> String {
+    let account = "arn:aws:elasticloadbalancing:eu-west-1:123456789012";
+    format!("{account}:targetgroup/group-{group}/{group:016x}")
+}
+
+pub fn endpoint(endpoint: usize) -> String {
+    format!("endpoint-{endpoint}.example.com")
+}
+
+/// At the end of the endpoint's CNAME.
+pub fn node(endpoint: usize) -> String {
+    format!("node-{endpoint}.example.com")
+}
+
+/// The targets of somebody else.
+pub fn kept(setting: &Setting) -> BTreeSet<SocketAddr> {
+    let kept = if setting.is_ipv6 {
+        "[2001:db8:0:fa::1]:6379"
+    } else {
+        "10.0.250.1:6379"
+    };
+    setting
+        .is_keeping
+        .then(|| kept.parse().expect("a target"))
+        .into_iter()
+        .collect()
+}
+
+struct World {
+    number: u64,
+    setting: Setting,
+    /// Where each endpoint is.
+    at: RefCell<BTreeMap<usize, Vec<usize>>>,
+    zone: Zone,
+    aws: Aws,
+    sdk: SdkConfig,
+    history: History,
+    pace: Pace,
+    call_faults: Faults<CallFault>,
+    dns_faults: Faults<DnsFault>,
+}
+
+/// An event, and where to say that its invocation is over.
+type Task = (Event, oneshot::Sender<()>);
+
+/// Where Lambda runs one invocation at a time.
+struct Sandbox {
+    tasks: mpsc::UnboundedSender<Task>,
+    /// For how many waits the invocation still lives.
+    waits: Rc<Cell<Option<u32>>>,
+}
+
+impl World {
+    /// Every endpoint is at its first address, and so are the groups, for long.
+    async fn new(setting: Setting, number: u64) -> Rc<Self> {
+        let world = World {
+            number,
+            at: RefCell::default(),
+            zone: Zone::default(),
+            aws: Aws::default(),
+            sdk: aws::configure(aws_config::defaults(BehaviorVersion::latest()))
+                .region(Region::new("eu-west-1"))
+                .credentials_provider(Credentials::for_tests())
+                .load()
+                .await,
+            history: History::new(),
+            pace: Pace::new(number),
+            call_faults: Faults::default(),
+            dns_faults: Faults::default(),
+            setting,
+        };
+        world.zone.set_seed(number);
+        for group in 0..world.setting.groups() {
+            world.add_group(group);
+        }
+        for endpoint in 0..world.setting.endpoints() {
+            world.point(endpoint, &[endpoint], world.setting.is_rotating);
+        }
+        sleep(world.setting.registration_lag).await;
+        Rc::new(world)
+    }
+
+    fn add_group(&self, group: usize) {
+        let (setting, arn) = (&self.setting, arn(group));
+        let mut target_group = TargetGroup::ipv4(&arn, PORT);
+        target_group.is_ipv6 = setting.is_ipv6;
+        target_group.is_written_in_full = setting.is_ipv6;
+        target_group.registration_lag = setting.registration_lag;
+        target_group.deregistration_delay = setting.deregistration_delay;
+        self.aws.add(target_group);
+        for endpoint in setting.endpoints_of(group) {
+            self.aws
+                .register(&arn, &setting.address(endpoint).to_string(), PORT);
+        }
+        for kept in kept(setting) {
+            self.aws.register(&arn, &kept.ip().to_string(), kept.port());
+        }
+    }
+
+    /// The endpoint moves.
+    fn point(&self, index: usize, to: &[usize], is_rotating: bool) {
+        let Setting { ttl, is_chain, .. } = self.setting;
+        self.at.borrow_mut().insert(index, to.to_vec());
+        let addresses: Vec<_> = to
+            .iter()
+            .map(|index| self.setting.address(*index))
+            .collect();
+        let is_failback = (0..self.setting.groups()).any(|group| {
+            let targets = self.aws.targets(&arn(group));
+            let mut draining = targets.iter().filter(|target| target.state == "draining");
+            draining.any(|target| addresses.contains(&target.address))
+        });
+        self.history.write(What::Moved {
+            endpoint: endpoint(index),
+            to: addresses.clone(),
+            is_failback,
+        });
+        let answer = match is_rotating {
+            true => Answer::OneOf { ttl, addresses },
+            false => Answer::Addresses { ttl, addresses },
+        };
+        if !is_chain {
+            return self.zone.set(&endpoint(index), answer);
+        }
+        let (target, is_split) = (node(index), index == 1);
+        self.zone.set(&target, answer);
+        self.zone.set(
+            &endpoint(index),
+            Answer::Cname {
+                ttl,
+                target,
+                is_split,
+            },
+        );
+    }
+
+    async fn play(self: &Rc<Self>, sequence: &Sequence) {
+        let sandboxes: Vec<_> = (0..self.setting.sandboxes)
+            .map(|index| self.sandbox(index))
+            .collect();
+        let mut over = Vec::new();
+        for round in &sequence.rounds {
+            sleep(round.pause).await;
+            for happening in &round.happenings {
+                self.happen(happening, &sandboxes);
+            }
+            over.push(sandboxes[round.sandbox].invoke(round.event));
+            if round.is_twice {
+                let another = (round.sandbox + 1) % sandboxes.len();
+                over.push(sandboxes[another].invoke(round.event));
+            }
+        }
+        for over in over {
+            // It may have been lost.
+            let _ = over.await;
+        }
+        sleep(ARRIVED).await;
+        self.heal(&sandboxes);
+        self.settle(&sandboxes[sequence.rounds.len() % sandboxes.len()])
+            .await;
+        for sandbox in &sandboxes {
+            let _ = sandbox.invoke(Event::Schedule).await;
+        }
+    }
+
+    fn happen(&self, happening: &Happening, sandboxes: &[Sandbox]) {
+        match *happening {
+            Happening::Move { endpoint, ref to } => {
+                self.point(endpoint, to, self.setting.is_rotating);
+            }
+            Happening::Call {
+                action,
+                fault,
+                times,
+            } => self.call_faults.add(action, fault, times),
+            Happening::Question {
+                sandbox,
+                fault,
+                times,
+            } => {
+                self.dns_faults.add(&sandbox.to_string(), fault, times);
+            }
+            Happening::Loss { sandbox, waits } => sandboxes[sandbox].waits.set(Some(waits)),
+            Happening::Meddling {
+                group,
+                address,
+                port,
+                is_registering,
+            } => {
+                let target = SocketAddr::new(self.setting.address(address), port);
+                self.meddle(&arn(group), target, is_registering);
+            }
+        }
+    }
+
+    fn meddle(&self, arn: &str, target: SocketAddr, is_registering: bool) {
+        let description = TargetDescription {
+            id: target.ip().to_string(),
+            port: Some(target.port()),
+            zone: (target.ip() == self.setting.address(ABROAD)).then(|| "all".to_owned()),
+        };
+        let now = Instant::now();
+        self.aws.target_group(arn, |group| match is_registering {
+            true => group.register(now, &[description]).expect("a good target"),
+            false => group.deregister(now, &[description]),
+        });
+        self.history.write(What::Meddled {
+            arn: arn.to_owned(),
+            target,
+            is_registering,
+            group: self.aws.targets(arn),
+        });
+    }
+
+    fn heal(&self, sandboxes: &[Sandbox]) {
+        self.call_faults.heal();
+        self.dns_faults.heal();
+        for sandbox in sandboxes {
+            sandbox.waits.set(None);
+        }
+        self.history.write(What::Healed);
+    }
+
+    /// Scheduled reconciles, until the groups are where DNS is or it is too late for that.
+    async fn settle(&self, sandbox: &Sandbox) {
+        if self.setting.is_rotating {
+            // It comes to rest.
+            let at = self.at.borrow().clone();
+            for (endpoint, to) in at {
+                self.point(endpoint, &to, false);
+            }
+        }
+        // No cache holds anything older.
+        sleep(Duration::from_secs(u64::from(self.setting.ttl) + 1)).await;
+        for _ in 0..self.setting.misses + 3 {
+            let over = sandbox.invoke(Event::Schedule);
+            sleep(MINUTE).await;
+            let _ = over.await;
+        }
+        let groups = 0..self.setting.groups();
+        let groups = groups.map(|group| (arn(group), self.aws.targets(&arn(group))));
+        self.history.write(What::Settled {
+            groups: groups.collect(),
+        });
+    }
+
+    fn sandbox(self: &Rc<Self>, index: usize) -> Sandbox {
+        let (tasks, receiver) = mpsc::unbounded_channel();
+        let waits = Rc::default();
+        tokio::task::spawn_local(self.clone().run(index, receiver, Rc::clone(&waits)));
+        Sandbox { tasks, waits }
+    }
+
+    /// One invocation after the other, each in the same sandbox as long as that lives.
+    async fn run(
+        self: Rc<Self>,
+        sandbox: usize,
+        mut tasks: mpsc::UnboundedReceiver<Task>,
+        waits: Rc<Cell<Option<u32>>>,
+    ) {
+        let cache = Cache::of(&self.zone);
+        let mut life = Life { sandbox, number: 0 };
+        let mut function = self.function(life, &cache);
+        while let Some((event, over)) = tasks.recv().await {
+            self.history.write(What::Begun { life, event });
+            let payload = RawValue::from_string(payload(event).to_owned()).expect("JSON");
+            let timeout = Instant::now() + TIMEOUT;
+            let event = event::Event::read(&payload);
+            let invocation = function.invoke(&event, timeout, "simulated");
+            let invocation = losable(log::of(life, &self.history, invocation), &waits);
+            let what = match timeout_at(timeout, invocation).await {
+                Ok(Some(outcome)) => {
+                    let error = outcome.err().map(|errors| errors.to_string());
+                    What::Ended { life, error }
+                }
+                Ok(None) => What::Lost { life },
+                Err(_) => What::TimedOut { life },
+            };
+            let is_alive = matches!(what, What::Ended { .. });
+            self.history.write(what);
+            if !is_alive {
+                life.number += 1;
+                function = self.function(life, &cache);
+            }
+            // Nobody may wait for it.
+            let _ = over.send(());
+        }
+    }
+
+    fn function(&self, life: Life, cache: &Cache) -> Function<Network> {
+        let wire = Wire {
+            life,
+            aws: self.aws.clone(),
+            history: self.history.clone(),
+            faults: self.call_faults.clone(),
+            pace: self.pace.clone(),
+        };
+        let name_server = NameServer {
+            life,
+            cache: cache.clone(),
+            history: self.history.clone(),
+            faults: self.dns_faults.clone(),
+            last: Arc::default(),
+            possible: (0..=ABROAD)
+                .map(|index| self.setting.address(index))
+                .collect(),
+            pace: self.pace.clone(),
+        };
+        // The SDK counts a process's retries by service and Region; here each sandbox counts its own.
+        let Life { sandbox, number } = life;
+        let region = format!("eu-west-{}-{sandbox}-{number}", self.number);
+        let sdk = self
+            .sdk
+            .to_builder()
+            .http_client(wire)
+            .region(Region::new(region))
+            .build();
+        let config = Config::from_lookup(|name| self.variable(name));
+        Function::new(config, &sdk, name_server.network())
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let setting = &self.setting;
+        let join = |list: Vec<String>| list.join(",");
+        Some(match name {
+            "ENDPOINTS" => join(setting.feeds.iter().map(|feed| endpoint(feed.0)).collect()),
+            "TARGET_GROUP_ARNS" => join(setting.feeds.iter().map(|feed| arn(feed.1)).collect()),
+            "DNS_SERVERS" => DNS_SERVER.to_owned(),
+            "LOOKUPS_PER_RECONCILE" => setting.lookups.to_string(),
+            "MISSES_BEFORE_DEREGISTRATION" => setting.misses.to_string(),
+            "POLL_INTERVAL_SECONDS" => setting.interval.to_string(),
+            "SCHEDULE_POLL_SECONDS" => setting.poll.to_string(),
+            "EVENT_POLL_SECONDS" => setting.event_poll.to_string(),
+            "KEEP_CIDRS" => KEEP_CIDRS.to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+impl Sandbox {
+    fn invoke(&self, event: Event) -> oneshot::Receiver<()> {
+        let (over, receiver) = oneshot::channel();
+        self.tasks.send((event, over)).expect("a sandbox that runs");
+        receiver
+    }
+}
+
+fn payload(event: Event) -> &'static str {
+    match event {
+        Event::Schedule => "{}",
+        Event::Notification => r#"{"Records":[{"EventSource":"aws:sns"}]}"#,
+        Event::DryRun => r#"{"dryRun":true}"#,
+    }
+}
+
+/// The future, dropped instead of waiting once more when no waits are left; `None` then.
+async fn losable<T>(future: impl Future<Output = T>, waits: &Cell<Option<u32>>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(
+        |context| match (future.as_mut().poll(context), waits.get()) {
+            (Poll::Ready(output), _) => Poll::Ready(Some(output)),
+            (Poll::Pending, None) => Poll::Pending,
+            (Poll::Pending, Some(0)) => {
+                waits.set(None);
+                Poll::Ready(None)
+            }
+            (Poll::Pending, Some(left)) => {
+                waits.set(Some(left - 1));
+                Poll::Pending
+            }
+        },
+    )
+    .await
+}

@@ -1,0 +1,357 @@
+//! A sequence: the setting in which the function runs, and what happens to it, all of it drawn from
+//! one number.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// Scheduled reconciles that a sequence has at the least.
+pub const LEAST_ROUNDS: usize = 20;
+const MOST_ROUNDS: usize = 26;
+
+/// The addresses at which an endpoint can be; the last is outside the target group's VPC.
+const IPV4: [&str; 4] = ["10.0.1.7", "10.0.2.9", "10.0.3.3", "192.168.7.7"];
+const IPV6: [&str; 4] = [
+    "2001:db8::7",
+    "2001:db8::9",
+    "2001:db8::3",
+    "2001:db8:1:1::7",
+];
+
+/// The index of the address outside the VPC.
+pub const ABROAD: usize = 3;
+
+/// Which endpoint feeds which target group.
+pub type Feed = (usize, usize);
+
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub sandboxes: usize,
+    pub feeds: Vec<Feed>,
+    pub is_ipv6: bool,
+    /// In seconds.
+    pub ttl: u32,
+    /// The endpoint is a CNAME to the node's name.
+    pub is_chain: bool,
+    /// The endpoint answers with one of its addresses at a time.
+    pub is_rotating: bool,
+    pub lookups: u32,
+    pub misses: u32,
+    /// In seconds, as the variables have them.
+    pub poll: u32,
+    pub interval: u32,
+    pub event_poll: u32,
+    pub registration_lag: Duration,
+    pub deregistration_delay: Duration,
+    /// Somebody else has a target in the group, in `KEEP_CIDRS`.
+    pub is_keeping: bool,
+}
+
+/// What precedes one invocation, and the invocation.
+#[derive(Debug, Clone)]
+pub struct Round {
+    pub pause: Duration,
+    pub happenings: Vec<Happening>,
+    pub sandbox: usize,
+    pub event: Event,
+    /// Lambda delivers the event twice.
+    pub is_twice: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    Schedule,
+    Notification,
+    DryRun,
+}
+
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// The endpoint is at these of the addresses from now on.
+    Move { endpoint: usize, to: Vec<usize> },
+    /// The next calls of this action go wrong.
+    Call {
+        action: &'static str,
+        fault: CallFault,
+        times: u32,
+    },
+    /// The next questions of this sandbox go wrong.
+    Question {
+        sandbox: usize,
+        fault: DnsFault,
+        times: u32,
+    },
+    /// The sandbox ends when its invocation waits for the so manieth time.
+    Loss { sandbox: usize, waits: u32 },
+    /// Somebody else changes the group.
+    Meddling {
+        group: usize,
+        address: usize,
+        port: u16,
+        is_registering: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallFault {
+    Throttled,
+    Unavailable,
+    Garbage,
+    Reset,
+    Hang,
+    LostAnswer,
+    Slow,
+}
+
+impl CallFault {
+    pub const ALL: [CallFault; 7] = [
+        CallFault::Throttled,
+        CallFault::Unavailable,
+        CallFault::Garbage,
+        CallFault::Reset,
+        CallFault::Hang,
+        CallFault::LostAnswer,
+        CallFault::Slow,
+    ];
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DnsFault {
+    NxDomain,
+    ServFail,
+    Refused,
+    Empty,
+    Silent,
+    Late,
+    Truncated,
+    WrongId,
+    Garbage,
+    Forbidden,
+    PartlyForbidden,
+    AnotherName,
+    TooMany,
+    CnameLoop,
+}
+
+impl DnsFault {
+    pub const ALL: [DnsFault; 14] = [
+        DnsFault::NxDomain,
+        DnsFault::ServFail,
+        DnsFault::Refused,
+        DnsFault::Empty,
+        DnsFault::Silent,
+        DnsFault::Late,
+        DnsFault::Truncated,
+        DnsFault::WrongId,
+        DnsFault::Garbage,
+        DnsFault::Forbidden,
+        DnsFault::PartlyForbidden,
+        DnsFault::AnotherName,
+        DnsFault::TooMany,
+        DnsFault::CnameLoop,
+    ];
+}
+
+pub const ACTIONS: [&str; 5] = [
+    "DescribeTargetGroups",
+    "DescribeTargetHealth",
+    "RegisterTargets",
+    "DeregisterTargets",
+    "PutMetricData",
+];
+
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    pub setting: Setting,
+    pub rounds: Vec<Round>,
+}
+
+impl Setting {
+    pub fn address(&self, index: usize) -> IpAddr {
+        let pool = if self.is_ipv6 { IPV6 } else { IPV4 };
+        pool[index].parse().expect("an address")
+    }
+
+    pub fn endpoints(&self) -> usize {
+        1 + self.feeds.iter().map(|feed| feed.0).max().unwrap_or(0)
+    }
+
+    pub fn groups(&self) -> usize {
+        1 + self.feeds.iter().map(|feed| feed.1).max().unwrap_or(0)
+    }
+
+    /// Whether several groups are fed by this endpoint.
+    pub fn is_shared(&self, endpoint: usize) -> bool {
+        self.feeds.iter().filter(|feed| feed.0 == endpoint).count() > 1
+    }
+
+    /// The endpoints that feed this group.
+    pub fn endpoints_of(&self, group: usize) -> impl Iterator<Item = usize> {
+        let feeds = self.feeds.iter().filter(move |feed| feed.1 == group);
+        feeds.map(|feed| feed.0)
+    }
+}
+
+impl Sequence {
+    /// The sequence of this number, of every second with two sandboxes, and how it is made smaller.
+    pub fn tree(number: u64) -> (impl ValueTree<Value = Sequence>, TestRunner) {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        let config = Config {
+            failure_persistence: None,
+            max_shrink_iters: 3000,
+            ..Config::default()
+        };
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let mut runner = TestRunner::new_with_rng(config, rng);
+        let strategy = sequence(1 + (number % 2) as usize);
+        loop {
+            let tree = strategy.new_tree(&mut runner).expect("nothing is refused");
+            // A shorter one may come of it when it is made smaller.
+            if tree.current().rounds.len() >= LEAST_ROUNDS {
+                return (tree, runner);
+            }
+        }
+    }
+}
+
+fn sequence(sandboxes: usize) -> impl Strategy<Value = Sequence> {
+    let rounds = setting(sandboxes).prop_flat_map(|setting| {
+        let rounds = vec(round(&setting), 0..=MOST_ROUNDS);
+        (Just(setting), rounds)
+    });
+    rounds.prop_map(|(setting, rounds)| Sequence { setting, rounds })
+}
+
+fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
+    let feeds = select(vec![
+        vec![(0, 0)],
+        vec![(0, 0)],
+        vec![(0, 0)],
+        vec![(0, 0)],
+        vec![(0, 0)],
+        vec![(0, 0), (1, 0)],
+        vec![(0, 0), (1, 1)],
+        vec![(0, 0), (0, 1)],
+        vec![(0, 0), (1, 0), (1, 1)],
+    ]);
+    let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32];
+    let name = (ttl, any::<bool>(), weighted(0.1), weighted(0.15));
+    let misses = prop_oneof![3 => Just(0), 1 => 1..4_u32];
+    let polls = prop_oneof![7 => Just(0), 1 => 3..15_u32];
+    let window = (polls, 3..8_u32, 0..3_u32);
+    let group = (10..120_u64, 0..120_u64, weighted(0.1));
+    (feeds, name, misses, window, group).prop_map(move |(feeds, name, misses, window, group)| {
+        let (ttl, is_chain, is_rotating, is_ipv6) = name;
+        Setting {
+            sandboxes,
+            // Of a rotating name's lookups it would not be known whose they are.
+            feeds: if is_rotating {
+                feeds[..1].to_vec()
+            } else {
+                feeds
+            },
+            is_ipv6,
+            ttl,
+            is_chain,
+            is_rotating,
+            // So many that an address is not missed by chance.
+            lookups: if is_rotating { 5 } else { 1 },
+            misses: if is_rotating { misses + 4 } else { misses },
+            poll: window.0,
+            interval: window.1,
+            event_poll: window.2,
+            registration_lag: Duration::from_secs(group.0),
+            // Longer than the name's TTL and a reconcile, as the README asks for.
+            deregistration_delay: Duration::from_secs(u64::from(ttl) + 65 + group.1),
+            is_keeping: group.2,
+        }
+    })
+}
+
+fn weighted(probability: f64) -> impl Strategy<Value = bool> {
+    proptest::bool::weighted(probability)
+}
+
+fn round(setting: &Setting) -> impl Strategy<Value = Round> + use<> {
+    let pause = prop_oneof![
+        6 => Just(60_000),
+        4 => 0..200_u64,
+        4 => 200..5_000_u64,
+        4 => 5_000..60_000_u64,
+        1 => 60_000..400_000_u64,
+    ];
+    let event = prop_oneof![
+        10 => Just(Event::Schedule),
+        2 => Just(Event::Notification),
+        1 => Just(Event::DryRun),
+    ];
+    let happenings = vec(happening(setting), 0..4);
+    (
+        pause,
+        happenings,
+        0..setting.sandboxes,
+        event,
+        weighted(0.1),
+    )
+        .prop_map(|(pause, happenings, sandbox, event, is_twice)| Round {
+            pause: Duration::from_millis(pause),
+            happenings,
+            sandbox,
+            event,
+            is_twice,
+        })
+}
+
+fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
+    let addresses = prop_oneof![
+        8 => (0..3_usize).prop_map(|address| vec![address]),
+        1 => Just(vec![ABROAD]),
+        1 => proptest::sample::subsequence(vec![0, 1, 2], 2),
+    ];
+    let moves = (0..setting.endpoints(), addresses)
+        .prop_map(|(endpoint, to)| Happening::Move { endpoint, to });
+    // The rarer a call, the likelier its fault.
+    let action = prop_oneof![
+        1 => Just(ACTIONS[0]),
+        2 => Just(ACTIONS[1]),
+        3 => Just(ACTIONS[2]),
+        3 => Just(ACTIONS[3]),
+        1 => Just(ACTIONS[4]),
+    ];
+    let times = prop_oneof![3 => Just(1), 1 => 2..5_u32];
+    let calls =
+        (action, select(&CallFault::ALL), times.clone()).prop_map(|(action, fault, times)| {
+            Happening::Call {
+                action,
+                fault,
+                times,
+            }
+        });
+    let sandbox = 0..setting.sandboxes;
+    let questions =
+        (sandbox.clone(), select(&DnsFault::ALL), times).prop_map(|(sandbox, fault, times)| {
+            Happening::Question {
+                sandbox,
+                fault,
+                times,
+            }
+        });
+    let losses =
+        (sandbox, 0..40_u32).prop_map(|(sandbox, waits)| Happening::Loss { sandbox, waits });
+    let port = prop_oneof![4 => Just(6379), 1 => Just(7000)];
+    let meddling = (0..setting.groups(), 0..4_usize, port, any::<bool>()).prop_map(
+        |(group, address, port, is_registering)| Happening::Meddling {
+            group,
+            address,
+            port,
+            is_registering,
+        },
+    );
+    prop_oneof![8 => moves, 6 => calls, 3 => questions, 1 => losses, 1 => meddling]
+}

@@ -1,0 +1,124 @@
+//! A history as a person reads it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stand_in::elb::{TargetDescription, TargetHealth};
+
+use crate::check::Violation;
+use crate::history::{Call, Entry, What};
+use crate::sequence::Setting;
+
+/// What happened up to the violation, a line an entry.
+pub fn tell(setting: &Setting, history: &[Entry], violation: Option<&Violation>) -> String {
+    let end = violation.map_or(Duration::MAX, |violation| violation.at);
+    let until = history.iter().filter(|entry| entry.at <= end).count();
+    let mut story = format!("{setting:#?}\n{}", lines(&history[..until]).join("\n"));
+    if let Some(Violation { promise, text, .. }) = violation {
+        story.push_str(&format!("\n{:>12} VIOLATION of {promise}: {text}", ""));
+    }
+    story
+}
+
+pub fn lines(history: &[Entry]) -> Vec<String> {
+    let mut calls = BTreeMap::new();
+    let line = |entry: &Entry| {
+        if let What::Called(call) = &entry.what {
+            calls.insert(call.id, call.clone());
+        }
+        let text = line(&entry.what, &calls)?;
+        Some(format!("{:>10.3} s {text}", entry.at.as_secs_f64()))
+    };
+    history.iter().filter_map(line).collect()
+}
+
+fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
+    Some(match what {
+        What::Moved {
+            endpoint,
+            to,
+            is_failback,
+        } => {
+            let back = if *is_failback {
+                ", where a target drains"
+            } else {
+                ""
+            };
+            format!("{endpoint} moves to {to:?}{back}")
+        }
+        What::Meddled {
+            arn,
+            target,
+            is_registering: true,
+            ..
+        } => {
+            format!("somebody registers {target} in {}", short(arn))
+        }
+        What::Meddled { arn, target, .. } => {
+            format!("somebody deregisters {target} from {}", short(arn))
+        }
+        What::Begun { life, event } => format!("{life}: {event:?}"),
+        What::Disturbed { life, fault } => format!("{life}: a question goes wrong: {fault:?}"),
+        What::Answered {
+            life,
+            name,
+            addresses,
+            ttl,
+        } => {
+            format!(
+                "{life}: {name} is at {addresses:?}, TTL {} s",
+                ttl.as_secs()
+            )
+        }
+        What::Called(call) => {
+            let again = if call.attempt > 1 { ", once more" } else { "" };
+            let (action, group) = (&call.action, short(&call.arn));
+            format!(
+                "{}: {action} {group}{}{again}",
+                call.life,
+                described(&call.targets)
+            )
+        }
+        What::Arrived {
+            call,
+            outcome,
+            group,
+            ..
+        } => {
+            let Call {
+                life, action, arn, ..
+            } = &calls[call];
+            let group = match group.is_empty() {
+                true => String::new(),
+                false => format!("; {} has {}", short(arn), states(group)),
+            };
+            format!("  {action} of {life} arrives: {outcome}{group}")
+        }
+        What::Returned { .. } => return None,
+        What::Logged { life, line } => {
+            let doubtful = if line.is_doubtful { ", doubtful" } else { "" };
+            let (group, error) = (short(&line.target_group_arn), &line.error);
+            format!("{life}: {} {group}{doubtful} {error}", line.message)
+        }
+        What::Ended { life, error: None } => format!("{life} ends"),
+        What::Ended { life, .. } => format!("{life} ends in error"),
+        What::Lost { life } => format!("{life} is lost"),
+        What::TimedOut { life } => format!("{life} is ended by Lambda"),
+        What::Healed => "from now on nothing goes wrong".to_owned(),
+        What::Settled { .. } => "the groups have to be where DNS is".to_owned(),
+    })
+}
+
+fn short(arn: &str) -> &str {
+    arn.split('/').nth(1).unwrap_or(arn)
+}
+
+fn described(targets: &[TargetDescription]) -> String {
+    let one = |target: &TargetDescription| format!(" {}:{}", target.id, target.port.unwrap_or(0));
+    targets.iter().map(one).collect()
+}
+
+fn states(group: &[TargetHealth]) -> String {
+    let one = |target: &TargetHealth| format!("{}:{} {}", target.id, target.port, target.state);
+    group.iter().map(one).collect::<Vec<_>>().join(", ")
+}
