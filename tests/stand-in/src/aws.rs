@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use crate::cloudwatch::{Datum, Metrics};
@@ -29,6 +30,13 @@ pub struct Call {
     pub outcome: String,
 }
 
+impl Call {
+    /// Whether the one who called was told so.
+    pub fn is_success(&self) -> bool {
+        self.outcome == "Ok" || self.outcome.starts_with("HTTP 2")
+    }
+}
+
 /// What goes wrong with a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -36,6 +44,8 @@ pub enum Fault {
     Error(u16, &'static str, &'static str),
     /// An answer that is not the protocol's.
     Garbage(u16, &'static str),
+    /// An answer as it is, whatever was asked; nothing took effect.
+    Raw(StatusCode, HeaderMap, Bytes),
     /// Takes effect and is answered late.
     Latency(Duration),
     /// Neither takes effect nor is ever answered.
@@ -332,6 +342,13 @@ impl Aws {
             Some(Fault::Garbage(status, body)) => {
                 let response = response(status, "text/html", body.into());
                 ("garbage".to_owned(), Reply::After(Duration::ZERO, response))
+            }
+            Some(Fault::Raw(status, headers, body)) => {
+                let mut response = Response::new(body);
+                *response.status_mut() = status;
+                *response.headers_mut() = headers;
+                let outcome = format!("HTTP {}", status.as_u16());
+                (outcome, Reply::After(Duration::ZERO, response))
             }
             Some(Fault::Hang) => ("hang".to_owned(), Reply::Never),
             Some(Fault::Reset) => ("reset".to_owned(), Reply::Reset),

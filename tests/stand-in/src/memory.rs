@@ -136,6 +136,7 @@ impl DnsUdpSocket for Socket {
         let mut receiver = self.receiver.lock().expect("no panic while it was locked");
         let (datagram, from) =
             ready!(receiver.poll_recv(context)).expect("a sender is in the socket");
+        // What does not fit is lost, as with any datagram.
         let length = datagram.len().min(buffer.len());
         buffer[..length].copy_from_slice(&datagram[..length]);
         Poll::Ready(Ok((length, from)))
