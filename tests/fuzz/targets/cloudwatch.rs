@@ -1,0 +1,98 @@
+//! What CloudWatch answers to `PutMetricData`.
+
+use nlb_hostname_target::error::Errors;
+use nlb_hostname_target::report::Report;
+use stand_in::aws::Call;
+use stand_in::cloudwatch::Datum;
+
+use crate::answers::Answer;
+use crate::world::{NEW, OLD, World, block_on};
+
+/// Whatever CloudWatch says, the group has moved, and the failover is counted in the end unless
+/// CloudWatch took it or called it invalid.
+pub fn run(input: &[u8]) {
+    let mut answers = Answer::read_all(input);
+    answers.retain(|answer| answer.action == "PutMetricData");
+    block_on(async {
+        let world = World::new();
+        Answer::inject_all(&answers, &world.aws);
+        let outcome = world.invoke().await;
+        let moved = [
+            format!("{OLD}:6379 draining"),
+            format!("{NEW}:6379 healthy"),
+        ];
+        assert_eq!(world.group(), moved.into());
+        let published = published(&world.aws.take_calls(), &answers);
+        assert_truthful(&outcome, &published);
+
+        if let Err(errors) = outcome {
+            let is_lost = published.contains(&Published::Untruly) || is_invalid(&errors);
+            world.aws.heal();
+            let healed = world.invoke().await;
+            assert!(healed.is_ok(), "{healed:?} after {errors}");
+            let data = world.aws.take_data();
+            assert!(
+                is_lost || failovers(&data) == 1.0,
+                "{data:?} after {errors}"
+            );
+        }
+    });
+}
+
+/// What a call was told.
+#[derive(Debug, PartialEq)]
+enum Published {
+    Truly,
+    /// That it succeeded, though nothing took effect.
+    Untruly,
+    Not,
+}
+
+/// Each call in turn; the last answer is given for ever.
+fn published(calls: &[Call], answers: &[Answer]) -> Vec<Published> {
+    let calls = calls.iter().filter(|call| call.action == "PutMetricData");
+    let told = |(index, call): (usize, &Call)| {
+        let answer = answers.get(index).or(answers.last());
+        match answer {
+            _ if call.outcome == "Ok" => Published::Truly,
+            Some(answer) if is_success(answer) => Published::Untruly,
+            _ => Published::Not,
+        }
+    };
+    calls.enumerate().map(told).collect()
+}
+
+/// As far as anybody can tell: nothing more is said, or a CBOR map.
+fn is_success(answer: &Answer) -> bool {
+    let is_map = |byte: &u8| (0xa0..0xc0).contains(byte);
+    answer.status.is_success() && answer.body.first().is_none_or(is_map)
+}
+
+/// Only publishing fails, and only when it did.
+fn assert_truthful(outcome: &Result<Report, Errors>, published: &[Published]) {
+    match outcome {
+        Ok(_) => assert!(
+            published.last().is_some_and(|last| *last != Published::Not),
+            "{published:?}"
+        ),
+        Err(errors) => {
+            assert_eq!(errors.error_type(), "PublishFailed", "{errors}");
+            let is_true = published.contains(&Published::Not);
+            assert!(is_true, "{errors} after {published:?}");
+        }
+    }
+}
+
+/// What is invalid is dropped.
+fn is_invalid(errors: &Errors) -> bool {
+    let (message, words) = (errors.to_string(), ["Invalid", "Missing", "Validation"]);
+    words.iter().any(|word| message.contains(word))
+}
+
+fn failovers(data: &[Datum]) -> f64 {
+    let failovers = data.iter().filter(|datum| {
+        let mut dimensions = datum.dimensions.iter();
+        datum.metric == "Failover" && dimensions.any(|(name, _)| name == "TargetGroup")
+    });
+    failovers.flat_map(|datum| &datum.samples).sum()
+}

@@ -1,0 +1,114 @@
+//! The values of the variables, a line each.
+
+use std::collections::BTreeMap;
+
+use nlb_hostname_target::config::Config;
+use nlb_hostname_target::error::Error;
+
+/// What is accepted is complete, and is read the same when it is written again; what is refused
+/// names the variable and its value.
+pub fn run(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let variables: BTreeMap<_, _> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    match Config::from_lookup(|name| variables.get(name).map(|value| (*value).to_owned())) {
+        Ok(config) => {
+            assert_complete(&config, &variables);
+            let written = write(&config);
+            let again = Config::from_lookup(|name| written.get(name).cloned());
+            assert_eq!(again.as_ref(), Ok(&config), "{written:?}");
+        }
+        Err(Error::InvalidConfig(message)) => assert_names_a_variable(&message, &variables),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+fn assert_complete(config: &Config, variables: &BTreeMap<&str, &str>) {
+    let pairs: usize = config
+        .target_groups
+        .iter()
+        .map(|group| group.endpoints.len())
+        .sum();
+    for list in ["ENDPOINTS", "TARGET_GROUP_ARNS"] {
+        assert_eq!(variables[list].split(',').count(), pairs, "{list}");
+    }
+    for group in &config.target_groups {
+        assert!(
+            !group.endpoints.is_empty(),
+            "{} without endpoint",
+            group.arn
+        );
+    }
+    assert_ne!(config.target_port, Some(0));
+    assert!(config.dns_servers.iter().all(|server| server.port() > 0));
+    assert!((1..=32).contains(&config.lookups_per_reconcile));
+    assert!(config.misses_before_deregistration <= 1000);
+    assert!((1..=60).contains(&config.poll_interval.as_secs()));
+    assert!(config.schedule_poll.as_secs() <= 55);
+    assert!(config.event_poll.as_secs() <= 55);
+    assert!(!config.allowed_cidrs.is_empty());
+    assert!(!config.metric_namespace.starts_with("AWS/"));
+}
+
+/// As the variables of another deployment.
+fn write(config: &Config) -> BTreeMap<&'static str, String> {
+    let pairs = config.target_groups.iter().flat_map(|group| {
+        group
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint, &group.arn))
+    });
+    let (endpoints, arns): (Vec<_>, Vec<_>) = pairs.unzip();
+    let port = config.target_port.map(|port| port.to_string());
+    BTreeMap::from([
+        ("ENDPOINTS", join(&endpoints)),
+        ("TARGET_GROUP_ARNS", join(&arns)),
+        ("TARGET_PORT", port.unwrap_or_default()),
+        ("DNS_SERVERS", join(&config.dns_servers)),
+        (
+            "LOOKUPS_PER_RECONCILE",
+            config.lookups_per_reconcile.to_string(),
+        ),
+        (
+            "MISSES_BEFORE_DEREGISTRATION",
+            config.misses_before_deregistration.to_string(),
+        ),
+        (
+            "POLL_INTERVAL_SECONDS",
+            config.poll_interval.as_secs().to_string(),
+        ),
+        (
+            "SCHEDULE_POLL_SECONDS",
+            config.schedule_poll.as_secs().to_string(),
+        ),
+        (
+            "EVENT_POLL_SECONDS",
+            config.event_poll.as_secs().to_string(),
+        ),
+        ("ALLOWED_CIDRS", join(&config.allowed_cidrs)),
+        ("KEEP_CIDRS", join(&config.keep_cidrs)),
+        ("METRIC_NAMESPACE", config.metric_namespace.clone()),
+        ("DRY_RUN", config.is_dry_run.to_string()),
+    ])
+}
+
+fn join(things: &[impl ToString]) -> String {
+    let things: Vec<_> = things.iter().map(ToString::to_string).collect();
+    things.join(",")
+}
+
+fn assert_names_a_variable(message: &str, variables: &BTreeMap<&str, &str>) {
+    let name = message.split(' ').next().unwrap_or_default();
+    let value = variables.get(name).filter(|value| !value.is_empty());
+    let begin = match value {
+        Some(value) => format!("{name} is {value:?}"),
+        None => format!("{name} is not set"),
+    };
+    let is_known = name
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    assert!(is_known && message.starts_with(&begin), "{message}");
+    assert!(message.contains(": expected "), "{message}");
+}

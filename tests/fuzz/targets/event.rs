@@ -1,0 +1,41 @@
+//! An event's JSON, read as Lambda's runtime hands it over.
+
+use nlb_hostname_target::event::{Cause, Event};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Where serde_json reads the whole event too, both say the same.
+pub fn run(input: &[u8]) {
+    let Ok(json) = serde_json::from_slice::<Box<RawValue>>(input) else {
+        return;
+    };
+    let event = Event::read(&json);
+    if let Ok(value) = serde_json::from_str(json.get()) {
+        assert_eq!(event.is_dry_run, is_dry_run(&value), "dryRun");
+        let cause = match event.cause {
+            Cause::Deployment(_) => "a deployment",
+            Cause::Notification => "a notification",
+            Cause::Schedule => "the schedule",
+        };
+        assert_eq!(cause, expected_cause(&value));
+    }
+}
+
+fn is_dry_run(event: &Value) -> bool {
+    event
+        .get("dryRun")
+        .is_some_and(|value| !value.is_null() && *value != false)
+}
+
+fn expected_cause(event: &Value) -> &'static str {
+    let is_text = |name| event.get(name).is_some_and(Value::is_string);
+    let request_types = ["Create", "Update", "Delete"].map(Value::from);
+    let request_type = event.get("RequestType");
+    if request_type.is_some_and(|value| request_types.contains(value)) && is_text("ResponseURL") {
+        return "a deployment";
+    }
+    match event.pointer("/Records/0/EventSource") {
+        Some(source) if source == "aws:sns" => "a notification",
+        _ => "the schedule",
+    }
+}

@@ -1,0 +1,156 @@
+//! What Elastic Load Balancing answers to the four calls.
+
+use std::collections::BTreeSet;
+
+use nlb_hostname_target::report::Report;
+use stand_in::aws::Call;
+
+use crate::answers::Answer;
+use crate::described::Described;
+use crate::world::{NEW, World, block_on};
+
+const ACTIONS: [&str; 4] = [
+    "DescribeTargetGroups",
+    "DescribeTargetHealth",
+    "RegisterTargets",
+    "DeregisterTargets",
+];
+
+/// Whatever ELB says, nothing is deregistered but what it described, and only after the new target
+/// was registered or described as registered. When it comes to its senses, so does the group.
+pub fn run(input: &[u8]) {
+    let mut answers = Answer::read_all(input);
+    answers.retain(|answer| ACTIONS.contains(&answer.action));
+    block_on(async {
+        let world = World::new();
+        Answer::inject_all(&answers, &world.aws);
+        let outcome = world.invoke().await;
+        let calls = world.aws.take_calls();
+        let told = Told::by(&answers, &calls);
+        told.assert_make_before_break();
+        if let Ok(report) = &outcome {
+            told.assert_truthful(report);
+        }
+
+        world.aws.heal();
+        let healed = world.invoke().await;
+        if !answers.iter().any(is_believed_for_ever) {
+            assert!(healed.is_ok(), "{healed:?} after {outcome:?}");
+            let group = world.group();
+            let is_live = group.contains(&format!("{NEW}:6379 healthy"));
+            assert!(is_live, "{group:?} after {outcome:?}");
+        }
+    });
+}
+
+/// What the group is, is described once in a sandbox.
+fn is_believed_for_ever(answer: &Answer) -> bool {
+    answer.action == "DescribeTargetGroups" && answer.status.is_success()
+}
+
+/// What the function asked for and was told.
+struct Told<'a> {
+    answers: &'a [Answer<'a>],
+    calls: &'a [Call],
+    described: Described,
+}
+
+type Targets<'a> = BTreeSet<(&'a str, Option<u16>)>;
+
+impl<'a> Told<'a> {
+    fn by(answers: &'a [Answer<'a>], calls: &'a [Call]) -> Self {
+        let mut described = Described::default();
+        let told = answers.iter().filter(|answer| is_credible(answer));
+        for answer in told.filter(|answer| answer.action == "DescribeTargetHealth") {
+            described.read(answer.body);
+        }
+        let is_true = |call: &Call| call.action == "DescribeTargetHealth" && call.outcome == "Ok";
+        if calls.iter().any(is_true) {
+            described.read_truth();
+        }
+        Told {
+            answers,
+            calls,
+            described,
+        }
+    }
+
+    /// Whether it succeeded, as far as anybody can tell.
+    fn is_acknowledged(&self, call: &Call) -> bool {
+        let mut answers = self.answers.iter();
+        let is_its = |answer: &Answer| answer.action == call.action && is_credible(answer);
+        call.outcome == "Ok" || (call.is_success() && answers.any(is_its))
+    }
+
+    fn acknowledged(&self, action: &str, calls: &'a [Call]) -> Targets<'a> {
+        let calls = calls.iter().filter(|call| call.action == action);
+        targets(calls.filter(|call| self.is_acknowledged(call)))
+    }
+
+    fn assert_make_before_break(&self) {
+        for (index, call) in self.calls.iter().enumerate() {
+            if call.action != "DeregisterTargets" {
+                continue;
+            }
+            let earlier = &self.calls[..index];
+            let registered = self.acknowledged("RegisterTargets", earlier);
+            let asked = targets(
+                earlier
+                    .iter()
+                    .filter(|call| call.action == "RegisterTargets"),
+            );
+            assert_eq!(asked, registered, "{call:?} in spite of a failure");
+            for (id, port) in targets([call]) {
+                assert!(
+                    self.described.names(id, port),
+                    "{id} {port:?} out of the blue"
+                );
+            }
+            let is_live = registered.iter().any(|(id, _)| is_new(id)) || self.described.has_live();
+            assert!(is_live, "{call:?} with nothing new");
+        }
+    }
+
+    fn assert_truthful(&self, report: &Report) {
+        let last = |action: &&str| self.calls.iter().rfind(|call| call.action == *action);
+        let mut last = ACTIONS.iter().filter_map(last);
+        assert!(
+            last.all(|call| self.is_acknowledged(call)),
+            "{:?}",
+            self.calls
+        );
+        let group = &report.target_groups[0];
+        for (action, reported) in [
+            ("RegisterTargets", &group.registered),
+            ("DeregisterTargets", &group.deregistered),
+        ] {
+            let acknowledged = self.acknowledged(action, self.calls);
+            for target in reported {
+                let is_it = |(id, port): &(&str, _)| {
+                    id.parse() == Ok(target.ip()) && *port == Some(target.port())
+                };
+                assert!(acknowledged.iter().any(is_it), "{target} is no {action}");
+            }
+        }
+    }
+}
+
+/// What ELB may have said: a document that does not break off before its end, or of a change nothing
+/// but that it succeeded.
+fn is_credible(answer: &Answer) -> bool {
+    let is_whole = answer.body.trim_ascii_end().ends_with(b"Response>");
+    let is_silent = answer.body.is_empty() && !answer.action.starts_with("Describe");
+    answer.status.is_success() && (is_whole || is_silent)
+}
+
+/// Where the endpoint is now.
+pub fn is_new(id: &str) -> bool {
+    id == NEW || id.contains(':')
+}
+
+fn targets<'a>(calls: impl IntoIterator<Item = &'a Call>) -> Targets<'a> {
+    let targets = calls.into_iter().flat_map(|call| &call.targets);
+    targets
+        .map(|target| (target.id.as_str(), target.port))
+        .collect()
+}
