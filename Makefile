@@ -32,7 +32,9 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --example demo
 
-test: format lint $(DENY) template rust $(FUZZ) $(DEPLOYMENT) ## Passes every test
+# Two at a time, since a deployment mostly waits for its schedule.
+test: format lint $(DENY) ## Passes every test
+	$(MAKE) --jobs=2 template rust $(FUZZ) $(DEPLOYMENT)
 
 format:
 	cargo fmt --all --check
@@ -86,7 +88,7 @@ no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
 
 soak: ## Plays a million sequences, or SEQUENCES of them from FIRST on
-	cargo test --locked --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
+	cargo test --locked --workspace --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
 mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice
 	tests/mutants/run

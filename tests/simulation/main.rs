@@ -40,7 +40,8 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn parse() -> Result<Self, lexopt::Error> {
+    /// `None` where another test is asked for by its name.
+    fn parse() -> Result<Option<Self>, lexopt::Error> {
         use lexopt::prelude::*;
         let mut arguments = Arguments {
             first: 0,
@@ -56,16 +57,21 @@ impl Arguments {
                     (arguments.first, arguments.sequences) = (parser.value()?.parse()?, 1);
                 }
                 Long("brief") => arguments.is_brief = true,
+                Value(_) => return Ok(None),
                 other => return Err(other.unexpected()),
             }
         }
-        Ok(arguments)
+        Ok(Some(arguments))
     }
 }
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse() {
-        Ok(arguments) => arguments,
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("no sequence: a test of another name is asked for");
+            return ExitCode::SUCCESS;
+        }
         Err(error) => {
             eprintln!("{error}; there are --sequences N, --first N, --replay N and --brief");
             return ExitCode::FAILURE;
@@ -189,5 +195,5 @@ fn tell(number: u64, is_brief: bool) {
         "{}",
         story::tell(&sequence.setting, &history, outcome.as_ref().err())
     );
-    println!("again: cargo test --test simulation -- --replay {number}");
+    println!("again: cargo test --workspace --test simulation -- --replay {number}");
 }
