@@ -49,10 +49,11 @@ use tokio::time::Instant;
 
 use super::{DescribedTarget, Plan, State, Target};
 
-/// How long after its TTL a doubt about a target that is new or draining waits for the next look: more
-/// than a minute, so that a schedule's next tick finds it, and less than it takes a target to leave
-/// `initial`, so that it says nothing about a later failover, of which this sandbox saw nothing. On a
-/// slower schedule such a target is neither any more at the next tick. Another doubt has no such end.
+/// How long a doubt about a target that is new or draining waits for the next look once it can be
+/// believed: more than a minute, so that a schedule's next tick finds it, and less than it takes a
+/// target to leave `initial`, so that it says nothing about a later failover, of which this sandbox saw
+/// nothing. On a slower schedule such a target is neither any more at the next tick. Another doubt has
+/// no such end.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(75);
 
 /// What a plan would do and should perhaps not.

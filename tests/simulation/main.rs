@@ -15,7 +15,6 @@ mod story;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{available_parallelism, scope};
 use std::time::{Duration, Instant};
 
@@ -101,40 +100,43 @@ fn main() -> ExitCode {
 /// Plays the sequences on all cores, up to the first that breaks a promise.
 fn search(arguments: &Arguments) -> (Figures, Option<u64>) {
     let style = "{wide_bar} {pos}/{len} {per_sec} {eta} to go";
-    let bar = ProgressBar::new(arguments.sequences)
-        .with_style(ProgressStyle::with_template(style).expect("a template"));
-    let (next, end) = (
-        AtomicU64::new(arguments.first),
-        arguments.first + arguments.sequences,
-    );
-    let found = Mutex::new((Figures::default(), None::<u64>));
-    scope(|scope| {
-        for _ in 0..available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                let mut figures = Figures::default();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= end {
-                        break;
-                    }
-                    let sequence = Sequence::tree(number).0.current();
-                    let (history, outcome) = examine(&sequence, number);
-                    figures.add(&sequence.setting, &history);
-                    bar.inc(1);
-                    if outcome.is_err() {
-                        // The others end with what they have begun.
-                        next.fetch_max(end, Ordering::Relaxed);
-                        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                        found.1 = Some(found.1.unwrap_or(number).min(number));
-                    }
-                }
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                found.0.merge(figures);
-            });
+    let style = ProgressStyle::with_template(style).expect("a template");
+    let bar = ProgressBar::new(arguments.sequences).with_style(style);
+    let next = AtomicU64::new(arguments.first);
+    let end = arguments.first + arguments.sequences;
+    let found = scope(|scope| {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let players = (0..cores).map(|_| scope.spawn(|| play_on(&next, end, &bar)));
+        let players: Vec<_> = players.collect();
+        let (mut figures, mut violated) = (Figures::default(), None);
+        for player in players {
+            let found = player.join().expect("panics are caught");
+            figures.merge(found.0);
+            violated = violated.into_iter().chain(found.1).min();
         }
+        (figures, violated)
     });
     bar.finish_and_clear();
-    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+    found
+}
+
+/// Plays one after the other, as long as nobody breaks a promise.
+fn play_on(next: &AtomicU64, end: u64, bar: &ProgressBar) -> (Figures, Option<u64>) {
+    let mut figures = Figures::default();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= end {
+            return (figures, None);
+        }
+        let sequence = Sequence::tree(number).0.current();
+        let (history, outcome) = examine(&sequence, number);
+        figures.add(&sequence.setting, &history);
+        bar.inc(1);
+        if outcome.is_err() {
+            next.fetch_max(end, Ordering::Relaxed);
+            return (figures, Some(number));
+        }
+    }
 }
 
 /// What happened, and what was promised and not kept.
