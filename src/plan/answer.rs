@@ -21,14 +21,24 @@ const TIME_TO_TAKE_EFFECT: Duration = Duration::from_millis(2500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     addresses: BTreeSet<IpAddr>,
+    fresh_until: Instant,
     expires: Instant,
 }
 
 impl Answer {
-    /// `None` without addresses. It `expires` when its TTL has passed.
-    pub fn new(addresses: impl IntoIterator<Item = IpAddr>, expires: Instant) -> Option<Self> {
+    /// `None` without addresses. It is `fresh_until` the shortest TTL of any part of it has passed, and
+    /// `expires` with the longest.
+    pub fn new(
+        addresses: impl IntoIterator<Item = IpAddr>,
+        fresh_until: Instant,
+        expires: Instant,
+    ) -> Option<Self> {
         let addresses: BTreeSet<_> = addresses.into_iter().collect();
-        (!addresses.is_empty()).then_some(Answer { addresses, expires })
+        (!addresses.is_empty()).then_some(Answer {
+            addresses,
+            fresh_until,
+            expires,
+        })
     }
 
     /// The desired set: every address, at the port.
@@ -50,11 +60,11 @@ impl Answer {
 
     /// Until when a target may be deregistered by it.
     pub fn is_good_until(&self) -> Instant {
-        self.expires + TIME_TO_ACT
+        self.fresh_until + TIME_TO_ACT
     }
 
     /// When no cache gives an older answer any more, and what was done by one has taken effect.
     pub fn outlives_older_ones_from(&self) -> Instant {
-        self.is_good_until() + TTL_RESOLUTION + TIME_TO_TAKE_EFFECT
+        self.expires + TIME_TO_ACT + TTL_RESOLUTION + TIME_TO_TAKE_EFFECT
     }
 }

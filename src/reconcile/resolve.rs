@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use crate::config::Config;
-use crate::endpoint::{AddressFamily, Endpoint, Found, Resolver};
+use crate::endpoint::{AddressFamily, Endpoint, Resolver};
 use crate::error::{Error, Errors, enumerate};
 use crate::plan::Answer;
 
@@ -31,17 +30,16 @@ pub async fn resolve<P: RuntimeProvider>(
     let lookups = endpoints
         .iter()
         .map(|endpoint| resolve_one(context, &resolver, endpoint, family));
-    let (mut addresses, mut ttl, mut errors) = (BTreeSet::new(), Duration::ZERO, Vec::new());
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
     for lookup in join_all(lookups).await {
         match lookup {
-            Ok(found) => {
-                addresses.extend(found.addresses);
-                ttl = ttl.max(found.ttl);
-            }
+            Ok(resolved) => found.push(resolved),
             Err(error) => errors.push(error),
         }
     }
     Errors::check(errors)?;
+    let addresses = found.iter().flat_map(|resolved| &resolved.addresses);
+    let addresses: BTreeSet<_> = addresses.copied().collect();
     if addresses.len() > MAX_ADDRESSES {
         Err(Error::AnswerRefused {
             endpoints: enumerate(endpoints),
@@ -51,13 +49,29 @@ pub async fn resolve<P: RuntimeProvider>(
             ),
         })?;
     }
-    let expires = Instant::now() + ttl;
-    Answer::new(addresses, expires).ok_or_else(|| {
+    let now = Instant::now();
+    let fresh_until = found.iter().map(|resolved| resolved.fresh_until).min();
+    let expires = found.iter().map(|resolved| resolved.expires).max();
+    let answer = Answer::new(
+        addresses,
+        fresh_until.unwrap_or(now),
+        expires.unwrap_or(now),
+    );
+    answer.ok_or_else(|| {
         Errors::from(Error::ResolveFailed {
             endpoint: enumerate(endpoints),
             cause: "no addresses".to_owned(),
         })
     })
+}
+
+/// What all lookups of one endpoint found together.
+struct Resolved {
+    addresses: Vec<IpAddr>,
+    /// Of the lookup that is longest so: it suffices that one of them did not see an address.
+    fresh_until: Instant,
+    /// Of the lookup that lasts longest.
+    expires: Instant,
 }
 
 /// The addresses of all lookups of one endpoint together. One after the other, because hickory
@@ -67,8 +81,13 @@ async fn resolve_one<P: RuntimeProvider>(
     resolver: &Result<Resolver<P>, String>,
     endpoint: &Endpoint,
     family: AddressFamily,
-) -> Result<Found, Error> {
-    let mut found = Found::default();
+) -> Result<Resolved, Error> {
+    let now = Instant::now();
+    let mut found = Resolved {
+        addresses: Vec::new(),
+        fresh_until: now,
+        expires: now,
+    };
     for _ in 0..context.config.lookups_per_reconcile {
         let lookup = match resolver {
             Ok(resolver) => resolver.resolve(endpoint, family).await,
@@ -79,7 +98,9 @@ async fn resolve_one<P: RuntimeProvider>(
             cause,
         })?;
         found.addresses.extend(lookup.addresses);
-        found.ttl = found.ttl.max(lookup.ttl);
+        let now = Instant::now();
+        found.fresh_until = found.fresh_until.max(now + lookup.shortest_ttl);
+        found.expires = found.expires.max(now + lookup.ttl);
     }
     let refused = |address| Some((address, reason_to_refuse(context.config, address)?));
     match found.addresses.iter().copied().find_map(refused) {

@@ -46,7 +46,8 @@ fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
 }
 
 fn answer(addresses: impl IntoIterator<Item = IpAddr>, taken: Instant) -> Answer {
-    Answer::new(addresses, taken + WAIT - GRACE).expect("at least one address")
+    let expires = taken + WAIT - GRACE;
+    Answer::new(addresses, taken, expires).expect("at least one address")
 }
 
 fn answers(taken: Instant) -> impl Iterator<Item = Answer> {
@@ -213,7 +214,7 @@ fn the_same_input_makes_the_same_decision_in_whatever_order_it_was_described() {
 
 #[test]
 fn an_answer_without_addresses_cannot_be_built() {
-    assert_eq!(Answer::new([], Instant::now()), None);
+    assert_eq!(Answer::new([], Instant::now(), Instant::now()), None);
 }
 
 #[test]
