@@ -67,7 +67,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         outcomes: UnboundedSender<Outcome>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
         let mut report = TargetGroupReport::new(group);
-        let (mut last, mut doubt) = (Ok(()), None);
+        let (mut last, mut doubt, mut has_hurried) = (Ok(()), None, false);
         let mut next = Some(self.window.first_turn());
         while let Some(turn) = next {
             let is_in_time = self.wait_for(turn, memory).await;
@@ -84,10 +84,12 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             };
             doubt = match last {
                 Ok(()) => progress.look_again_at,
-                // It knows no better than the one before, or wants another answer at once.
-                Err(_) => progress
-                    .look_again_at
-                    .or(doubt.filter(|at| *at > Instant::now())),
+                // It knows no better than the one before, or wants another answer at once; once.
+                Err(_) => {
+                    let at_once = progress.look_again_at.filter(|_| !has_hurried);
+                    has_hurried |= at_once.is_some();
+                    at_once.or(doubt.filter(|at| *at > Instant::now()))
+                }
             };
             self.record(group, &progress, &last, &outcomes);
             next = self.window.next_turn(turn, doubt);

@@ -173,6 +173,9 @@ async fn apply(
     }
     match timeout_at(answer.is_good_until(), deregister).await {
         Ok(failures) => Errors::check(failures),
-        Err(_) => Err(target_group.answer_too_old(&plan.deregister).into()),
+        Err(_) => {
+            progress.look_again_at = Some(Instant::now());
+            Err(target_group.answer_too_old(&plan.deregister).into())
+        }
     }
 }

@@ -157,7 +157,7 @@ impl TargetGroup<'_> {
         Error::DeregisterFailed {
             targets: enumerate(described.iter().map(|described| described.target)),
             target_group_arn: self.arn.to_string(),
-            cause: "what DNS said is too old by now".to_owned(),
+            cause: "not acknowledged before what DNS said was too old".to_owned(),
         }
     }
 
