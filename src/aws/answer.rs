@@ -37,7 +37,10 @@ impl std::error::Error for Unreadable {}
 impl Answer {
     fn is(&self, body: &[u8]) -> bool {
         match self {
-            Answer::Xml => body.trim_ascii_end().ends_with(b"Response>"),
+            Answer::Xml => {
+                let body = body.trim_ascii_end();
+                body.ends_with(b"Response>") && !body.ends_with(b"</ErrorResponse>")
+            }
             // The first three bits of a map's first byte: RFC 8949, section 3.1.
             Answer::Cbor => body.first().is_some_and(|byte| byte >> 5 == 5),
         }
