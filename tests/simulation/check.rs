@@ -143,7 +143,10 @@ impl Checker<'_> {
             What::Returned { call } => return self.returned(*call),
             What::Logged { life, line } => return self.logged(*life, line),
             What::Ended { life, error } => return self.ended(*life, error.as_deref()),
-            What::Lost { life } => self.running(*life).is_lost = true,
+            What::Lost { life } => {
+                let running = self.running(*life);
+                (running.is_lost, running.event) = (true, None);
+            }
             What::TimedOut { life } => {
                 return broken("I11", format!("{life}: Lambda had to end the invocation"));
             }
@@ -285,6 +288,7 @@ impl Checker<'_> {
         if took > LATEST_ANSWER {
             return broken("I11", format!("{life} answers after {took:?}"));
         }
+        running.event = None;
         let is_failed = running.groups.values().any(|followed| followed.is_failed);
         if error.is_some() != (is_failed || running.is_publishing_failed) {
             let text = format!("{life} answers {error:?}, but by its log it should not");
@@ -318,6 +322,13 @@ impl Checker<'_> {
     }
 
     fn finish(&self) -> Result<(), Broken> {
+        let mut unfinished = self
+            .lives
+            .iter()
+            .filter(|(_, running)| running.event.is_some());
+        if let Some((life, _)) = unfinished.next() {
+            return broken("no panic", format!("{life} never ended"));
+        }
         let mut unpublished = self
             .lives
             .iter()

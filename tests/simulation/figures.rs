@@ -82,6 +82,8 @@ impl Figures {
                 let is_reconcile = call.action == "DescribeTargetHealth" && call.attempt == 1;
                 self.reconciles += u64::from(is_reconcile);
                 let doing = lives.entry(call.life).or_default();
+                // What is tried again is not waited for any more.
+                doing.calls.retain(|_, action| *action != call.action);
                 doing.calls.insert(call.id, call.action.clone());
                 calls.insert(call.id, call.clone());
             }
@@ -118,7 +120,11 @@ impl Figures {
                 }
             }
             What::Logged { line, .. } if line.is_doubtful => self.tell(DOUBTFUL),
-            What::Ended { life, .. } => lives.entry(*life).or_default().is_running = false,
+            What::Ended { life, .. } => {
+                let doing = lives.entry(*life).or_default();
+                doing.is_running = false;
+                doing.calls.clear();
+            }
             What::Lost { life } => {
                 let doing = lives.remove(life).unwrap_or_default();
                 // An earlier one may never have been answered.
@@ -182,6 +188,15 @@ impl Figures {
                 self.dns_faults.get(&fault),
                 OF_EACH_FAULT,
             );
+        }
+        need(
+            "overlapping invocations".to_owned(),
+            Some(&self.overlapping),
+            OF_EACH_STORY,
+        );
+        for event in [Event::Schedule, Event::Notification, Event::DryRun] {
+            let count = self.invocations.get(&event);
+            need(format!("{event:?}"), count, OF_EACH_STORY);
         }
         for story in [FAIL_BACK, DOUBTFUL, LOST_ANSWER, MEDDLING] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_STORY);

@@ -158,7 +158,12 @@ impl World {
 
     /// The endpoint moves.
     fn point(&self, index: usize, to: &[usize], is_rotating: bool) {
-        let Setting { ttl, is_chain, .. } = self.setting;
+        let Setting {
+            ttl,
+            chain_ttl,
+            is_chain,
+            ..
+        } = self.setting;
         self.at.borrow_mut().insert(index, to.to_vec());
         let addresses: Vec<_> = to
             .iter()
@@ -186,7 +191,7 @@ impl World {
         self.zone.set(
             &endpoint(index),
             Answer::Cname {
-                ttl,
+                ttl: chain_ttl,
                 target,
                 is_split,
             },
@@ -290,7 +295,8 @@ impl World {
             }
         }
         // No cache holds anything older.
-        sleep(Duration::from_secs(u64::from(self.setting.ttl) + 1)).await;
+        let ttl = self.setting.ttl.max(self.setting.chain_ttl);
+        sleep(Duration::from_secs(u64::from(ttl) + 1)).await;
         for _ in 0..self.setting.misses + 3 {
             let over = sandbox.invoke(Event::Schedule);
             sleep(MINUTE).await;

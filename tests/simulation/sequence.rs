@@ -38,6 +38,8 @@ pub struct Setting {
     pub ttl: u32,
     /// The endpoint is a CNAME to the node's name.
     pub is_chain: bool,
+    /// Of the CNAME, in seconds.
+    pub chain_ttl: u32,
     /// The endpoint answers with one of its addresses at a time.
     pub is_rotating: bool,
     pub lookups: u32,
@@ -241,13 +243,13 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
         vec![(0, 0), (1, 0), (1, 1)],
     ]);
     let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32];
-    let name = (ttl, any::<bool>(), weighted(0.1), weighted(0.15));
+    let name = (ttl, any::<bool>(), 0..50_u32, weighted(0.1), weighted(0.15));
     let misses = prop_oneof![3 => Just(0), 1 => 1..4_u32];
     let polls = prop_oneof![7 => Just(0), 1 => 3..15_u32];
     let window = (polls, 3..8_u32, 0..3_u32);
     let group = (10..120_u64, 0..120_u64, weighted(0.1));
     (feeds, name, misses, window, group).prop_map(move |(feeds, name, misses, window, group)| {
-        let (ttl, is_chain, is_rotating, is_ipv6) = name;
+        let (ttl, is_chain, chain_ttl, is_rotating, is_ipv6) = name;
         Setting {
             sandboxes,
             // Of a rotating name's lookups it would not be known whose they are.
@@ -259,6 +261,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
             is_ipv6,
             ttl,
             is_chain,
+            chain_ttl,
             is_rotating,
             // So many that an address is not missed by chance.
             lookups: if is_rotating { 5 } else { 1 },
@@ -268,7 +271,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
             event_poll: window.2,
             registration_lag: Duration::from_secs(group.0),
             // Longer than the name's TTL and a reconcile, as the README asks for.
-            deregistration_delay: Duration::from_secs(u64::from(ttl) + 65 + group.1),
+            deregistration_delay: Duration::from_secs(u64::from(ttl.max(chain_ttl)) + 65 + group.1),
             is_keeping: group.2,
         }
     })

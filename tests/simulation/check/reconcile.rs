@@ -296,6 +296,7 @@ impl Followed {
             self.doubts = doubts.map(since).collect();
         } else {
             self.doubts.clear();
+            self.is_unsure &= setting.misses > 0;
         }
         if event == Event::Schedule && !(line.is_doubtful && undoes_a_change) {
             let missed = |target| (self.missed_before(&target) + 1, self.reconcile.start);
