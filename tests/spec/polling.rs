@@ -341,6 +341,17 @@ async fn a_rotating_name_without_misses_does_not_stand_still() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn groups_that_follow_one_name_each_ask_for_it() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.feed(2);
+    world.set("LOOKUPS_PER_RECONCILE", 3);
+    let function = world.function().await;
+    world.zone.take_asked();
+    tick(&function).await.unwrap();
+    assert_eq!(world.zone.take_asked().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_failed_lookup_fails_the_reconcile() {
     let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
     world.set("LOOKUPS_PER_RECONCILE", 8);
