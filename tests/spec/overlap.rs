@@ -136,7 +136,17 @@ async fn i8_a_call_that_is_tried_again_after_the_endpoint_moved_back_empties_not
 async fn i8_what_took_too_long_is_looked_at_again_at_once() {
     let world = VirtualWorld::settled(A, 0).await;
     let function = world.function().await;
-    world.point(B);
+    // The CNAME's TTL says nothing of how long the address is right.
+    let chain = Answer::Cname {
+        ttl: 300,
+        target: "node.example.com".to_owned(),
+        is_split: false,
+    };
+    let ttl = 0;
+    let addresses = vec![B.parse().unwrap()];
+    let node = Answer::Addresses { ttl, addresses };
+    world.zone.set("node.example.com", node);
+    world.zone.set(ENDPOINT, chain);
     let slow = Fault::Latency(Duration::from_millis(1500));
     world.aws.inject("RegisterTargets", slow);
     let begin = Instant::now();
