@@ -4,8 +4,6 @@
 //! last target that serves: after the page of a proxy that never passed RegisterTargets on, or by a
 //! description that is not whole.
 
-use std::fmt;
-
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
@@ -23,16 +21,9 @@ pub enum Answer {
 }
 
 /// The body is something else.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the body is no answer to the call")]
 pub struct Unreadable;
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body is no answer to the call")
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 impl Answer {
     fn is(&self, body: &[u8]) -> bool {
