@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -207,5 +208,38 @@ impl HttpConnector for Http {
                 }
             }
         })
+    }
+}
+
+/// The time of day in virtual time. It goes on with tokio's clock, and a test moves it: forward, as
+/// after a sandbox was frozen, or back.
+#[derive(Debug, Clone)]
+pub struct WallClock {
+    begin: Instant,
+    at_begin: Arc<Mutex<SystemTime>>,
+}
+
+impl WallClock {
+    /// It is `now`.
+    pub fn at(now: SystemTime) -> Self {
+        WallClock {
+            begin: Instant::now(),
+            at_begin: Arc::new(Mutex::new(now)),
+        }
+    }
+
+    pub fn forward(&self, by: Duration) {
+        *self.at_begin.lock().expect("no panic while it was locked") += by;
+    }
+
+    pub fn back(&self, by: Duration) {
+        *self.at_begin.lock().expect("no panic while it was locked") -= by;
+    }
+}
+
+impl TimeSource for WallClock {
+    fn now(&self) -> SystemTime {
+        let at_begin = *self.at_begin.lock().expect("no panic while it was locked");
+        at_begin + self.begin.elapsed()
     }
 }
