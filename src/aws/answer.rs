@@ -1,22 +1,25 @@
-//! What counts as an answer. The SDK takes whatever comes with a status of success for success: of a
-//! call that changes something it reads nothing, and of a list that breaks off it reads the beginning,
-//! where the state may be missing that would say that a target drains. Either would deregister the
-//! last target that serves: after the page of a proxy that never passed RegisterTargets on, or by a
-//! description that is not whole.
+//! What counts as an acknowledgement. The SDK takes every response with a status of success for one: of
+//! a call that changes something it does not read the body, and of a list that breaks off it reads the
+//! beginning, where the state that says that a target drains may be missing. Either would deregister
+//! the last target that serves, because a proxy answered in place of Elastic Load Balancing, or because
+//! the description is not whole.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_xml::decode::Document;
 
-/// What the body of a success has to be, if there is one; any other fails the call.
+/// What the body of a success has to be; any other body fails the call, and so does none.
 #[derive(Debug)]
 pub enum Answer {
-    /// A document that does not break off, as of Elastic Load Balancing, where it is named after the
-    /// call: `RegisterTargetsResponse`.
+    /// Elastic Load Balancing sends a document whose root element is named after the call:
+    /// `RegisterTargetsResponse`.
     Xml,
-    /// A CBOR map, as of CloudWatch. <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
+    /// CloudWatch sends an empty CBOR map, of either length encoding.
+    /// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
     Cbor,
 }
 
@@ -26,16 +29,33 @@ pub enum Answer {
 pub struct Unreadable;
 
 impl Answer {
-    fn is(&self, body: &[u8]) -> bool {
+    fn is(&self, body: &[u8], call: &str) -> bool {
         match self {
-            Answer::Xml => {
-                let body = body.trim_ascii_end();
-                body.ends_with(b"Response>") && !body.ends_with(b"</ErrorResponse>")
-            }
-            // The first three bits of a map's first byte: RFC 8949, section 3.1.
-            Answer::Cbor => body.first().is_some_and(|byte| byte >> 5 == 5),
+            Answer::Xml => str::from_utf8(body)
+                .is_ok_and(|text| is_document(text.trim_ascii(), &format!("{call}Response"))),
+            Answer::Cbor => matches!(body, [0xa0] | [0xbf, 0xff]),
         }
     }
+}
+
+/// Whether the text is one element of that name from its first character to its last, but for an XML
+/// declaration in front of it.
+fn is_document(text: &str, name: &str) -> bool {
+    let element = match text.strip_prefix("<?xml ") {
+        Some(text) => text
+            .split_once("?>")
+            .map_or("", |(_, element)| element.trim_ascii()),
+        None => text,
+    };
+    let mut document = Document::new(element);
+    element.starts_with(&format!("<{name}"))
+        && element.ends_with(&format!("</{name}>"))
+        && document
+            .next_start_element()
+            .is_some_and(|root| root.matches(name))
+        && document
+            .try_fold(1, |_, token| token.map(|(_, depth)| depth))
+            .is_ok_and(|depth| depth == 0)
 }
 
 #[dyn_dispatch_hint]
@@ -48,11 +68,12 @@ impl Intercept for Answer {
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
         let body = response.body().bytes().unwrap_or_default();
-        match response.status().is_success() && !body.is_empty() && !self.is(body) {
+        let call = config.load::<Metadata>().map_or("", Metadata::name);
+        match response.status().is_success() && !self.is(body, call) {
             true => Err(Unreadable.into()),
             false => Ok(()),
         }

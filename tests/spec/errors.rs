@@ -324,6 +324,75 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
 }
 
 #[tokio::test]
+async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
+    const WHOLE: &str =
+        "<RegisterTargetsResponse><RegisterTargetsResult/></RegisterTargetsResponse>";
+    let (breaks_off, _) = WHOLE.split_at(WHOLE.len() - 1);
+    let inside_a_page = format!("<html>{WHOLE}");
+    let twice = WHOLE.repeat(2);
+    for (status, body) in [
+        (200, ""),
+        (204, ""),
+        (200, " \n"),
+        (200, breaks_off),
+        (200, "<RegisterTargetsResponse/>"),
+        (
+            200,
+            "<RegisterTargetsResponse><html></RegisterTargetsResponse>",
+        ),
+        (
+            200,
+            "<DeregisterTargetsResponse></DeregisterTargetsResponse>",
+        ),
+        (200, "<RegisterTargetsResponses></RegisterTargetsResponses>"),
+        (200, "<ErrorResponse></ErrorResponse>"),
+        (200, inside_a_page.leak()),
+        (200, twice.leak()),
+    ] {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        world
+            .aws
+            .inject("RegisterTargets", Fault::Garbage(status, body));
+        let cause = format!("HTTP {status} and an unreadable answer");
+        let message = format!("cannot register 10.0.2.9:6379 in {ARN}: {cause}");
+        assert_eq!(
+            failed(&world).await,
+            expected("RegisterFailed", message),
+            "{body}"
+        );
+        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"], "{body}");
+    }
+    for (begin, end) in [
+        ("", ""),
+        ("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", "\n"),
+        (" <?xml version='1.0'?> ", " "),
+    ] {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        let body = format!("{begin}{WHOLE}{end}").leak();
+        world
+            .aws
+            .inject("RegisterTargets", Fault::Garbage(200, body));
+        world.run().await.outcome.expect(body);
+    }
+}
+
+#[tokio::test]
+async fn only_what_cloudwatch_sends_is_an_acknowledgement() {
+    for body in ["", "<html>Hotel</html>"] {
+        let world = World::settled("10.0.1.7").await;
+        world.aws.inject("PutMetricData", Fault::Garbage(200, body));
+        let (error_type, message) = failed(&world).await;
+        assert_eq!(error_type, "PublishFailed");
+        assert!(
+            message.ends_with(": HTTP 200 and an unreadable answer"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_times_out_says_so() {
     let world = World::settled("10.0.1.7").await;
     world.point("10.0.2.9");

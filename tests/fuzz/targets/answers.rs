@@ -3,7 +3,9 @@
 //! for ever, and a call without any is answered truthfully.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use stand_in::aws::{Aws, Fault};
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use stand_in::aws::{Aws, Call, Fault};
 
 /// One answer.
 pub struct Answer<'a> {
@@ -39,6 +41,31 @@ impl<'a> Answer<'a> {
         })
     }
 
+    /// The answer that one of the calls was given; `None` when it was answered truthfully.
+    pub fn given<'b>(answers: &'b [Self], calls: &[Call], index: usize) -> Option<&'b Self> {
+        let action = &calls[index].action;
+        let earlier = calls[..index].iter().filter(|call| call.action == *action);
+        let mut its = answers.iter().filter(|answer| answer.action == action);
+        let last = its.clone().next_back();
+        its.nth(earlier.count()).or(last)
+    }
+
+    /// Whether Elastic Load Balancing would say so of a call that succeeded, by its own protocol: the body
+    /// is one document, whose root element is named after the call.
+    /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html>
+    pub fn is_from_load_balancing(&self) -> bool {
+        let name = format!("{}Response", self.action);
+        let text = str::from_utf8(self.body);
+        self.status.is_success() && text.is_ok_and(|text| is_document(text.trim_ascii(), &name))
+    }
+
+    /// Whether CloudWatch would say so of a `PutMetricData` that succeeded: the output has no members, and
+    /// CBOR has two ways to write an empty map.
+    /// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
+    pub fn is_from_cloudwatch(&self) -> bool {
+        self.status.is_success() && (self.body == b"\xa0" || self.body == b"\xbf\xff")
+    }
+
     /// Gives these answers to the calls.
     pub fn inject_all(answers: &[Self], aws: &Aws) {
         for (index, answer) in answers.iter().enumerate() {
@@ -48,6 +75,39 @@ impl<'a> Answer<'a> {
             let body = answer.body.to_vec().into();
             let fault = Fault::Raw(answer.status, answer.headers.clone(), body);
             aws.inject_where(answer.action, None, fault, times);
+        }
+    }
+}
+
+/// Whether it is one element of that name, behind an XML declaration or none. An element inside it may be
+/// closed by another name.
+fn is_document(text: &str, name: &str) -> bool {
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().check_end_names = false;
+    reader.config_mut().allow_dangling_amp = true;
+    let (mut depth, mut is_root_read) = (0, false);
+    loop {
+        let is_in_root = depth > 0;
+        match reader.read_event() {
+            Ok(Event::Eof) => return is_root_read && !is_in_root,
+            Ok(Event::Start(start)) => {
+                let is_root = !is_root_read && start.name().as_ref() == name;
+                if !is_in_root && !is_root {
+                    return false;
+                }
+                is_root_read = true;
+                depth += 1;
+            }
+            Ok(Event::End(end)) => {
+                depth -= 1;
+                if depth == 0 && end.name().as_ref() != name {
+                    return false;
+                }
+            }
+            Ok(Event::Decl(_)) if !is_root_read => (),
+            Ok(Event::Text(text)) if text.trim_ascii().is_empty() => (),
+            Ok(_) if is_in_root => (),
+            _ => return false,
         }
     }
 }

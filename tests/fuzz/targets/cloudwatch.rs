@@ -48,24 +48,15 @@ enum Published {
     Not,
 }
 
-/// Each call in turn; the last answer is given for ever.
+/// Each call in turn.
 fn published(calls: &[Call], answers: &[Answer]) -> Vec<Published> {
-    let calls = calls.iter().filter(|call| call.action == "PutMetricData");
-    let told = |(index, call): (usize, &Call)| {
-        let answer = answers.get(index).or(answers.last());
-        match answer {
-            _ if call.outcome == "Ok" => Published::Truly,
-            Some(answer) if is_success(answer) => Published::Untruly,
-            _ => Published::Not,
-        }
+    let told = |index| match Answer::given(answers, calls, index) {
+        None => Published::Truly,
+        Some(answer) if answer.is_from_cloudwatch() => Published::Untruly,
+        Some(_) => Published::Not,
     };
-    calls.enumerate().map(told).collect()
-}
-
-/// As far as anybody can tell: nothing more is said, or a CBOR map.
-fn is_success(answer: &Answer) -> bool {
-    let is_map = |byte: &u8| (0xa0..0xc0).contains(byte);
-    answer.status.is_success() && answer.body.first().is_none_or(is_map)
+    let publications = (0..calls.len()).filter(|index| calls[*index].action == "PutMetricData");
+    publications.map(told).collect()
 }
 
 /// Only publishing fails, and only when it did.

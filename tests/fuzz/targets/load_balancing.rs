@@ -60,7 +60,9 @@ type Targets<'a> = BTreeSet<(&'a str, Option<u16>)>;
 impl<'a> Told<'a> {
     fn by(answers: &'a [Answer<'a>], calls: &'a [Call]) -> Self {
         let mut described = Described::default();
-        let told = answers.iter().filter(|answer| is_credible(answer));
+        let told = answers
+            .iter()
+            .filter(|answer| answer.is_from_load_balancing());
         for answer in told.filter(|answer| answer.action == "DescribeTargetHealth") {
             described.read(answer.body);
         }
@@ -75,16 +77,21 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Whether it succeeded, as far as anybody can tell.
-    fn is_acknowledged(&self, call: &Call) -> bool {
-        let mut answers = self.answers.iter();
-        let is_its = |answer: &Answer| answer.action == call.action && is_credible(answer);
-        call.outcome == "Ok" || (call.is_success() && answers.any(is_its))
+    /// Whether ELB itself said that this call succeeded.
+    fn is_acknowledged(&self, index: usize) -> bool {
+        let given = Answer::given(self.answers, self.calls, index);
+        given.map_or(
+            self.calls[index].outcome == "Ok",
+            Answer::is_from_load_balancing,
+        )
     }
 
-    fn acknowledged(&self, action: &str, calls: &'a [Call]) -> Targets<'a> {
-        let calls = calls.iter().filter(|call| call.action == action);
-        targets(calls.filter(|call| self.is_acknowledged(call)))
+    /// The targets of the calls of this action, as far as ELB acknowledged them, before the one at `end`.
+    fn acknowledged(&self, action: &str, end: usize) -> Targets<'a> {
+        let calls = self.calls[..end].iter().enumerate();
+        let calls =
+            calls.filter(|(index, call)| call.action == action && self.is_acknowledged(*index));
+        targets(calls.map(|(_, call)| call))
     }
 
     fn assert_make_before_break(&self) {
@@ -93,7 +100,7 @@ impl<'a> Told<'a> {
                 continue;
             }
             let earlier = &self.calls[..index];
-            let registered = self.acknowledged("RegisterTargets", earlier);
+            let registered = self.acknowledged("RegisterTargets", index);
             let asked = targets(
                 earlier
                     .iter()
@@ -112,10 +119,10 @@ impl<'a> Told<'a> {
     }
 
     fn assert_truthful(&self, report: &Report) {
-        let last = |action: &&str| self.calls.iter().rfind(|call| call.action == *action);
+        let last = |action: &&str| self.calls.iter().rposition(|call| call.action == *action);
         let mut last = ACTIONS.iter().filter_map(last);
         assert!(
-            last.all(|call| self.is_acknowledged(call)),
+            last.all(|index| self.is_acknowledged(index)),
             "{:?}",
             self.calls
         );
@@ -124,7 +131,7 @@ impl<'a> Told<'a> {
             ("RegisterTargets", &group.registered),
             ("DeregisterTargets", &group.deregistered),
         ] {
-            let acknowledged = self.acknowledged(action, self.calls);
+            let acknowledged = self.acknowledged(action, self.calls.len());
             for target in reported {
                 let is_it = |(id, port): &(&str, _)| {
                     id.parse() == Ok(target.ip()) && *port == Some(target.port())
@@ -133,14 +140,6 @@ impl<'a> Told<'a> {
             }
         }
     }
-}
-
-/// What ELB may have said: a document that does not break off before its end, or of a change nothing
-/// but that it succeeded.
-fn is_credible(answer: &Answer) -> bool {
-    let is_whole = answer.body.trim_ascii_end().ends_with(b"Response>");
-    let is_silent = answer.body.is_empty() && !answer.action.starts_with("Describe");
-    answer.status.is_success() && (is_whole || is_silent)
 }
 
 /// Where the endpoint is now.
