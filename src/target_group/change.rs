@@ -174,11 +174,11 @@ impl TargetGroup<'_> {
     }
 }
 
-/// The texts, seen in the field:
+/// ELB says it in several ways, and mentions the Availability Zone also where none may be given:
 /// <https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/561>
 fn is_zone_required(error: &SdkError<RegisterTargetsError>) -> bool {
+    let message = error.message().unwrap_or_default();
     error.code() == Some("ValidationError")
-        && error
-            .message()
-            .is_some_and(|message| message.contains("Availability Zone is required"))
+        && message.contains("Availability Zone")
+        && !message.contains("cannot have its")
 }

@@ -268,6 +268,47 @@ async fn register_failed() {
     );
 }
 
+/// Each of these texts was seen in the field.
+#[tokio::test]
+async fn a_zone_is_given_where_elastic_load_balancing_wants_one() {
+    let calls = async |code, text| {
+        let world = World::settled("10.0.1.7").await;
+        world.point("192.168.7.7");
+        world
+            .aws
+            .inject("RegisterTargets", Fault::Error(400, code, text));
+        let outcome = world.run().await.outcome;
+        let calls = world.aws.take_calls().into_iter();
+        let zones = calls.filter(|call| call.action == "RegisterTargets");
+        let zones: Vec<_> = zones.map(|call| call.targets[0].zone.clone()).collect();
+        (outcome.is_ok(), zones)
+    };
+    for text in [
+        "The Availability Zone is required for IP address '192.168.7.7' because it is not in the VPC",
+        "You must specify a valid Availability Zone or select 'all' for '192.168.7.7' since the IP address \
+         '192.168.7.7' is outside the VPC",
+        "You must specify an Availability Zone",
+        "The Availability Zone of '192.168.7.7' must be 'all' because it is outside the VPC",
+    ] {
+        let expected = (true, vec![None, Some("all".to_owned())]);
+        assert_eq!(calls("ValidationError", text).await, expected, "{text}");
+    }
+    for (code, text) in [
+        (
+            "ValidationError",
+            "The IP address '192.168.7.7' is within the VPC, and cannot have its Availability Zone \
+             overridden to 'all' from 'eu-west-1a'",
+        ),
+        (
+            "ValidationError",
+            "The zone must be 'all' for '192.168.7.7'",
+        ),
+        ("InvalidTarget", "The Availability Zone is required"),
+    ] {
+        assert_eq!(calls(code, text).await, (false, vec![None]), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn deregister_failed() {
     let world = World::settled("10.0.1.7").await;
