@@ -73,6 +73,16 @@ impl Config {
             "ARNs of target groups, comma separated, one for each of ENDPOINTS",
             list(TargetGroupArn::parse),
         )?;
+        let region = lookup("AWS_REGION").filter(|region| !region.is_empty());
+        if let Some(region) = &region
+            && let Some(elsewhere) = arns.iter().find(|arn| arn.region() != region)
+        {
+            let arns = variable("TARGET_GROUP_ARNS");
+            return Err(Error::InvalidConfig(format!(
+                "{arns}: expected target groups of the function's Region {region}, not of {}",
+                elsewhere.region()
+            )));
+        }
         Ok(Config {
             target_groups: pair(endpoints, arns).map_err(|expected| {
                 let (endpoints, arns) = (variable("ENDPOINTS"), variable("TARGET_GROUP_ARNS"));

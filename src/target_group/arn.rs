@@ -41,6 +41,10 @@ impl TargetGroupArn {
         is_valid.then(|| TargetGroupArn(text.to_owned()))
     }
 
+    pub fn region(&self) -> &str {
+        self.0.split(':').nth(3).unwrap_or_default()
+    }
+
     /// `targetgroup/name/id`, the value of the dimension `TargetGroup` in ELB's own metrics.
     /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-cloudwatch-metrics.html>
     pub fn dimension(&self) -> &str {

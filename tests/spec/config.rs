@@ -36,7 +36,8 @@ fn message(variables: &Variables) -> String {
     error.to_string()
 }
 
-/// All variables that the function reads, in the order in which it does.
+/// All variables of the deployment that the function reads, in the order in which it does; Lambda sets
+/// the Region itself.
 pub fn variables_read() -> Vec<String> {
     let read = RefCell::new(Vec::new());
     let variables = minimal();
@@ -45,7 +46,9 @@ pub fn variables_read() -> Vec<String> {
         variables.get(name).cloned()
     });
     config.unwrap();
-    read.into_inner()
+    let mut read = read.into_inner();
+    read.retain(|name| name != "AWS_REGION");
+    read
 }
 
 fn endpoint(name: &str) -> Endpoint {
@@ -482,6 +485,30 @@ fn lists_that_do_not_pair_name_both_variables() {
              expected each pair of endpoint and target group once"
         )
     );
+}
+
+#[test]
+fn a_target_group_of_another_region_than_the_functions_is_refused() {
+    let elsewhere = OTHER_ARN.replace("eu-west-1", "eu-west-2");
+    let mut variables = BTreeMap::from([
+        ("ENDPOINTS", "a.example.com,b.example.com".to_owned()),
+        ("TARGET_GROUP_ARNS", format!("{ARN},{elsewhere}")),
+    ]);
+    for (region, is_valid) in [(None, true), (Some(""), true), (Some("eu-west-1"), false)] {
+        if let Some(region) = region {
+            variables.insert("AWS_REGION", region.to_owned());
+        }
+        assert_eq!(parse(&variables).is_ok(), is_valid, "{region:?}");
+    }
+    assert_eq!(
+        message(&variables),
+        format!(
+            "TARGET_GROUP_ARNS is \"{ARN},{elsewhere}\": expected target groups of the function's Region \
+             eu-west-1, not of eu-west-2"
+        )
+    );
+    variables.insert("TARGET_GROUP_ARNS", format!("{ARN},{OTHER_ARN}"));
+    assert!(parse(&variables).is_ok());
 }
 
 #[test]
