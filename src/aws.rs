@@ -4,8 +4,9 @@
 //! Endpoints, Region and credentials follow the SDK's standard variables.
 
 mod answer;
+mod cause;
+mod put;
 
-use std::error::Error;
 use std::time::Duration;
 
 use aws_config::environment::{
@@ -14,12 +15,13 @@ use aws_config::environment::{
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{ConfigLoader, SdkConfig};
-use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use answer::{Answer, Unreadable};
+use answer::Answer;
+
+pub use cause::{Cause, cause};
+pub use put::put;
 
 /// A call's failure, with the raw answer if there was one.
 pub type SdkError<E> = aws_sdk_elasticloadbalancingv2::error::SdkError<E>;
@@ -76,43 +78,4 @@ pub fn load_balancing(sdk: &SdkConfig) -> aws_sdk_elasticloadbalancingv2::Client
 pub fn cloudwatch(sdk: &SdkConfig) -> aws_sdk_cloudwatch::Client {
     let config = aws_sdk_cloudwatch::config::Builder::from(sdk);
     aws_sdk_cloudwatch::Client::from_conf(config.interceptor(Answer::Cbor).build())
-}
-
-/// The service's own code and message, or what kept the answer away; the SDK itself displays just
-/// "service error". Of the message the first line: a signature that does not match is explained below
-/// it with the request as it was signed, and in that is the session token.
-pub fn cause<E>(error: &SdkError<E>) -> String
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => {
-            format!("{code}: {}", message.lines().next().unwrap_or_default())
-        }
-        (Some(code), None) => code.to_owned(),
-        (None, _) => match error {
-            SdkError::ServiceError(answer) => unreadable(answer.raw()),
-            SdkError::ResponseError(answer)
-                if causes(error).any(|cause| cause.is::<Unreadable>()) =>
-            {
-                unreadable(answer.raw())
-            }
-            error => chain(error),
-        },
-    }
-}
-
-fn unreadable(answer: &HttpResponse) -> String {
-    format!("HTTP {} and an unreadable answer", answer.status().as_u16())
-}
-
-/// What went wrong and what caused it, each once.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut texts: Vec<_> = causes(error).map(ToString::to_string).collect();
-    texts.dedup();
-    texts.join(": ")
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
 }

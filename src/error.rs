@@ -6,6 +6,8 @@ use std::fmt;
 
 use lambda_runtime::Diagnostic;
 
+use crate::aws::Cause;
+
 /// One failure. The variant's name is the `errorType` of Lambda's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -29,21 +31,21 @@ pub enum Error {
     DescribeFailed {
         what: &'static str,
         target_group_arn: String,
-        cause: String,
+        cause: Cause,
     },
     /// Nothing was deregistered.
     #[error("cannot register {targets} in {target_group_arn}: {cause}")]
     RegisterFailed {
         targets: String,
         target_group_arn: String,
-        cause: String,
+        cause: Cause,
     },
     /// Old and new targets serve together until a later reconcile deregisters the old.
     #[error("cannot deregister {targets} from {target_group_arn}: {cause}")]
     DeregisterFailed {
         targets: String,
         target_group_arn: String,
-        cause: String,
+        cause: Cause,
     },
     /// The data are kept for the next invocation of the sandbox, unless CloudWatch called them
     /// invalid.
@@ -51,7 +53,7 @@ pub enum Error {
     PublishFailed {
         count: usize,
         namespace: String,
-        cause: String,
+        cause: Cause,
     },
     /// CloudFormation did not get its answer, and will fail the deployment when it has waited long
     /// enough.
@@ -66,19 +68,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it may pass by itself soon after a deployment: IAM is eventually consistent, and a name
-    /// that was just made is not known everywhere.
-    fn is_perhaps_early(&self) -> bool {
-        match self {
-            Error::ResolveFailed { .. } => true,
-            Error::DescribeFailed { cause, .. }
-            | Error::RegisterFailed { cause, .. }
-            | Error::DeregisterFailed { cause, .. }
-            | Error::PublishFailed { cause, .. } => cause.starts_with("AccessDenied"),
-            _ => false,
-        }
-    }
-
     /// Lambda's `errorType`.
     pub fn error_type(&self) -> &'static str {
         match self {
@@ -99,64 +88,54 @@ impl Error {
 /// One failure or more, of one target group or of a whole invocation. The first gives the type, all
 /// give the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errors {
-    first: Error,
-    rest: Vec<Error>,
-}
+pub struct Errors(Vec<Error>);
 
 impl Errors {
     /// `Ok` when nothing failed.
     pub fn check(errors: impl IntoIterator<Item = Error>) -> Result<(), Errors> {
-        let mut errors = errors.into_iter();
-        match errors.next() {
-            None => Ok(()),
-            Some(first) => Err(Errors {
-                first,
-                rest: errors.collect(),
-            }),
+        let errors: Vec<_> = errors.into_iter().collect();
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Errors(errors)),
         }
     }
 
     /// With one more, told last.
     pub fn and(mut self, another: Error) -> Self {
-        self.rest.push(another);
+        self.0.push(another);
         self
     }
 
-    /// Whether all of them may pass by themselves soon after a deployment.
-    pub fn are_perhaps_early(&self) -> bool {
-        self.first.is_perhaps_early() && self.rest.iter().all(Error::is_perhaps_early)
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.0.iter()
     }
 
     /// Lambda's `errorType`, of the first.
     pub fn error_type(&self) -> &'static str {
-        self.first.error_type()
+        self.0.first().map_or("", Error::error_type)
     }
 }
 
 impl From<Error> for Errors {
-    fn from(first: Error) -> Self {
-        Errors {
-            first,
-            rest: Vec::new(),
-        }
+    fn from(error: Error) -> Self {
+        Errors(vec![error])
     }
 }
 
 impl IntoIterator for Errors {
     type Item = Error;
-    type IntoIter = std::iter::Chain<std::iter::Once<Error>, std::vec::IntoIter<Error>>;
+    type IntoIter = std::vec::IntoIter<Error>;
 
     fn into_iter(self) -> Self::IntoIter {
-        std::iter::once(self.first).chain(self.rest)
+        self.0.into_iter()
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An endpoint that feeds several groups fails each of them with the same words.
-        let mut texts = vec![self.first.to_string()];
-        for text in self.rest.iter().map(Error::to_string) {
+        let mut texts = Vec::new();
+        for text in self.iter().map(Error::to_string) {
             if !texts.contains(&text) {
                 texts.push(text);
             }

@@ -1,13 +1,14 @@
 //! What is read from the event that caused the invocation. An event says *when*, never *what*: any
 //! JSON causes a reconcile, and a field of another type than expected is ignored.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+mod fields;
+mod request;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::deployment::Request;
+use fields::Fields;
+
+pub use request::{Request, RequestType};
 
 /// What is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +29,6 @@ pub enum Cause {
     Schedule,
 }
 
-/// The fields of an object.
-pub struct Fields<'a>(HashMap<FieldName<'a>, &'a RawValue>);
-
-/// The name of a field in bytes, because JSON may escape half a surrogate pair, which is no string:
-/// a name nobody reads must not hide the ones next to it.
-#[derive(Deserialize, PartialEq, Eq, Hash)]
-struct FieldName<'a>(#[serde(borrow)] Cow<'a, [u8]>);
-
 impl Event {
     /// Reads the fields without looking into the rest, however deep it is nested.
     pub fn read(json: &RawValue) -> Event {
@@ -52,19 +45,5 @@ impl Event {
                 _ => Cause::Schedule,
             },
         }
-    }
-}
-
-impl<'a> Fields<'a> {
-    /// None of what is no object. Where a name stands twice the last one counts, as everywhere in
-    /// JSON.
-    fn of(json: &'a RawValue) -> Self {
-        Fields(serde_json::from_str(json.get()).unwrap_or_default())
-    }
-
-    /// `None` also for a field of another type.
-    pub fn get<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
-        let value = self.0.get(&FieldName(Cow::Borrowed(name.as_bytes())))?;
-        serde_json::from_str(value.get()).ok()
     }
 }

@@ -13,9 +13,9 @@ use tracing::error;
 
 use crate::aws;
 use crate::config::Config;
-use crate::deployment::{self, Request, RequestType};
+use crate::deployment;
 use crate::error::{Error, Errors};
-use crate::event::{Cause, Event};
+use crate::event::{Cause, Event, Request, RequestType};
 use crate::invocation::{Invocation, Memory};
 use crate::metrics::Destination;
 use crate::pace::Pace;
@@ -105,7 +105,7 @@ impl<P: RuntimeProvider> Function<P> {
         let pace = Pace::default();
         loop {
             let outcome = self.follow(event, deadline, function_name, &pace).await;
-            let is_early = outcome.as_ref().is_err_and(Errors::are_perhaps_early);
+            let is_early = outcome.as_ref().is_err_and(deployment::are_perhaps_early);
             if !is_early || !deadline.leaves(TRY_AGAIN_INTERVAL) {
                 return outcome;
             }

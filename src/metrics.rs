@@ -14,7 +14,7 @@ use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::MetricDatum;
 use tracing::error;
 
-use crate::aws::{self, SdkError};
+use crate::aws::{self, Cause, SdkError};
 use crate::error::Error;
 pub use data::Outcome;
 use data::data;
@@ -85,7 +85,7 @@ impl Metrics {
     pub fn deadline_exceeded(&mut self, destination: &Destination<'_>) -> Error {
         self.settle(destination.function_name);
         let cause = "the invocation's deadline came".to_owned();
-        let error = publish_failed(destination, self.pending.len(), cause);
+        let error = publish_failed(destination, self.pending.len(), cause.into());
         log_failure(&error, false);
         error
     }
@@ -143,7 +143,7 @@ fn is_invalid(error: &SdkError<PutMetricDataError>) -> bool {
     )
 }
 
-fn publish_failed(destination: &Destination<'_>, count: usize, cause: String) -> Error {
+fn publish_failed(destination: &Destination<'_>, count: usize, cause: Cause) -> Error {
     Error::PublishFailed {
         count,
         namespace: destination.namespace.to_owned(),

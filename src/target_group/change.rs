@@ -157,7 +157,9 @@ impl TargetGroup<'_> {
         Error::DeregisterFailed {
             targets: enumerate(described.iter().map(|described| described.target)),
             target_group_arn: self.arn.to_string(),
-            cause: "not acknowledged before what DNS said was too old".to_owned(),
+            cause: "not acknowledged before what DNS said was too old"
+                .to_owned()
+                .into(),
         }
     }
 

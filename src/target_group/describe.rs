@@ -66,7 +66,7 @@ impl TargetGroup<'_> {
             .map_err(|cause| Error::DescribeFailed {
                 what: "the targets of",
                 target_group_arn: self.arn.to_string(),
-                cause,
+                cause: cause.into(),
             })
     }
 

@@ -1,0 +1,73 @@
+//! A body is put to a signed URL with the SDK's own client, for its connections, time limits and retries.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_smithy_runtime::client::orchestrator::operation::Operation;
+use aws_smithy_runtime::client::retries::classifiers::{
+    HttpStatusCodeClassifier, TransientErrorClassifier,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use http::Uri;
+
+use super::cause::chain;
+
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// The path and the query go out to the letter and without a content type, because the URL is signed.
+///
+/// # Errors
+/// The cause, when the URL did not take it `within` that time.
+pub async fn put(sdk: &SdkConfig, url: &Uri, body: String, within: Duration) -> Result<(), String> {
+    let origin = Uri::builder()
+        .scheme(url.scheme_str().unwrap_or_default())
+        .authority(url.authority().map_or("", |authority| authority.as_str()))
+        .path_and_query("/")
+        .build()
+        .map_err(|error| error.to_string())?;
+    let path_and_query = url.path_and_query().map_or("/", |path| path.as_str());
+    let path_and_query = path_and_query.to_owned();
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(within)
+        .build();
+    let mut operation = Operation::builder()
+        .service_name("S3")
+        .operation_name("PutObject")
+        .endpoint_url(&origin.to_string())
+        .no_auth()
+        .standard_retry(&RetryConfig::standard().with_initial_backoff(Duration::from_millis(50)))
+        .retry_classifier(HttpStatusCodeClassifier::default())
+        .retry_classifier(TransientErrorClassifier::<Refused>::new())
+        .timeout_config(timeouts);
+    if let Some(client) = sdk.http_client() {
+        operation = operation.http_client(client);
+    }
+    if let Some(sleep) = sdk.sleep_impl() {
+        operation = operation.sleep_impl(sleep);
+    }
+    if let Some(time) = sdk.time_source() {
+        operation = operation.time_source(time);
+    }
+    let operation = operation
+        .serializer(move |body: String| {
+            let mut request = HttpRequest::new(SdkBody::from(body));
+            request.set_method("PUT")?;
+            request.set_uri(path_and_query.as_str())?;
+            Ok(request)
+        })
+        .deserializer(|response: &HttpResponse| match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(OrchestratorError::operation(Refused(status.as_u16()))),
+        })
+        .build();
+    operation.invoke(body).await.map_err(|error| chain(&error))
+}
+
+/// The URL's own refusal.
+#[derive(Debug, thiserror::Error)]
+#[error("HTTP {0}")]
+struct Refused(u16);

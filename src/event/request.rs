@@ -1,0 +1,49 @@
+//! What CloudFormation asks of the template's custom resource.
+//! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests.html>
+
+use super::fields::Fields;
+
+/// What is to become of the stack's resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestType {
+    Create,
+    Update,
+    Delete,
+}
+
+/// CloudFormation's question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub request_type: RequestType,
+    /// Where the answer is to be put, as far as anybody may say who calls the function.
+    pub response_url: String,
+    pub stack_id: String,
+    pub request_id: String,
+    pub logical_resource_id: String,
+    /// It is constant for the resource, so that no update reads as a replacement. An update and a delete
+    /// bring it: what was answered before, or what CloudFormation chose without an answer.
+    pub physical_resource_id: String,
+}
+
+impl Request {
+    /// `None` for what does not say what is to be done and where to answer.
+    pub fn read(fields: &Fields) -> Option<Request> {
+        let text = |name| fields.get::<String>(name);
+        let stack_id = text("StackId").unwrap_or_default();
+        let logical_resource_id = text("LogicalResourceId").unwrap_or_default();
+        Some(Request {
+            request_type: match text("RequestType")?.as_str() {
+                "Create" => RequestType::Create,
+                "Update" => RequestType::Update,
+                "Delete" => RequestType::Delete,
+                _ => return None,
+            },
+            response_url: text("ResponseURL")?,
+            request_id: text("RequestId").unwrap_or_default(),
+            physical_resource_id: text("PhysicalResourceId")
+                .unwrap_or_else(|| format!("{stack_id}/{logical_resource_id}")),
+            stack_id,
+            logical_resource_id,
+        })
+    }
+}
