@@ -13,13 +13,16 @@ use ipnet::IpNet;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
-use variable::{Variable, boolean, cidr, dns_server, list, namespace, number, port, seconds};
+use variable::{
+    Variable, boolean, cidr, dns_server, domain, list, namespace, number, port, seconds,
+};
 
 /// What an NLB accepts as IPv4 targets, and the unique local and global unicast ranges of IPv6.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
 const DEFAULT_ALLOWED_CIDRS: &str =
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7,2000::/3";
 const DEFAULT_METRIC_NAMESPACE: &str = "NlbHostnameTarget";
+const DEFAULT_URL_SUFFIX: &str = "amazonaws.com";
 const CIDRS: &str =
     "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated";
 const NAMESPACE_RULE: &str = "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and \
@@ -49,6 +52,8 @@ pub struct Config {
     /// Targets in these ranges are somebody else's.
     pub keep_cidrs: Vec<IpNet>,
     pub metric_namespace: String,
+    /// Under which CloudFormation's answer may be put; every partition of AWS has its own.
+    pub url_suffix: String,
     /// Plan and report only, whatever the event says.
     pub is_dry_run: bool,
 }
@@ -119,10 +124,21 @@ impl Config {
             metric_namespace: variable("METRIC_NAMESPACE")
                 .or(DEFAULT_METRIC_NAMESPACE)
                 .required(NAMESPACE_RULE, namespace)?,
+            url_suffix: Config::url_suffix(&lookup)?,
             is_dry_run: variable("DRY_RUN")
                 .or("false")
                 .required("true or false", boolean)?,
         })
+    }
+
+    /// This one alone, because CloudFormation is answered also when another variable is invalid.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] when it is malformed.
+    pub fn url_suffix(lookup: impl Fn(&str) -> Option<String>) -> Result<String, Error> {
+        Variable::look_up("URL_SUFFIX", lookup)
+            .or(DEFAULT_URL_SUFFIX)
+            .required("a domain as amazonaws.com", domain)
     }
 }
 

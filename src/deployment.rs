@@ -69,18 +69,20 @@ pub fn are_perhaps_early(errors: &Errors) -> bool {
 /// Puts the answer where CloudFormation waits for it.
 ///
 /// # Errors
-/// The cause, when the URL is none of CloudFormation's or does not take the answer.
+/// The cause, when the URL is not one of CloudFormation's under that suffix or does not take the answer.
 pub async fn answer(
     sdk: &SdkConfig,
+    url_suffix: &Result<String, Error>,
     request: &Request,
     outcome: Result<(), &Errors>,
 ) -> Result<(), String> {
-    let url: Uri = request
-        .response_url
-        .parse()
-        .ok()
-        .filter(|url| is_answerable(url, sdk.endpoint_url()))
-        .ok_or("the ResponseURL is none of CloudFormation's")?;
+    let url_suffix = url_suffix.as_ref().map_err(ToString::to_string)?;
+    let url: Option<Uri> = request.response_url.parse().ok();
+    let url = url
+        .filter(|url| is_cloudformations(url, url_suffix))
+        .ok_or_else(|| {
+            format!("the ResponseURL is not one of CloudFormation's under {url_suffix}")
+        })?;
     let answer = Answer {
         status: if outcome.is_ok() { "SUCCESS" } else { "FAILED" },
         reason: outcome.err().map_or_else(String::new, reason),
@@ -98,16 +100,11 @@ pub async fn answer(
     aws::put(sdk, &url, body, ANSWER_TIMEOUT).await
 }
 
-/// Whether the answer may go there: to CloudFormation's buckets, or to the emulator that all calls go
-/// to.
-fn is_answerable(url: &Uri, emulator: Option<&str>) -> bool {
-    let origin = |url: &Uri| Some((url.scheme()?.clone(), url.authority()?.clone()));
-    let is_emulator = emulator
-        .and_then(|emulator| emulator.parse().ok())
-        .is_some_and(|emulator| origin(&emulator).is_some() && origin(&emulator) == origin(url));
+/// Whether the URL is in one of the buckets in which CloudFormation waits for answers. Who calls the
+/// function chooses the URL, so that nothing else may be put there.
+fn is_cloudformations(url: &Uri, url_suffix: &str) -> bool {
     let host = url.host().unwrap_or_default().to_ascii_lowercase();
-    let is_bucket = url.scheme_str() == Some("https")
+    url.scheme_str() == Some("https")
         && host.starts_with("cloudformation-custom-resource-response-")
-        && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"));
-    is_bucket || is_emulator
+        && host.ends_with(&format!(".{url_suffix}"))
 }

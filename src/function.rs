@@ -32,6 +32,8 @@ const TRY_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
 /// invocations.
 pub struct Function<P: RuntimeProvider> {
     config: Result<Config, Error>,
+    /// Where CloudFormation may be answered, whatever else of the configuration is invalid.
+    url_suffix: Result<String, Error>,
     /// The network over which DNS is asked.
     network: P,
     sdk: SdkConfig,
@@ -44,10 +46,11 @@ pub struct Function<P: RuntimeProvider> {
 }
 
 impl<P: RuntimeProvider> Function<P> {
-    /// An invalid configuration is the answer to every invocation.
-    pub fn new(config: Result<Config, Error>, sdk: &SdkConfig, network: P) -> Self {
+    /// Reads the variables through `lookup`. An invalid configuration is the answer to every invocation.
+    pub fn new(lookup: impl Fn(&str) -> Option<String>, sdk: &SdkConfig, network: P) -> Self {
         Function {
-            config,
+            config: Config::from_lookup(&lookup),
+            url_suffix: Config::url_suffix(&lookup),
             network,
             sdk: sdk.clone(),
             load_balancing: aws::load_balancing(sdk),
@@ -120,7 +123,7 @@ impl<P: RuntimeProvider> Function<P> {
         outcome: Result<Report, Errors>,
     ) -> Result<Report, Errors> {
         let status = outcome.as_ref().map(drop);
-        match deployment::answer(&self.sdk, request, status).await {
+        match deployment::answer(&self.sdk, &self.url_suffix, request, status).await {
             Ok(()) => outcome,
             Err(cause) => {
                 let failed = Error::AnswerFailed(cause);

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use lambda_runtime::service_fn;
-use nlb_hostname_target::config::Config;
 use nlb_hostname_target::function::Function;
 use nlb_hostname_target::{aws, log};
 use tracing::Level;
@@ -21,9 +20,8 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     log::init(log_level());
-    let config = Config::from_lookup(variable);
     let sdk = aws::from_env().load().await;
-    let function = Function::new(config, &sdk, TokioRuntimeProvider::default());
+    let function = Function::new(variable, &sdk, TokioRuntimeProvider::default());
     match lambda_runtime::run(service_fn(|event| function.handle(event))).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -19,7 +19,6 @@ use aws_credential_types::Credentials;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use nlb_hostname_target::aws;
-use nlb_hostname_target::config::Config;
 use nlb_hostname_target::function::Function;
 use serde_json::value::RawValue;
 use stand_in::aws::{Aws, Call};
@@ -219,7 +218,7 @@ impl Story {
         let mut group = TargetGroup::ipv4(ARN, 6379);
         group.deregistration_delay = DEREGISTRATION_DELAY;
         aws.add(group);
-        let config = Config::from_lookup(|name| settings(name, servers.0.address));
+        let variable = |name: &str| settings(name, servers.0.address);
         let sdk = sdk().endpoint_url(format!("http://{}", servers.1.address));
         println!(
             "{TITLE}nlb-hostname-target{TITLE:#}: a target group follows {NAME}{ENDPOINT}{NAME:#}"
@@ -233,7 +232,7 @@ impl Story {
         Ok(Story {
             zone,
             aws,
-            function: Function::new(config, &sdk.load().await, TokioRuntimeProvider::default()),
+            function: Function::new(variable, &sdk.load().await, TokioRuntimeProvider::default()),
             begin: Instant::now(),
             steps: Vec::new(),
             _servers: servers,

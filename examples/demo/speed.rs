@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anstream::println;
-use nlb_hostname_target::config::Config;
 use nlb_hostname_target::function::Function;
 use stand_in::aws::Aws;
 use stand_in::dns::{Zone, addresses};
@@ -103,17 +102,17 @@ async fn fail_over(mode: &Mode) -> Duration {
     aws.add(TargetGroup::ipv4(ARN, 6379));
     aws.register(ARN, "10.0.1.7", 6379);
     let server: SocketAddr = DNS_SERVER.parse().expect("an address with a port");
-    let config = Config::from_lookup(|name| {
+    let variable = |name: &str| {
         let set = mode
             .variables
             .iter()
             .find(|(variable, _)| *variable == name);
         let set = set.map(|(_, value)| (*value).to_owned());
         set.or_else(|| settings(name, server))
-    });
+    };
     let http = sdk().http_client(Http(aws.clone())).load().await;
     let network = Network::new([(server, (&zone).into())]);
-    let function = Function::new(config, &http, network);
+    let function = Function::new(variable, &http, network);
 
     let begin = Instant::now();
     let looks = async {

@@ -17,17 +17,14 @@ use super::cause::chain;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The path and the query go out to the letter and without a content type, because the URL is signed.
+/// It goes to the URL's own host, unless `AWS_ENDPOINT_URL` says where all calls go, as in a test. The
+/// path and the query go out to the letter and without a content type, because the URL is signed.
 ///
 /// # Errors
 /// The cause, when the URL did not take it `within` that time.
 pub async fn put(sdk: &SdkConfig, url: &Uri, body: String, within: Duration) -> Result<(), String> {
-    let origin = Uri::builder()
-        .scheme(url.scheme_str().unwrap_or_default())
-        .authority(url.authority().map_or("", |authority| authority.as_str()))
-        .path_and_query("/")
-        .build()
-        .map_err(|error| error.to_string())?;
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let origin = format!("{}://{authority}", url.scheme_str().unwrap_or("https"));
     let path_and_query = url.path_and_query().map_or("/", |path| path.as_str());
     let path_and_query = path_and_query.to_owned();
     let timeouts = TimeoutConfig::builder()
@@ -37,7 +34,7 @@ pub async fn put(sdk: &SdkConfig, url: &Uri, body: String, within: Duration) -> 
     let mut operation = Operation::builder()
         .service_name("S3")
         .operation_name("PutObject")
-        .endpoint_url(&origin.to_string())
+        .endpoint_url(sdk.endpoint_url().unwrap_or(&origin))
         .no_auth()
         .standard_retry(&RetryConfig::standard().with_initial_backoff(Duration::from_millis(50)))
         .retry_classifier(HttpStatusCodeClassifier::default())

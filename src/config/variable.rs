@@ -119,6 +119,15 @@ pub fn namespace(text: &str) -> Option<String> {
     is_valid.then(|| text.to_owned())
 }
 
+/// In lower case without trailing dot, and with a dot in it, because anybody can have a name under a
+/// top-level domain.
+pub fn domain(text: &str) -> Option<String> {
+    let domain = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_letter);
+    (domain.contains('.') && domain.split('.').all(is_label)).then_some(domain)
+}
+
 pub fn boolean(text: &str) -> Option<bool> {
     text.parse().ok()
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
-use nlb_hostname_target::config::Config;
 use nlb_hostname_target::event;
 use nlb_hostname_target::function::Function;
 use serde_json::value::RawValue;
@@ -380,8 +379,11 @@ impl World {
             .http_client(wire)
             .region(Region::new(region))
             .build();
-        let config = Config::from_lookup(|name| self.variable(name));
-        Function::new(config, &sdk, name_server.network())
+        Function::new(
+            |name: &str| self.variable(name),
+            &sdk,
+            name_server.network(),
+        )
     }
 
     fn variable(&self, name: &str) -> Option<String> {

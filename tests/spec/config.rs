@@ -85,6 +85,7 @@ fn the_defaults() {
         .to_vec(),
         keep_cidrs: vec![],
         metric_namespace: "NlbHostnameTarget".to_owned(),
+        url_suffix: "amazonaws.com".to_owned(),
         is_dry_run: false,
     };
     assert_eq!(parse(&minimal()).unwrap(), expected);
@@ -101,6 +102,7 @@ fn the_defaults() {
         "ALLOWED_CIDRS",
         "KEEP_CIDRS",
         "METRIC_NAMESPACE",
+        "URL_SUFFIX",
         "DRY_RUN",
     ] {
         empty.insert(name, String::new());
@@ -136,6 +138,7 @@ fn everything_set() {
         ("ALLOWED_CIDRS", "10.0.0.0/16, fd00::/8".to_owned()),
         ("KEEP_CIDRS", "10.0.7.0/24, 10.0.8.8/32".to_owned()),
         ("METRIC_NAMESPACE", "My/Redis Failover".to_owned()),
+        ("URL_SUFFIX", "Amazonaws.com.CN.".to_owned()),
         ("DRY_RUN", "true".to_owned()),
     ]);
     let expected = Config {
@@ -173,6 +176,7 @@ fn everything_set() {
             .map(|cidr| cidr.parse().unwrap())
             .to_vec(),
         metric_namespace: "My/Redis Failover".to_owned(),
+        url_suffix: "amazonaws.com.cn".to_owned(),
         is_dry_run: true,
     };
     assert_eq!(parse(&variables).unwrap(), expected);
@@ -416,6 +420,26 @@ pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
                 "a\"b",
                 "a,b",
                 &label(256),
+            ]),
+        ),
+        (
+            "URL_SUFFIX",
+            texts(&[
+                "amazonaws.com",
+                "amazonaws.com.cn",
+                "Amazonaws.eu.",
+                "cloud.adc-e.uk",
+            ]),
+            texts(&[
+                "com",
+                " ",
+                ".",
+                "com.",
+                ".amazonaws.com",
+                "amazonaws..com",
+                "a_b.com",
+                "amazonaws.com/",
+                "a.com,b.com",
             ]),
         ),
         (

@@ -12,7 +12,7 @@ use crate::virtual_world::{VirtualFunction, VirtualWorld, invoke, invoke_within}
 use crate::world::{self, ARN, ENDPOINT, World, group_arn};
 
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/redis/51af3dc0-da77-11e4";
-const URL: &str = "https://cloudformation-custom-resource-response-euwest1.s3-eu-west-1.amazonaws.com/\
+const URL: &str = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com/\
                    arn%3Aaws%3Acloudformation%3Aeu-west-1%3A123456789012%3Astack/redis/51af%7CVerification?\
                    X-Amz-Signature=a%2Bb%3D&X-Amz-Expires=7200";
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
@@ -347,21 +347,36 @@ async fn a_short_time_is_kept_to() {
 
 #[tokio::test(start_paused = true)]
 async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
     let bucket = "cloudformation-custom-resource-response-";
-    for url in [
-        URL.to_owned(),
-        format!("https://{bucket}useast1.s3.amazonaws.com/a?b=c"),
-        format!("https://{bucket}cnnorth1.s3.cn-north-1.amazonaws.com.cn/a%20b?c=%2F"),
+    let china = format!("https://{bucket}cnnorth1.s3.cn-north-1.amazonaws.com.cn/a%20b?c=%2F");
+    let europe = format!("https://{bucket}euscdeeast1.s3.eusc-de-east-1.amazonaws.eu/a");
+    for (suffix, url) in [
+        ("", URL),
+        (
+            "",
+            &format!("https://{bucket}useast1.s3.amazonaws.com/a?b=c"),
+        ),
+        (
+            "amazonaws.com",
+            &format!("https://{bucket}useast1.s3.amazonaws.com/a?b=c"),
+        ),
+        ("amazonaws.com.cn", &china),
+        ("amazonaws.eu", &europe),
     ] {
-        invoke(&function, &event_to("Delete", &url)).await.unwrap();
+        let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.set("URL_SUFFIX", suffix);
+        let function = world.function().await;
+        invoke(&function, &event_to("Delete", url)).await.unwrap();
         let answers = world.aws.take_answers();
         assert_eq!(answers.len(), 1, "{url}");
         assert_eq!(answers[0].url, url);
         assert_eq!(answers[0].content_type, None);
     }
+    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let function = world.function().await;
     for url in [
+        china,
+        europe,
         format!("http://{bucket}useast1.s3.amazonaws.com/a"),
         format!("https://{bucket}useast1.s3.example.com/a"),
         format!("https://{bucket}useast1.s3.amazonaws.com.example.com/a"),
@@ -384,6 +399,56 @@ async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invalid_configuration_does_not_keep_the_answer_away() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("URL_SUFFIX", "amazonaws.eu");
+    world.set("ENDPOINTS", "not a name");
+    let function = world.function().await;
+    let url = URL.replace("amazonaws.com", "amazonaws.eu");
+    let errors = invoke(&function, &event_to("Create", &url))
+        .await
+        .unwrap_err();
+    assert_eq!(errors.error_type(), "InvalidConfig");
+    let answer = answer(&world);
+    assert_eq!(answer["Status"], "FAILED");
+    assert_eq!(answer["Reason"], format!("InvalidConfig: {errors}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_put_anywhere_when_nobody_knows_where_it_may_be_put() {
+    let told = "URL_SUFFIX is \"com\": expected a domain as amazonaws.com";
+    for (endpoints, request_type, expected) in [
+        (
+            ENDPOINT,
+            "Create",
+            format!("InvalidConfig: {told}; cannot answer CloudFormation: {told}"),
+        ),
+        (
+            ENDPOINT,
+            "Delete",
+            format!("AnswerFailed: cannot answer CloudFormation: {told}"),
+        ),
+        (
+            "a..b",
+            "Update",
+            format!(
+                "InvalidConfig: ENDPOINTS is \"a..b\": expected host names, comma separated; \
+                 cannot answer CloudFormation: {told}"
+            ),
+        ),
+    ] {
+        let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+        world.set("ENDPOINTS", endpoints);
+        world.set("URL_SUFFIX", "com");
+        let function = world.function().await;
+        let event = event_to(request_type, &URL.replace("amazonaws.com", "com"));
+        let errors = invoke(&function, &event).await.unwrap_err();
+        assert_eq!(format!("{}: {errors}", errors.error_type()), expected);
+        assert_eq!(actions(&world), [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_reason_is_cut_to_what_cloudformation_takes() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
     world.feed(25);
@@ -395,19 +460,29 @@ async fn a_long_reason_is_cut_to_what_cloudformation_takes() {
     assert!(reason.starts_with("DescribeFailed: ") && reason.ends_with('…'));
 }
 
-/// The real binary, with the emulator's address as the SDK's.
+/// Over the real binary: a test's URL looks like any other.
 #[tokio::test]
-async fn an_emulator_is_answered_at_the_address_that_all_calls_go_to() {
+async fn the_answer_goes_to_the_address_that_all_calls_go_to() {
     let world = World::settled("10.0.1.7").await;
     let mut sandbox = world.sandbox().await;
-    let origin = &world.variables["AWS_ENDPOINT_URL"];
-    let event = event_to("Create", &format!("{origin}/answers/1?a=%2F"));
-    sandbox.invoke(&event, TIMEOUT).await.outcome.unwrap();
+    sandbox
+        .invoke(&event("Create"), TIMEOUT)
+        .await
+        .outcome
+        .unwrap();
     let answers = world.aws.take_answers();
+    let (_, path) = URL.split_once(".amazonaws.com").unwrap();
     assert_eq!(answers.len(), 1);
-    assert!(answers[0].url.ends_with("/answers/1?a=%2F"), "{answers:?}");
+    assert!(answers[0].url.ends_with(path), "{answers:?}");
 
-    let other = event_to("Create", "http://127.0.0.1:1/answers/1");
-    let (error_type, _) = world::error(&sandbox.invoke(&other, TIMEOUT).await);
-    assert_eq!(error_type, "AnswerFailed");
+    let origin = &world.variables["AWS_ENDPOINT_URL"];
+    for url in [
+        format!("{origin}/answers/1"),
+        "http://127.0.0.1:1/answers/1".to_owned(),
+    ] {
+        let (error_type, _) =
+            world::error(&sandbox.invoke(&event_to("Create", &url), TIMEOUT).await);
+        assert_eq!(error_type, "AnswerFailed", "{url}");
+        assert_eq!(world.aws.take_answers(), [], "{url}");
+    }
 }

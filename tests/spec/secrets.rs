@@ -20,6 +20,9 @@ const SIGNATURE: Fault = Fault::Error(
      The Canonical String for this request should have been\n'POST\n/\n\n\
      x-amz-security-token:topsecrettoken\n\nhost;x-amz-date;x-amz-security-token'",
 );
+/// CloudFormation's.
+const BUCKET: &str =
+    "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com";
 const SCHEDULE: &str = r#"{"source":"topsecretsource","detail":{"topsecretname":"topsecret"}}"#;
 const NOTIFICATION: &str =
     r#"{"Records":[{"EventSource":"aws:sns","Sns":{"Message":"topsecretmessage"}}]}"#;
@@ -79,13 +82,12 @@ async fn answers(world: &World, sandbox: &mut Sandbox) -> Vec<String> {
         assert!(refused.contains("AnswerFailed"), "{refused}");
         answers.push(refused);
     }
-    let emulator = &world.variables["AWS_ENDPOINT_URL"];
-    answers.push(answer(sandbox, &deployment(emulator)).await);
+    answers.push(answer(sandbox, &deployment(BUCKET)).await);
     world.point("10.0.2.9");
     for (action, fault, error_type) in failures() {
         world.aws.inject_always(action, fault.clone());
         answers.push(answer(sandbox, SCHEDULE).await);
-        let failed = answer(sandbox, &deployment(emulator)).await;
+        let failed = answer(sandbox, &deployment(BUCKET)).await;
         assert!(failed.contains(error_type), "{action} {fault:?}: {failed}");
         answers.push(failed);
         world.aws.heal();
@@ -101,7 +103,9 @@ async fn no_credential_and_nothing_of_an_event_is_logged_or_answered() {
         let mut told = answers(&world, &mut sandbox).await;
         assert!(!lines(&sandbox, "reconcile failed").is_empty(), "{level}");
         told.extend(sandbox.log());
-        for answer in world.aws.take_answers() {
+        let put = world.aws.take_answers();
+        assert!(!put.is_empty(), "{level}");
+        for answer in put {
             assert!(answer.url.contains(MARK), "the URL is used: {answer:?}");
             told.push(String::from_utf8(answer.body.into()).unwrap());
         }

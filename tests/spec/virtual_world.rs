@@ -9,7 +9,6 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
-use nlb_hostname_target::config::Config;
 use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::event::Event;
 use nlb_hostname_target::function::Function;
@@ -100,7 +99,7 @@ impl VirtualWorld {
     }
 
     pub async fn function_that_asks(&self, source: impl Into<Source>) -> VirtualFunction {
-        let config = Config::from_lookup(|name| self.variables.get(name).cloned());
+        let variable = |name: &str| self.variables.get(name).cloned();
         let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
             .http_client(Http(self.aws.clone()))
             .region(Region::new("eu-west-1"))
@@ -108,7 +107,7 @@ impl VirtualWorld {
             .load()
             .await;
         let server: SocketAddr = DNS_SERVER.parse().unwrap();
-        Function::new(config, &sdk, Network::new([(server, source.into())]))
+        Function::new(variable, &sdk, Network::new([(server, source.into())]))
     }
 
     /// The group as `address:port state`.

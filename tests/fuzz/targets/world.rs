@@ -9,7 +9,6 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
-use nlb_hostname_target::config::Config;
 use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::event::{Cause, Event};
 use nlb_hostname_target::function::Function;
@@ -75,11 +74,13 @@ impl World {
             ("TARGET_GROUP_ARNS", ARN),
             ("DNS_SERVERS", DNS_SERVER),
         ];
-        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name);
-        let config = Config::from_lookup(|name| variable(name).map(|(_, value)| (*value).into()));
+        let variable = |name: &str| {
+            let set = variables.iter().find(|(known, _)| *known == name);
+            set.map(|(_, value)| (*value).to_owned())
+        };
         let sdk = SDK.to_builder().http_client(Http(aws.clone())).build();
         let server: SocketAddr = DNS_SERVER.parse().expect("an address");
-        let function = Function::new(config, &sdk, Network::new([(server, dns)]));
+        let function = Function::new(variable, &sdk, Network::new([(server, dns)]));
         World { aws, function }
     }
 
