@@ -8,8 +8,9 @@ of a cache one name.
 import cbor2
 from ministack.core import iam_actions
 from ministack.services import elasticache
-from ministack.services.cloudformation import engine, provisioners
+from ministack.services.cloudformation import custom_resource, engine, provisioners
 
+BUCKET = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com"
 OPERATION = "/service/GraniteServiceVersion20100801/operation/"
 
 extract_action = iam_actions.extract_iam_action
@@ -53,10 +54,16 @@ def with_two_endpoints(parameters: dict) -> tuple:
     return answer
 
 
+def response_url(token: str) -> str:
+    """The path is the emulator's own: the function sends the answer to AWS_ENDPOINT_URL, like every call."""
+    return f"{BUCKET}/_ministack/cfn-response/{token}"
+
+
 iam_actions.extract_iam_action = action
 iam_actions.extract_resource_arn = resource
 iam_actions.request_tag_context = context
 provisioners._check_nested_stack_capabilities = transformed
+custom_resource._response_url = response_url
 elasticache._create_replication_group = with_two_endpoints
 
 if __name__ == "__main__":
