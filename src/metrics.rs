@@ -23,6 +23,17 @@ const DATA_PER_CALL: usize = 1000;
 const MAX_PENDING: usize = 10_000;
 const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
 
+/// The codes for data that CloudWatch will never take. An answer may carry the API's code or the name
+/// of its Smithy shape, which ends with `Exception`.
+const INVALID: [&str; 6] = [
+    "InvalidParameterValue",
+    "InvalidParameterCombination",
+    "MissingParameter",
+    "MissingRequiredParameter",
+    "Validation",
+    "ValidationError",
+];
+
 /// The place that data are published to.
 pub struct Destination<'a> {
     pub client: &'a Client,
@@ -66,10 +77,18 @@ impl Metrics {
         while !self.pending.is_empty() {
             let data: Vec<_> = self.pending.iter().take(DATA_PER_CALL).cloned().collect();
             let count = data.len();
-            if let Err(failed) = put(destination, data).await {
+            let call = destination
+                .client
+                .put_metric_data()
+                .namespace(destination.namespace);
+            if let Err(failed) = call.set_metric_data(Some(data)).send().await {
                 let is_dropped = is_invalid(&failed);
                 let error = publish_failed(destination, count, is_dropped, aws::cause(&failed));
-                log_failure(&error, is_dropped);
+                error!(
+                    "errorType" = error.error_type(),
+                    "isDropped" = is_dropped,
+                    "{error}"
+                );
                 if !is_dropped {
                     unpublished.kept = Some(error);
                     break;
@@ -86,7 +105,11 @@ impl Metrics {
         self.settle(destination.function_name, now);
         let cause = "the invocation's deadline came".to_owned();
         let error = publish_failed(destination, self.pending.len(), false, cause);
-        log_failure(&error, false);
+        error!(
+            "errorType" = error.error_type(),
+            "isDropped" = false,
+            "{error}"
+        );
         error
     }
 
@@ -112,31 +135,9 @@ impl Metrics {
     }
 }
 
-async fn put(
-    destination: &Destination<'_>,
-    data: Vec<MetricDatum>,
-) -> Result<(), SdkError<PutMetricDataError>> {
-    let call = destination
-        .client
-        .put_metric_data()
-        .namespace(destination.namespace);
-    call.set_metric_data(Some(data)).send().await.map(drop)
-}
-
-/// An answer may carry the API's code or the name of its Smithy shape.
 fn is_invalid(error: &SdkError<PutMetricDataError>) -> bool {
-    let code = error.code().map(|code| code.trim_end_matches("Exception"));
-    matches!(
-        code,
-        Some(
-            "InvalidParameterValue"
-                | "InvalidParameterCombination"
-                | "MissingParameter"
-                | "MissingRequiredParameter"
-                | "Validation"
-                | "ValidationError"
-        )
-    )
+    let code = error.code().unwrap_or_default();
+    INVALID.contains(&code.trim_end_matches("Exception"))
 }
 
 fn publish_failed(
@@ -151,13 +152,4 @@ fn publish_failed(
         cause,
         is_dropped,
     }
-}
-
-fn log_failure(error: &Error, is_dropped: bool) {
-    let error_type = error.error_type();
-    error!(
-        "errorType" = error_type,
-        "isDropped" = is_dropped,
-        "{error}"
-    );
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::builders::MetricDatumBuilder;
 use aws_sdk_cloudwatch::types::{self, MetricDatum, StandardUnit};
 
 const METRICS: [&str; 3] = ["Failover", "ReconcileFailure", "NoHealthyTarget"];
@@ -94,30 +95,28 @@ fn minute(at: SystemTime) -> u64 {
 impl Tally {
     fn take_data(&mut self, dimension: &types::Dimension) -> Vec<MetricDatum> {
         let counts = std::mem::take(&mut self.counts);
-        let data = METRICS
-            .into_iter()
-            .zip(counts)
-            .filter_map(|(metric, counts)| {
-                let datum = MetricDatum::builder()
-                    .metric_name(metric)
-                    .dimensions(dimension.clone())
-                    .set_timestamp(self.last.map(DateTime::from))
-                    .unit(StandardUnit::Count);
-                let seen = [0.0, 1.0]
-                    .into_iter()
-                    .zip(counts)
-                    .filter(|(_, count)| *count > 0);
-                match counts[0] + counts[1] {
-                    0 => None,
-                    1 => Some(datum.value(counts[1].into()).build()),
-                    _ => {
-                        let datum = seen.fold(datum, |datum, (value, count)| {
-                            datum.values(value).counts(count.into())
-                        });
-                        Some(datum.build())
-                    }
-                }
-            });
-        data.collect()
+        let datum = |(metric, counts): (&str, [u32; 2])| {
+            let datum = MetricDatum::builder()
+                .metric_name(metric)
+                .dimensions(dimension.clone())
+                .set_timestamp(self.last.map(DateTime::from))
+                .unit(StandardUnit::Count);
+            let datum = match counts {
+                [0, 0] => return None,
+                [0, 1] | [1, 0] => datum.value(counts[1].into()),
+                _ => counted(datum, counts),
+            };
+            Some(datum.build())
+        };
+        METRICS.into_iter().zip(counts).filter_map(datum).collect()
     }
+}
+
+/// Each value and how often it occurred; a value that did not occur is left out.
+fn counted(datum: MetricDatumBuilder, counts: [u32; 2]) -> MetricDatumBuilder {
+    let values = [0.0, 1.0].into_iter().zip(counts);
+    let seen = values.filter(|(_, count)| *count > 0);
+    seen.fold(datum, |datum, (value, count)| {
+        datum.values(value).counts(count.into())
+    })
 }

@@ -1,7 +1,8 @@
 //! Which samples become which data, and how many unpublished data are kept for how long. The real
 //! client publishes, in this process, at the times that a test says.
 
-use std::sync::LazyLock;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region};
@@ -12,6 +13,8 @@ use nlb_hostname_target::metrics::{Destination, Metrics, Sample, Unpublished};
 use stand_in::aws::{Aws, Fault};
 use stand_in::cloudwatch::Datum;
 use stand_in::http::Server;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -294,7 +297,12 @@ async fn pending_data_keep_their_own_timestamps() {
 }
 
 #[tokio::test]
-async fn data_older_than_three_hours_are_dropped() {
+async fn data_older_than_three_hours_are_dropped_with_a_line() {
+    let log = Arc::new(tempfile::tempfile().unwrap());
+    // With a single subscriber, tracing lets whichever test logs a line first switch it off for all.
+    let _another = Dispatch::new(NoSubscriber::new());
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
     let (begin, mut publisher) = (at(0, 0), Publisher::new().await);
     for minute in [0, 1, 179] {
         publisher.record([quiet(begin + minute * MINUTE)]);
@@ -309,6 +317,11 @@ async fn data_older_than_three_hours_are_dropped() {
         ["1:00", "1:00", "179:00", "179:00"],
         "both metrics of each"
     );
+    let mut text = String::new();
+    log.as_ref().seek(SeekFrom::Start(0)).unwrap();
+    log.as_ref().read_to_string(&mut text).unwrap();
+    let is_told = |line: &&str| line.contains("ERROR") && line.contains("dropped the oldest");
+    assert_eq!(text.lines().filter(is_told).count(), 1, "{text}");
 }
 
 #[tokio::test]
