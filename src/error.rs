@@ -47,13 +47,19 @@ pub enum Error {
         target_group_arn: String,
         cause: Cause,
     },
-    /// The data are kept for the next invocation of the sandbox, unless CloudWatch called them
-    /// invalid.
-    #[error("cannot publish {count} metric data to {namespace}: {cause}")]
+    /// CloudWatch did not acknowledge the data; only those that it called invalid are dropped.
+    #[error(
+        "cannot publish {count} metric data to {namespace}: {cause} (clients are not affected, {})",
+        match is_dropped {
+            true => "but the data are dropped: CloudWatch would refuse them again",
+            false => "and the data are kept for the next invocation of this sandbox",
+        }
+    )]
     PublishFailed {
         count: usize,
         namespace: String,
         cause: Cause,
+        is_dropped: bool,
     },
     /// CloudFormation did not get its answer, and will fail the deployment when it has waited long
     /// enough.

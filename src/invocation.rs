@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
-use crate::metrics::{Destination, Metrics, Outcome};
+use crate::metrics::{Destination, Metrics, Sample};
 use crate::pace::Pace;
 use crate::reconcile::{self, Context, Progress, reconcile};
 use crate::report::{self, Report, TargetGroupReport};
@@ -64,7 +64,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         &self,
         group: &TargetGroupConfig,
         memory: &mut reconcile::Memory,
-        outcomes: UnboundedSender<Outcome>,
+        outcomes: UnboundedSender<Sample>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
         let mut report = TargetGroupReport::new(group);
         let (mut last, mut doubt, mut has_hurried) = (Ok(()), None, false);
@@ -130,16 +130,17 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         group: &TargetGroupConfig,
         progress: &Progress,
         outcome: &Result<(), Errors>,
-        outcomes: &UnboundedSender<Outcome>,
+        outcomes: &UnboundedSender<Sample>,
     ) {
         report::log_reconcile(group, progress, outcome);
         if !self.context.is_dry_run {
             // The receiver outlives the loops, unless the deadline ended both.
-            let _ = outcomes.send(Outcome {
+            let _ = outcomes.send(Sample {
                 at: SystemTime::now(),
                 target_group: group.arn.dimension().to_owned(),
                 is_failover: progress.is_failover,
                 is_failure: outcome.is_err(),
+                has_healthy_target: None,
             });
         }
     }
@@ -149,7 +150,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     async fn publish(
         &self,
         metrics: &mut Metrics,
-        mut receiver: UnboundedReceiver<Outcome>,
+        mut receiver: UnboundedReceiver<Sample>,
     ) -> Vec<Error> {
         if self.context.is_dry_run {
             return Vec::new();
@@ -161,7 +162,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             while let Ok(outcome) = receiver.try_recv() {
                 metrics.record(outcome);
             }
-            failures.push(metrics.deadline_exceeded(&self.destination));
+            failures.push(metrics.deadline_exceeded(&self.destination, SystemTime::now()));
         }
         failures
     }
@@ -180,7 +181,7 @@ fn deadline_exceeded(group: &TargetGroupConfig, progress: &Progress) -> Errors {
 async fn publish_as_it_comes(
     destination: &Destination<'_>,
     metrics: &mut Metrics,
-    receiver: &mut UnboundedReceiver<Outcome>,
+    receiver: &mut UnboundedReceiver<Sample>,
     failures: &mut Vec<Error>,
 ) {
     let mut is_reachable = true;
@@ -192,12 +193,12 @@ async fn publish_as_it_comes(
             metrics.record(outcome);
         }
         if is_failover && is_reachable {
-            let unpublished = metrics.publish(destination).await;
+            let unpublished = metrics.publish(destination, SystemTime::now()).await;
             failures.extend(unpublished.dropped);
             is_reachable = unpublished.kept.is_none();
         }
     }
-    let unpublished = metrics.publish(destination).await;
+    let unpublished = metrics.publish(destination, SystemTime::now()).await;
     failures.extend(unpublished.dropped);
     failures.extend(unpublished.kept);
 }

@@ -1,6 +1,5 @@
-//! Report to CloudWatch: what each reconcile came to, kept until it is published. A publication
-//! that fails undoes and blocks nothing; its data go out with the next one, at the time they belong
-//! to.
+//! What each reconcile came to, kept until CloudWatch has it. A publication that fails undoes and
+//! blocks nothing: its data go out with the next one, with their own timestamps.
 
 mod data;
 
@@ -16,15 +15,26 @@ use tracing::error;
 
 use crate::aws::{self, Cause, SdkError};
 use crate::error::Error;
-pub use data::Outcome;
-use data::data;
+use data::Minutes;
+pub use data::Sample;
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
 const DATA_PER_CALL: usize = 1000;
 const MAX_PENDING: usize = 10_000;
 const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// Where the data go.
+/// The codes for data that CloudWatch will never take. An answer may carry the API's code or the name
+/// of its Smithy shape, which ends with `Exception`.
+const INVALID: [&str; 6] = [
+    "InvalidParameterValue",
+    "InvalidParameterCombination",
+    "MissingParameter",
+    "MissingRequiredParameter",
+    "Validation",
+    "ValidationError",
+];
+
+/// The place that data are published to.
 pub struct Destination<'a> {
     pub client: &'a Client,
     pub namespace: &'a str,
@@ -32,44 +42,53 @@ pub struct Destination<'a> {
     pub function_name: &'a str,
 }
 
-/// What is not published yet, oldest first.
+/// Everything that is not published yet.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    outcomes: Vec<Outcome>,
+    minutes: Minutes,
+    /// The oldest come first.
     pending: VecDeque<MetricDatum>,
 }
 
 /// What a publication could not publish.
 #[derive(Debug, Default)]
 pub struct Unpublished {
-    /// Of data that are gone.
+    /// These data are gone.
     pub dropped: Vec<Error>,
-    /// Of data that are pending still.
+    /// These data are still pending.
     pub kept: Option<Error>,
 }
 
 impl Metrics {
-    /// Keeps it for the next publication.
-    pub fn record(&mut self, outcome: Outcome) {
-        self.outcomes.push(outcome);
+    /// Keeps the sample for the next publication.
+    pub fn record(&mut self, sample: Sample) {
+        self.minutes.record(sample);
     }
 
-    /// `PutMetricData` with all that is pending, oldest first; nothing without data.
+    /// Calls `PutMetricData` with everything that is pending, oldest first, and not at all without
+    /// data.
     ///
-    /// What was not acknowledged stays for the next time, also when the future is dropped. Data that
-    /// CloudWatch calls invalid are dropped, since they would be invalid for ever; after any other
-    /// failure the calls behind it are not tried.
-    pub async fn publish(&mut self, destination: &Destination<'_>) -> Unpublished {
-        self.settle(destination.function_name);
-        self.drop_excess(SystemTime::now());
+    /// Data that were not acknowledged stay for the next time, also when the future is dropped. Data
+    /// that CloudWatch calls invalid are dropped, since they would be invalid for ever. After any
+    /// other failure the remaining calls are not tried.
+    pub async fn publish(&mut self, destination: &Destination<'_>, now: SystemTime) -> Unpublished {
+        self.settle(destination.function_name, now);
         let mut unpublished = Unpublished::default();
         while !self.pending.is_empty() {
             let data: Vec<_> = self.pending.iter().take(DATA_PER_CALL).cloned().collect();
             let count = data.len();
-            if let Err(failed) = put(destination, data).await {
+            let call = destination
+                .client
+                .put_metric_data()
+                .namespace(destination.namespace);
+            if let Err(failed) = call.set_metric_data(Some(data)).send().await {
                 let is_dropped = is_invalid(&failed);
-                let error = publish_failed(destination, count, aws::cause(&failed));
-                log_failure(&error, is_dropped);
+                let error = publish_failed(destination, count, is_dropped, aws::cause(&failed));
+                error!(
+                    "errorType" = error.error_type(),
+                    "isDropped" = is_dropped,
+                    "{error}"
+                );
                 if !is_dropped {
                     unpublished.kept = Some(error);
                     break;
@@ -81,81 +100,56 @@ impl Metrics {
         unpublished
     }
 
-    /// What is answered when the deadline came before all was acknowledged.
-    pub fn deadline_exceeded(&mut self, destination: &Destination<'_>) -> Error {
-        self.settle(destination.function_name);
+    /// The error of an invocation whose deadline came before CloudWatch had acknowledged everything.
+    pub fn deadline_exceeded(&mut self, destination: &Destination<'_>, now: SystemTime) -> Error {
+        self.settle(destination.function_name, now);
         let cause = "the invocation's deadline came".to_owned();
-        let error = publish_failed(destination, self.pending.len(), cause.into());
-        log_failure(&error, false);
+        let error = publish_failed(destination, self.pending.len(), false, cause.into());
+        error!(
+            "errorType" = error.error_type(),
+            "isDropped" = false,
+            "{error}"
+        );
         error
     }
 
-    /// Turns what was recorded into data.
-    fn settle(&mut self, function_name: &str) {
-        let outcomes = std::mem::take(&mut self.outcomes);
-        self.pending.extend(data(&outcomes, function_name));
-    }
-
-    fn drop_excess(&mut self, now: SystemTime) {
+    /// Turns samples into pending data, and drops the oldest where those are too many or too old.
+    fn settle(&mut self, function_name: &str, now: SystemTime) {
+        self.pending
+            .extend(self.minutes.take_data(function_name, now));
+        let count = self.pending.len();
         let oldest = DateTime::from(now - MAX_AGE);
-        let is_old = |datum: &&MetricDatum| {
-            datum
-                .timestamp()
-                .is_none_or(|timestamp| *timestamp < oldest)
-        };
-        let old = self.pending.iter().take_while(is_old).count();
-        let excess = self.pending.len().saturating_sub(MAX_PENDING).max(old);
-        if excess > 0 {
+        let is_young = |datum: &MetricDatum| datum.timestamp().is_some_and(|at| *at >= oldest);
+        self.pending.retain(is_young);
+        let excess = self.pending.len().saturating_sub(MAX_PENDING);
+        self.pending.drain(..excess);
+        let dropped = count - self.pending.len();
+        if dropped > 0 {
             error!(
-                dropped = excess,
-                "dropped metric data that could not be published for too long"
+                dropped,
+                "dropped the oldest metric data, unpublished for 3 hours or more than 10,000: \
+                 clients are not affected, but only this log has the failovers and failures of \
+                 that time; what is left goes out once CloudWatch can be reached"
             );
-            self.pending.drain(..excess);
         }
     }
 }
 
-async fn put(
-    destination: &Destination<'_>,
-    data: Vec<MetricDatum>,
-) -> Result<(), SdkError<PutMetricDataError>> {
-    let call = destination
-        .client
-        .put_metric_data()
-        .namespace(destination.namespace);
-    call.set_metric_data(Some(data)).send().await.map(drop)
-}
-
-/// By the codes of the API and by the names of its Smithy shapes, of which an answer may carry
-/// either.
 fn is_invalid(error: &SdkError<PutMetricDataError>) -> bool {
-    let code = error.code().map(|code| code.trim_end_matches("Exception"));
-    matches!(
-        code,
-        Some(
-            "InvalidParameterValue"
-                | "InvalidParameterCombination"
-                | "MissingParameter"
-                | "MissingRequiredParameter"
-                | "Validation"
-                | "ValidationError"
-        )
-    )
+    let code = error.code().unwrap_or_default();
+    INVALID.contains(&code.trim_end_matches("Exception"))
 }
 
-fn publish_failed(destination: &Destination<'_>, count: usize, cause: Cause) -> Error {
+fn publish_failed(
+    destination: &Destination<'_>,
+    count: usize,
+    is_dropped: bool,
+    cause: Cause,
+) -> Error {
     Error::PublishFailed {
         count,
         namespace: destination.namespace.to_owned(),
         cause,
+        is_dropped,
     }
-}
-
-fn log_failure(error: &Error, is_dropped: bool) {
-    error!(
-        "errorType" = error.error_type(),
-        "errorMessage" = %error,
-        "isDropped" = is_dropped,
-        "publishing failed"
-    );
 }

@@ -335,8 +335,8 @@ impl Story {
 
     fn published(&self) -> Vec<String> {
         let data = self.aws.take_data().into_iter();
-        let of_group = data.filter(|datum| datum.dimensions[0].0 == "TargetGroup");
-        of_group
+        let of_function = data.filter(|datum| datum.dimensions[0].0 == "FunctionName");
+        of_function
             .map(|datum| format!("{} {}", datum.metric, datum.samples.iter().sum::<f64>()))
             .collect()
     }

@@ -1,120 +1,122 @@
-//! What the reconciles came to, as CloudWatch takes it: a datum for each target group, metric and
-//! minute, however often it was looked at in that minute.
+//! Samples as CloudWatch takes them: one datum per dimension, metric and minute, however many
+//! reconciles that minute had.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::builders::MetricDatumBuilder;
-use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+use aws_sdk_cloudwatch::types::{self, MetricDatum, StandardUnit};
+
+const METRICS: [&str; 3] = ["Failover", "ReconcileFailure", "NoHealthyTarget"];
 
 /// What one reconcile of one target group came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Sample {
     pub at: SystemTime,
     /// The value of the dimension `TargetGroup`.
     pub target_group: String,
     pub is_failover: bool,
+    /// The reconcile failed, or it left a doubtful plan or an unsent call at the end of the
+    /// invocation.
     pub is_failure: bool,
+    /// Whether any desired target is healthy; `None` unless the group was resolved and described.
+    pub has_healthy_target: Option<bool>,
 }
 
-/// For each minute those of each target group, then the sums over all of them: of those that are
-/// published together, the first reconciles of all groups in that minute make the first sum, the
-/// second ones the second.
-pub fn data(outcomes: &[Outcome], function_name: &str) -> Vec<MetricDatum> {
-    let mut minutes: BTreeMap<u64, Vec<&Outcome>> = BTreeMap::new();
-    for outcome in outcomes {
-        minutes.entry(minute(outcome.at)).or_default().push(outcome);
+/// The samples that are in no datum yet, by minute and dimension.
+#[derive(Debug, Default)]
+pub struct Minutes(BTreeMap<(u64, Dimension), Tally>);
+
+/// Data go out in this order: the target groups of a minute, then all of them as the function's.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Dimension {
+    TargetGroup(String),
+    FunctionName,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    last: Option<SystemTime>,
+    /// A target group's samples are published once one of them is not 0, the function's always.
+    is_published: bool,
+    /// How many samples of each metric are 0, and how many are 1.
+    counts: [[u32; 2]; 3],
+}
+
+impl Minutes {
+    pub fn record(&mut self, sample: Sample) {
+        let values = [
+            Some(sample.is_failover),
+            Some(sample.is_failure),
+            sample.has_healthy_target.map(|has| !has),
+        ];
+        let is_eventful = values.contains(&Some(true));
+        for (dimension, is_published) in [
+            (Dimension::TargetGroup(sample.target_group), is_eventful),
+            (Dimension::FunctionName, true),
+        ] {
+            let key = (minute(sample.at), dimension);
+            let tally = self.0.entry(key).or_default();
+            tally.last = tally.last.max(Some(sample.at));
+            tally.is_published |= is_published;
+            for (counts, value) in tally.counts.iter_mut().zip(values) {
+                if let Some(value) = value {
+                    counts[usize::from(value)] += 1;
+                }
+            }
+        }
     }
-    let of_minute = |outcomes| data_of_minute(outcomes, function_name);
-    minutes.into_values().flat_map(of_minute).collect()
+
+    /// The data that nothing can keep back any more, oldest minute first. A target group's zeros
+    /// stay until their minute is over, because a later sample may be the one that has them
+    /// published.
+    pub fn take_data(&mut self, function_name: &str, now: SystemTime) -> Vec<MetricDatum> {
+        let published = self.0.iter_mut().filter(|(_, tally)| tally.is_published);
+        let data = published.flat_map(|((_, dimension), tally)| {
+            let (name, value) = match dimension {
+                Dimension::TargetGroup(target_group) => ("TargetGroup", target_group.as_str()),
+                Dimension::FunctionName => ("FunctionName", function_name),
+            };
+            tally.take_data(&types::Dimension::builder().name(name).value(value).build())
+        });
+        let data = data.collect();
+        self.0.retain(|(of, _), _| *of >= minute(now));
+        data
+    }
 }
 
-/// CloudWatch's shortest period for them.
+/// A minute is CloudWatch's shortest period for these metrics.
 fn minute(at: SystemTime) -> u64 {
     let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH);
     since_epoch.unwrap_or_default().as_secs() / 60
 }
 
-fn data_of_minute(outcomes: Vec<&Outcome>, function_name: &str) -> Vec<MetricDatum> {
-    let last = |outcomes: &[&Outcome]| outcomes.iter().map(|outcome| outcome.at).max();
-    let groups = by_target_group(&outcomes);
-    let mut data = Vec::new();
-    for (group, outcomes) in &groups {
-        let samples: Vec<_> = outcomes.iter().map(|outcome| sum([*outcome])).collect();
-        data.extend(of_all(("TargetGroup", group), last(outcomes), &samples));
+impl Tally {
+    fn take_data(&mut self, dimension: &types::Dimension) -> Vec<MetricDatum> {
+        let counts = std::mem::take(&mut self.counts);
+        let datum = |(metric, counts): (&str, [u32; 2])| {
+            let datum = MetricDatum::builder()
+                .metric_name(metric)
+                .dimensions(dimension.clone())
+                .set_timestamp(self.last.map(DateTime::from))
+                .unit(StandardUnit::Count);
+            let datum = match counts {
+                [0, 0] => return None,
+                [0, 1] | [1, 0] => datum.value(counts[1].into()),
+                _ => counted(datum, counts),
+            };
+            Some(datum.build())
+        };
+        METRICS.into_iter().zip(counts).filter_map(datum).collect()
     }
-    let rounds = groups.iter().map(|(_, outcomes)| outcomes.len()).max();
-    let round = |round| {
-        sum(groups
-            .iter()
-            .filter_map(move |(_, of)| of.get(round).copied()))
-    };
-    let sums: Vec<_> = (0..rounds.unwrap_or(0)).map(round).collect();
-    data.extend(of_all(
-        ("FunctionName", function_name),
-        last(&outcomes),
-        &sums,
-    ));
-    data
 }
 
-/// Both in the order in which they came.
-fn by_target_group<'a>(outcomes: &[&'a Outcome]) -> Vec<(&'a str, Vec<&'a Outcome>)> {
-    let mut groups: Vec<(&str, Vec<&Outcome>)> = Vec::new();
-    for outcome in outcomes {
-        let name = outcome.target_group.as_str();
-        match groups.iter_mut().find(|(group, _)| *group == name) {
-            Some((_, outcomes)) => outcomes.push(outcome),
-            None => groups.push((name, vec![outcome])),
-        }
-    }
-    groups
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Sample {
-    failovers: u32,
-    failures: u32,
-}
-
-fn sum<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Sample {
-    let mut sum = Sample::default();
-    for outcome in outcomes {
-        sum.failovers += u32::from(outcome.is_failover);
-        sum.failures += u32::from(outcome.is_failure);
-    }
-    sum
-}
-
-fn of_all(
-    (dimension, value): (&str, &str),
-    at: Option<SystemTime>,
-    samples: &[Sample],
-) -> [MetricDatum; 2] {
-    let failovers: Vec<_> = samples.iter().map(|sample| sample.failovers).collect();
-    let failures: Vec<_> = samples.iter().map(|sample| sample.failures).collect();
-    [("Failover", failovers), ("ReconcileFailure", failures)].map(|(metric, values)| {
-        let dimension = Dimension::builder().name(dimension).value(value).build();
-        let datum = MetricDatum::builder()
-            .metric_name(metric)
-            .dimensions(dimension)
-            .set_timestamp(at.map(DateTime::from))
-            .unit(StandardUnit::Count);
-        match values[..] {
-            [value] => datum.value(value.into()).build(),
-            _ => counted(datum, &values).build(),
-        }
-    })
-}
-
-/// Each value and how often it was there, so that every statistic is that of the single data.
-fn counted(datum: MetricDatumBuilder, values: &[u32]) -> MetricDatumBuilder {
-    let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
-    for value in values {
-        *counts.entry(*value).or_default() += 1;
-    }
-    counts.into_iter().fold(datum, |datum, (value, count)| {
-        datum.values(value.into()).counts(count.into())
+/// Each value and how often it occurred; a value that did not occur is left out.
+fn counted(datum: MetricDatumBuilder, counts: [u32; 2]) -> MetricDatumBuilder {
+    let values = [0.0, 1.0].into_iter().zip(counts);
+    let seen = values.filter(|(_, count)| *count > 0);
+    seen.fold(datum, |datum, (value, count)| {
+        datum.values(value).counts(count.into())
     })
 }

@@ -19,6 +19,8 @@ enum Tick {
     Failover,
     /// A reconcile fails, and so does the invocation.
     Failed,
+    /// A plan is held back, which is no error of the invocation.
+    HeldBack,
     /// The invocation ends in error, and nothing is published.
     Broken,
     /// Nothing is published.
@@ -30,12 +32,12 @@ enum Tick {
 impl Tick {
     fn value(self, metric: &str) -> Option<f64> {
         let is_error = matches!(self, Tick::Failed | Tick::Broken);
-        let is_published = matches!(self, Tick::Good | Tick::Failover | Tick::Failed);
+        let is_published = !matches!(self, Tick::Broken | Tick::DryRun | Tick::Absent);
         let value = match metric {
             "Invocations" => true,
             "Errors" => is_error,
             "Failover" => self == Tick::Failover,
-            "ReconcileFailure" => self == Tick::Failed,
+            "ReconcileFailure" => matches!(self, Tick::Failed | Tick::HeldBack),
             _ => panic!("nobody publishes {metric}"),
         };
         let is_seen = match metric {
@@ -72,6 +74,7 @@ fn series(name: &str) -> (Vec<Tick>, usize) {
         "a failover" => then(&[(Tick::Failover, 1)]),
         "a look that fails" => then(&[(Tick::Failed, 1)]),
         "an outage" => then(&[(Tick::Failed, 10)]),
+        "a change that never comes" => then(&[(Tick::HeldBack, 10)]),
         "a bad setting" => then(&[(Tick::Broken, 10)]),
         "stopped" => then(&[(Tick::Absent, 16)]),
         "a dry run" => then(&[(Tick::DryRun, 16)]),
@@ -288,6 +291,25 @@ fn an_outage_is_told_at_the_third_look_that_fails_and_its_end_soon_after_the_fir
 }
 
 #[test]
+fn a_change_that_is_held_back_for_long_is_an_alarm_without_an_error() {
+    let stack = stack_on(1);
+    for circumstances in all_circumstances(1) {
+        let course = |name: &str| {
+            let series = "a change that never comes";
+            course(alarms(&stack)[name].states(series, circumstances))
+        };
+        assert_eq!(course("ReconcileFailing"), "OK, ALARM, OK");
+        assert_eq!(course("FunctionErroring"), "OK");
+    }
+    let definitions = stack.resources("AWS::CloudWatch::Alarm");
+    let description = stack.text(&definitions["ReconcileFailing"]["AlarmDescription"]);
+    assert!(
+        description.contains("fails or is held back"),
+        "{description}"
+    );
+}
+
+#[test]
 fn a_failover_that_is_published_minutes_late_is_told() {
     let stack = stack_on(1);
     let rule = &alarms(&stack)["FailoverHappened"].rule;
@@ -359,7 +381,7 @@ fn alarms_exist_only_with_somebody_to_tell_and_then_tell_them() {
 }
 
 #[test]
-fn each_alarm_watches_the_sums_of_this_function_and_says_what_to_do() {
+fn each_alarm_watches_the_samples_of_this_function_and_says_what_to_do() {
     let stack = Stack::new(&[("AlarmTopicArn", TOPIC), ("MetricNamespace", "Redis")]);
     for (name, alarm) in stack.resources("AWS::CloudWatch::Alarm") {
         let (namespace, statistic) = match stack.text(&alarm["MetricName"]).as_str() {

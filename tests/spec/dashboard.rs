@@ -57,6 +57,17 @@ fn the_dashboard_shows_failovers_failures_targets_and_the_function() {
 }
 
 #[test]
+fn each_failover_of_a_minute_is_shown_and_whether_any_reconcile_failed() {
+    let widgets = widgets(ARN);
+    let statistics = ["Failovers", "Failures"].map(|title| {
+        let mut properties = widgets.iter().map(|widget| &widget["properties"]);
+        let shown = properties.find(|properties| properties["title"] == title);
+        shown.unwrap()["stat"].clone()
+    });
+    assert_eq!(statistics, ["Sum", "Maximum"]);
+}
+
+#[test]
 fn the_healthy_targets_are_those_of_the_configured_groups() {
     let search = search(&format!("{ARN},{OTHER_ARN}"));
     let begin =

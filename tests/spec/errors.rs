@@ -456,7 +456,8 @@ async fn publish_failed() {
         failed(&world).await,
         expected(
             "PublishFailed",
-            "cannot publish 4 metric data to NlbHostnameTarget: AccessDenied: not authorized to perform this action"
+            "cannot publish 2 metric data to NlbHostnameTarget: AccessDenied: not authorized to perform this action \
+             (clients are not affected, and the data are kept for the next invocation of this sandbox)"
                 .to_owned()
         )
     );

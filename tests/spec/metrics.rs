@@ -1,56 +1,122 @@
-//! What is published of many reconciles, and that what is not published yet is bound in number and
-//! age; the real client, in this process.
+//! Which samples become which data, and how many unpublished data are kept for how long. The real
+//! client publishes, in this process, at the times that a test says.
 
-use std::sync::LazyLock;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
-use nlb_hostname_target::metrics::{Destination, Metrics, Outcome};
+use nlb_hostname_target::error::Error;
+use nlb_hostname_target::metrics::{Destination, Metrics, Sample, Unpublished};
 use stand_in::aws::{Aws, Fault};
 use stand_in::cloudwatch::Datum;
+use stand_in::http::Server;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
 
-fn outcome(at: SystemTime) -> Outcome {
-    Outcome {
+const GROUP: &str = "targetgroup/redis/0123456789abcdef";
+
+/// A reconcile in which nothing happened.
+fn quiet(at: SystemTime) -> Sample {
+    Sample {
         at,
-        target_group: "targetgroup/redis/0123456789abcdef".to_owned(),
+        target_group: GROUP.to_owned(),
         is_failover: false,
         is_failure: false,
+        has_healthy_target: None,
     }
 }
 
-/// What arrives of `metrics` after one publication has failed.
-async fn published(mut metrics: Metrics) -> Vec<Datum> {
-    let cloudwatch = Aws::default();
-    let server = cloudwatch.serve().await;
-    let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::for_tests())
-        .endpoint_url(format!("http://{}", server.address));
-    let destination = Destination {
-        client: &aws_sdk_cloudwatch::Client::new(&sdk.load().await),
-        namespace: "NlbHostnameTarget",
-        function_name: "nlb-hostname-target",
-    };
-    cloudwatch.inject_always("PutMetricData", UNAVAILABLE);
-    assert!(metrics.publish(&destination).await.kept.is_some());
-    assert_eq!(cloudwatch.take_data(), []);
-    cloudwatch.heal();
-    assert!(metrics.publish(&destination).await.kept.is_none());
-    cloudwatch.take_data()
+fn failover(at: SystemTime) -> Sample {
+    Sample {
+        is_failover: true,
+        ..quiet(at)
+    }
 }
 
-/// A minute of some minutes ago, and a second of it.
-fn at(minute: u64, second: u64) -> SystemTime {
-    static FIRST: LazyLock<u64> = LazyLock::new(|| {
+fn failure(at: SystemTime) -> Sample {
+    Sample {
+        is_failure: true,
+        ..quiet(at)
+    }
+}
+
+fn of(target_group: &str, sample: Sample) -> Sample {
+    Sample {
+        target_group: target_group.to_owned(),
+        ..sample
+    }
+}
+
+/// A CloudWatch of its own, and the metrics that go there.
+struct Publisher {
+    cloudwatch: Aws,
+    client: aws_sdk_cloudwatch::Client,
+    metrics: Metrics,
+    _server: Server,
+}
+
+impl Publisher {
+    async fn new() -> Self {
+        let cloudwatch = Aws::default();
+        let server = cloudwatch.serve().await;
+        let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::for_tests())
+            .endpoint_url(format!("http://{}", server.address));
+        Publisher {
+            cloudwatch,
+            client: aws_sdk_cloudwatch::Client::new(&sdk.load().await),
+            metrics: Metrics::default(),
+            _server: server,
+        }
+    }
+
+    fn record(&mut self, samples: impl IntoIterator<Item = Sample>) {
+        samples
+            .into_iter()
+            .for_each(|sample| self.metrics.record(sample));
+    }
+
+    async fn try_publish(&mut self, now: SystemTime) -> Unpublished {
+        let destination = Destination {
+            client: &self.client,
+            namespace: "NlbHostnameTarget",
+            function_name: "nlb-hostname-target",
+        };
+        self.metrics.publish(&destination, now).await
+    }
+
+    /// What arrives of a publication at that time.
+    async fn publish(&mut self, now: SystemTime) -> Vec<Datum> {
+        assert!(self.try_publish(now).await.kept.is_none());
+        self.cloudwatch.take_data()
+    }
+
+    /// A publication at that time that CloudWatch does not take.
+    async fn fail(&mut self, now: SystemTime) -> Error {
+        self.cloudwatch.inject_always("PutMetricData", UNAVAILABLE);
+        let unpublished = self.try_publish(now).await;
+        assert_eq!(self.cloudwatch.take_data(), []);
+        self.cloudwatch.heal();
+        unpublished.kept.expect("an error")
+    }
+}
+
+/// A minute of some hours ago, because CloudWatch takes no data of the future, and a second of it.
+fn at(minute: u32, second: u32) -> SystemTime {
+    static FIRST: LazyLock<SystemTime> = LazyLock::new(|| {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        since_epoch.unwrap().as_secs() / 60 - 10
+        let minutes = since_epoch.unwrap().as_secs() / 60 - 240;
+        SystemTime::UNIX_EPOCH + Duration::from_secs(minutes * 60)
     });
-    SystemTime::UNIX_EPOCH + Duration::from_secs((*FIRST + minute) * 60 + second)
+    *FIRST + minute * MINUTE + second * SECOND
 }
 
 /// `dimension metric: samples`, with the minute and second.
@@ -74,109 +140,201 @@ fn lines(data: &[Datum]) -> Vec<String> {
 
 #[tokio::test]
 async fn what_one_minute_came_to_is_one_datum_with_all_its_values() {
-    let mut metrics = Metrics::default();
-    for (second, is_failover, is_failure) in [
-        (1, false, false),
-        (6, true, false),
-        (11, false, true),
-        (16, false, false),
-    ] {
-        metrics.record(Outcome {
-            is_failover,
-            is_failure,
-            ..outcome(at(0, second))
-        });
-    }
-    metrics.record(outcome(at(1, 3)));
-    let redis = "targetgroup/redis/0123456789abcdef";
+    let mut publisher = Publisher::new().await;
+    publisher.record([quiet(at(0, 1)), failover(at(0, 6)), failure(at(0, 11))]);
+    publisher.record([quiet(at(0, 16)), failure(at(1, 3))]);
+    let data = publisher.publish(at(1, 4)).await;
     assert_eq!(
-        lines(&published(metrics).await),
+        lines(&data),
         [
-            format!("0:16 {redis} Failover [0.0, 0.0, 0.0, 1.0]"),
-            format!("0:16 {redis} ReconcileFailure [0.0, 0.0, 0.0, 1.0]"),
+            format!("0:16 {GROUP} Failover [0.0, 0.0, 0.0, 1.0]"),
+            format!("0:16 {GROUP} ReconcileFailure [0.0, 0.0, 0.0, 1.0]"),
             "0:16 nlb-hostname-target Failover [0.0, 0.0, 0.0, 1.0]".to_owned(),
             "0:16 nlb-hostname-target ReconcileFailure [0.0, 0.0, 0.0, 1.0]".to_owned(),
-            format!("1:03 {redis} Failover [0.0]"),
-            format!("1:03 {redis} ReconcileFailure [0.0]"),
+            format!("1:03 {GROUP} Failover [0.0]"),
+            format!("1:03 {GROUP} ReconcileFailure [1.0]"),
             "1:03 nlb-hostname-target Failover [0.0]".to_owned(),
-            "1:03 nlb-hostname-target ReconcileFailure [0.0]".to_owned(),
+            "1:03 nlb-hostname-target ReconcileFailure [1.0]".to_owned(),
         ]
     );
-}
-
-#[tokio::test]
-async fn a_sum_is_over_the_reconciles_that_all_groups_made_at_the_same_turn() {
-    let mut metrics = Metrics::default();
-    for (group, second, is_failover) in [
-        ("a", 1, true),
-        ("b", 1, true),
-        ("a", 6, false),
-        ("b", 7, true),
-        ("a", 11, false),
-    ] {
-        metrics.record(Outcome {
-            target_group: group.to_owned(),
-            is_failover,
-            ..outcome(at(0, second))
-        });
-    }
-    let lines = lines(&published(metrics).await);
-    let failovers: Vec<_> = lines
-        .iter()
-        .filter(|line| line.contains("Failover"))
-        .collect();
-    assert_eq!(
-        failovers,
+    let is_one_of = |datum: &Datum| {
         [
-            "0:11 a Failover [0.0, 0.0, 1.0]",
-            "0:07 b Failover [1.0, 1.0]",
-            "0:11 nlb-hostname-target Failover [0.0, 1.0, 2.0]",
+            ("TargetGroup", GROUP),
+            ("FunctionName", "nlb-hostname-target"),
         ]
-    );
+        .map(|(name, value)| vec![(name.to_owned(), value.to_owned())])
+        .contains(&datum.dimensions)
+    };
+    assert!(data.iter().all(is_one_of));
+    assert!(data.iter().all(|datum| datum.unit == "Count"));
 }
 
 #[tokio::test]
-async fn data_older_than_three_hours_are_dropped() {
-    let now = SystemTime::now();
-    let mut metrics = Metrics::default();
-    for age in [
-        4 * HOUR,
-        3 * HOUR + HOUR / 60,
-        3 * HOUR - HOUR / 60,
-        Duration::ZERO,
-    ] {
-        metrics.record(outcome(now - age));
+async fn each_reconcile_of_each_group_is_one_sample_of_the_function() {
+    let together = ["a", "b", "a", "b", "a"].map(|group| of(group, failure(at(0, 1))));
+    let mut at_once = Publisher::new().await;
+    at_once.record(together.clone());
+    let mut one_by_one = Publisher::new().await;
+    let mut samples = Vec::new();
+    for sample in together {
+        one_by_one.record([sample]);
+        samples.extend(one_by_one.publish(at(0, 1)).await);
     }
-    let data = published(metrics).await;
+    for (data, expected) in [
+        (at_once.publish(at(0, 1)).await, vec![vec![1.0; 5]]),
+        (samples, vec![vec![1.0]; 5]),
+    ] {
+        let of_function = data.into_iter().filter(|datum| {
+            datum.dimensions[0].0 == "FunctionName" && datum.metric == "ReconcileFailure"
+        });
+        let samples: Vec<_> = of_function.map(|datum| datum.samples).collect();
+        assert_eq!(samples, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_published_only_for_the_minutes_in_which_something_happened_to_it() {
+    let mut publisher = Publisher::new().await;
+    let unhealthy = Sample {
+        has_healthy_target: Some(false),
+        ..quiet(at(2, 2))
+    };
+    publisher.record(["a", "b", "c"].map(|group| of(group, quiet(at(0, 1)))));
+    publisher.record([of("a", quiet(at(1, 1))), of("b", failover(at(1, 1)))]);
+    publisher.record([of("a", failure(at(2, 1))), of("b", unhealthy)]);
+    let data = lines(&publisher.publish(at(2, 3)).await);
     let of_groups = data
         .iter()
-        .filter(|datum| datum.dimensions[0].0 == "TargetGroup");
-    // Timestamps go out as fractions of seconds: to the nearest minute.
-    let age = |datum: &Datum| now.duration_since(datum.timestamp).unwrap_or_default();
-    let ages: Vec<_> = of_groups
-        .map(|datum| (age(datum).as_secs_f64() / 60.0).round())
-        .collect();
+        .filter(|line| !line.contains("nlb-hostname-target"));
     assert_eq!(
-        ages,
-        [179.0, 179.0, 0.0, 0.0],
-        "in minutes, both metrics of each"
+        of_groups.collect::<Vec<_>>(),
+        [
+            "1:01 b Failover [1.0]",
+            "1:01 b ReconcileFailure [0.0]",
+            "2:01 a Failover [0.0]",
+            "2:01 a ReconcileFailure [1.0]",
+            "2:02 b Failover [0.0]",
+            "2:02 b ReconcileFailure [0.0]",
+            "2:02 b NoHealthyTarget [1.0]",
+        ]
     );
+}
+
+#[tokio::test]
+async fn the_samples_of_such_a_minute_go_out_whenever_they_were_taken() {
+    let mut publisher = Publisher::new().await;
+    let mut of_group = Vec::new();
+    for (sample, now) in [
+        (quiet(at(0, 58)), at(0, 59)),
+        (quiet(at(1, 1)), at(1, 2)),
+        (failover(at(1, 6)), at(1, 7)),
+        (quiet(at(1, 11)), at(1, 12)),
+        (quiet(at(2, 1)), at(2, 2)),
+        (failover(at(3, 1)), at(3, 2)),
+    ] {
+        publisher.record([sample]);
+        let data = lines(&publisher.publish(now).await).into_iter();
+        of_group.push(
+            data.filter(|line| line.contains(GROUP) && line.contains("Failover"))
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(
+        of_group,
+        [
+            vec![],
+            vec![],
+            vec![format!("1:06 {GROUP} Failover [0.0, 1.0]")],
+            vec![format!("1:11 {GROUP} Failover [0.0]")],
+            vec![],
+            vec![format!("3:01 {GROUP} Failover [1.0]")],
+        ]
+    );
+}
+
+#[tokio::test]
+async fn without_a_healthy_target_is_a_sample_only_of_what_was_resolved_and_described() {
+    let mut publisher = Publisher::new().await;
+    let healths = [Some(true), None, Some(false), Some(true)];
+    publisher.record(healths.map(|has_healthy_target| Sample {
+        has_healthy_target,
+        ..quiet(at(0, 1))
+    }));
+    publisher.record([failure(at(1, 1))]);
+    let data = lines(&publisher.publish(at(1, 2)).await);
+    let of_health = data.iter().filter(|line| line.contains("NoHealthyTarget"));
+    assert_eq!(
+        of_health.collect::<Vec<_>>(),
+        [
+            &format!("0:01 {GROUP} NoHealthyTarget [0.0, 0.0, 1.0]"),
+            "0:01 nlb-hostname-target NoHealthyTarget [0.0, 0.0, 1.0]",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pending_data_keep_their_own_timestamps() {
+    let mut publisher = Publisher::new().await;
+    publisher.record([failover(at(0, 1))]);
+    let error = publisher.fail(at(0, 2)).await;
+    assert_eq!(
+        error.to_string(),
+        "cannot publish 4 metric data to NlbHostnameTarget: ServiceUnavailable: try later \
+         (clients are not affected, and the data are kept for the next invocation of this sandbox)"
+    );
+    publisher.record([quiet(at(0, 6))]);
+    let data = lines(&publisher.publish(at(5, 0)).await);
+    let failovers = data.iter().filter(|line| line.contains("Failover"));
+    assert_eq!(
+        failovers.collect::<Vec<_>>(),
+        [
+            &format!("0:01 {GROUP} Failover [1.0]"),
+            "0:01 nlb-hostname-target Failover [1.0]",
+            &format!("0:06 {GROUP} Failover [0.0]"),
+            "0:06 nlb-hostname-target Failover [0.0]",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn data_older_than_three_hours_are_dropped_with_a_line() {
+    let log = Arc::new(tempfile::tempfile().unwrap());
+    // With a single subscriber, tracing lets whichever test logs a line first switch it off for all.
+    let _another = Dispatch::new(NoSubscriber::new());
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (begin, mut publisher) = (at(0, 0), Publisher::new().await);
+    for minute in [0, 1, 179] {
+        publisher.record([quiet(begin + minute * MINUTE)]);
+        publisher.fail(begin + minute * MINUTE).await;
+    }
+    let data = publisher.publish(begin + 180 * MINUTE + SECOND).await;
+    assert_eq!(
+        lines(&data)
+            .iter()
+            .map(|line| line.split(' ').next().unwrap())
+            .collect::<Vec<_>>(),
+        ["1:00", "1:00", "179:00", "179:00"],
+        "both metrics of each"
+    );
+    let mut text = String::new();
+    log.as_ref().seek(SeekFrom::Start(0)).unwrap();
+    log.as_ref().read_to_string(&mut text).unwrap();
+    let is_told = |line: &&str| line.contains("ERROR") && line.contains("dropped the oldest");
+    assert_eq!(text.lines().filter(is_told).count(), 1, "{text}");
 }
 
 #[tokio::test]
 async fn the_oldest_beyond_ten_thousand_are_dropped() {
-    let now = SystemTime::now();
-    let mut metrics = Metrics::default();
-    for second in (0..6000).rev() {
-        metrics.record(Outcome {
-            target_group: format!("targetgroup/{second}"),
-            ..outcome(now - Duration::from_secs(second))
-        });
+    let (begin, mut publisher) = (at(0, 0), Publisher::new().await);
+    for second in 0..6000 {
+        let group = format!("targetgroup/{second}");
+        publisher.record([of(&group, failure(begin + second * SECOND))]);
     }
-    let data = published(metrics).await;
+    let data = publisher.publish(begin + 100 * MINUTE).await;
     assert_eq!(data.len(), 10_000);
     let oldest = data.iter().map(|datum| datum.timestamp).min().unwrap();
-    let age = now.duration_since(oldest).unwrap().as_secs();
-    // Of a minute's 60 groups and the function two data each: the last 82 minutes.
-    assert!((4860..=4980).contains(&age), "{age}");
+    // A minute has the data of 60 groups and of the function, two each: the last 82 minutes.
+    let minute = oldest.duration_since(begin).unwrap().as_secs() / 60;
+    assert_eq!(minute, 18);
 }

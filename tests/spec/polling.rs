@@ -149,13 +149,15 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
     assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
 }
 
-/// Every single value of a metric of the first group, in order of arrival.
+/// Every single value of a metric of the function, in order of arrival.
 fn samples(world: &VirtualWorld, metric: &str) -> Vec<f64> {
     let data = world.aws.take_data();
-    let of_group = data
+    let of_function = data
         .iter()
-        .filter(|datum| datum.metric == metric && datum.dimensions[0].0 == "TargetGroup");
-    of_group.flat_map(|datum| datum.samples.clone()).collect()
+        .filter(|datum| datum.metric == metric && datum.dimensions[0].0 == "FunctionName");
+    of_function
+        .flat_map(|datum| datum.samples.clone())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,7 +70,7 @@ async fn an_idle_reconcile_makes_two_calls_and_a_failover_four() {
 }
 
 #[tokio::test]
-async fn metrics_go_out_for_each_group_and_as_a_sum_for_the_function() {
+async fn metrics_go_out_for_the_function_and_for_each_group_that_something_happened_to() {
     let world = World::with_two_groups().await;
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
@@ -84,26 +84,22 @@ async fn metrics_go_out_for_each_group_and_as_a_sum_for_the_function() {
         data.iter()
             .all(|datum| datum.unit == "Count" && datum.namespace == "NlbHostnameTarget")
     );
-    let of = |dimension: &str, metric: &str| -> Vec<f64> {
+    let sum = |dimension: &str, metric: &str| -> f64 {
         let matching = data.iter().filter(|datum| {
             datum.metric == metric
                 && datum.dimensions.len() == 1
                 && datum.dimensions[0].1 == dimension
         });
-        matching.map(|datum| datum.value()).collect()
+        matching.flat_map(|datum| &datum.samples).sum()
     };
-    assert_eq!(of("targetgroup/redis/0123456789abcdef", "Failover"), [1.0]);
-    assert_eq!(
-        of("targetgroup/redis/0123456789abcdef", "ReconcileFailure"),
-        [0.0]
-    );
-    assert_eq!(of("targetgroup/other/fedcba9876543210", "Failover"), [0.0]);
-    assert_eq!(
-        of("targetgroup/other/fedcba9876543210", "ReconcileFailure"),
-        [1.0]
-    );
-    let total = |metric| of("nlb-hostname-target", metric).iter().sum::<f64>();
-    assert_eq!((total("Failover"), total("ReconcileFailure")), (1.0, 1.0));
+    for (dimension, failovers, failures) in [
+        ("targetgroup/redis/0123456789abcdef", 1.0, 0.0),
+        ("targetgroup/other/fedcba9876543210", 0.0, 1.0),
+        ("nlb-hostname-target", 1.0, 1.0),
+    ] {
+        assert_eq!(sum(dimension, "Failover"), failovers, "{dimension}");
+        assert_eq!(sum(dimension, "ReconcileFailure"), failures, "{dimension}");
+    }
     let published: Vec<_> = world
         .aws
         .take_calls()
@@ -135,7 +131,7 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     let data = world.aws.take_data();
     let failovers = data
         .iter()
-        .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "TargetGroup");
+        .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");
     // A minute may end between any two of them.
     let values: Vec<_> = failovers.flat_map(|datum| datum.samples.clone()).collect();
     assert_eq!(
@@ -244,7 +240,7 @@ async fn a_dry_run_reports_errors_and_leaves_unpublished_metrics_alone() {
     tick(&mut sandbox).await.outcome.unwrap();
     assert_eq!(
         world.aws.take_data().len(),
-        8,
+        4,
         "two reconciles, without the dry run"
     );
 }
@@ -562,10 +558,15 @@ async fn data_that_cloudwatch_calls_invalid_are_dropped_with_a_line() {
     tick(&mut sandbox).await.outcome.unwrap();
     assert_eq!(
         world.aws.take_data().len(),
-        4,
+        2,
         "those of the second reconcile only"
     );
-    let logged = lines(&sandbox, "publishing failed");
+    let logged = lines(
+        &sandbox,
+        "cannot publish 2 metric data to NlbHostnameTarget: \
+         InvalidParameterValue: The parameter is invalid. \
+         (clients are not affected, but the data are dropped: CloudWatch would refuse them again)",
+    );
     assert_eq!(
         (logged.len(), &logged[0]["level"], &logged[0]["isDropped"]),
         (1, &json!("ERROR"), &json!(true))
@@ -589,14 +590,17 @@ async fn the_namespace_is_the_configured_one() {
 #[tokio::test]
 async fn a_large_publication_is_compressed_and_split_into_calls_of_1000() {
     let world = World::with_two_groups().await;
-    let mut sandbox = world.warm_sandbox().await;
+    for endpoint in [ENDPOINT, OTHER_ENDPOINT] {
+        world.zone.set(endpoint, Answer::NxDomain);
+    }
+    let mut sandbox = world.sandbox().await;
     world.aws.inject_always("PutMetricData", DENIED);
     for _ in 0..170 {
-        assert_eq!(error(&tick(&mut sandbox).await).0, "PublishFailed");
+        assert_eq!(error(&tick(&mut sandbox).await).0, "ResolveFailed");
     }
     world.aws.heal();
     world.aws.take_calls();
-    tick(&mut sandbox).await.outcome.unwrap();
+    assert_eq!(error(&tick(&mut sandbox).await).0, "ResolveFailed");
     let published = world.aws.take_calls();
     let sizes: Vec<_> = published
         .iter()
@@ -606,7 +610,7 @@ async fn a_large_publication_is_compressed_and_split_into_calls_of_1000() {
     assert_eq!(
         sizes,
         [1000, 26],
-        "171 reconciles of two groups, six data each"
+        "171 invocations, two data of each group and of the function"
     );
 }
 
@@ -781,6 +785,9 @@ async fn one_cause_is_told_once() {
 async fn data_dropped_in_one_call_are_told_also_when_the_next_failed_otherwise() {
     let world = World::with_two_groups().await;
     let mut sandbox = world.warm_sandbox().await;
+    for endpoint in [ENDPOINT, OTHER_ENDPOINT] {
+        world.zone.set(endpoint, Answer::NxDomain);
+    }
     world.aws.inject_always("PutMetricData", DENIED);
     for _ in 0..170 {
         tick(&mut sandbox).await.outcome.unwrap_err();
@@ -800,13 +807,15 @@ async fn data_dropped_in_one_call_are_told_also_when_the_next_failed_otherwise()
         (
             "PublishFailed".to_owned(),
             "cannot publish 1000 metric data to NlbHostnameTarget: \
-             InvalidParameterValue: The parameter is invalid."
+             InvalidParameterValue: The parameter is invalid. \
+             (clients are not affected, but the data are dropped: CloudWatch would refuse them again)"
                 .to_owned()
         )
     );
-    assert_eq!(
-        world.aws.take_data().len(),
-        1020 + 8 - 1000,
+    let data = world.aws.take_data().into_iter();
+    let mut failovers = data.filter(|datum| datum.metric == "Failover");
+    assert!(
+        failovers.any(|datum| datum.samples.contains(&1.0)),
         "the rest went out at the end"
     );
 }

@@ -146,7 +146,7 @@ impl World {
             .collect()
     }
 
-    /// All metric data since the last time, as `dimension=value metric value`.
+    /// All metric data since the last time, as `dimension=value metric sum`.
     pub fn data(&self) -> Vec<String> {
         let line = |datum: stand_in::cloudwatch::Datum| {
             let dimensions: Vec<_> = datum
@@ -158,7 +158,7 @@ impl World {
                 "{} {} {}",
                 dimensions.join(","),
                 datum.metric,
-                datum.value()
+                datum.samples.iter().sum::<f64>()
             )
         };
         self.aws.take_data().into_iter().map(line).collect()

@@ -83,7 +83,7 @@ fn is_invalid(errors: &Errors) -> bool {
 fn failovers(data: &[Datum]) -> f64 {
     let failovers = data.iter().filter(|datum| {
         let mut dimensions = datum.dimensions.iter();
-        datum.metric == "Failover" && dimensions.any(|(name, _)| name == "TargetGroup")
+        datum.metric == "Failover" && dimensions.any(|(name, _)| name == "FunctionName")
     });
     failovers.flat_map(|datum| &datum.samples).sum()
 }
