@@ -122,7 +122,7 @@ def the_listeners_lead_to_the_target_groups(example: Example) -> None:
         assert found == ["ip", "TCP", 6379, "TCP"], described
         attributes = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
         assert {attribute["Key"]: attribute["Value"] for attribute in attributes} == {
-            "deregistration_delay.timeout_seconds": "30",
+            "deregistration_delay.timeout_seconds": "120",
             "deregistration_delay.connection_termination.enabled": "true",
             "load_balancing.cross_zone.enabled": "true",
         }, attributes
