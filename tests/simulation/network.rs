@@ -14,7 +14,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use http::{HeaderMap, StatusCode};
 use stand_in::aws::{Aws, Fault, Reply};
 use stand_in::dns::{Answer, Cache, Forgery, Source, Zone};
 use stand_in::memory::Network;
@@ -160,7 +161,7 @@ impl Wire {
             _ => self.pace.milliseconds(1..30),
         })
         .await;
-        if let Some(fault) = fault.and_then(injected) {
+        if let Some(fault) = fault.and_then(|fault| self.injected(fault)) {
             self.aws.inject(action, fault);
         }
         let reply = self.aws.answer(Instant::now(), &request);
@@ -200,19 +201,30 @@ fn attempt(request: &HttpRequest) -> u32 {
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(1)
 }
 
-fn injected(fault: CallFault) -> Option<Fault> {
-    match fault {
-        CallFault::Throttled => Some(Fault::Error(400, "Throttling", "Rate exceeded")),
-        CallFault::Unavailable => Some(Fault::Error(
-            503,
-            "ServiceUnavailable",
-            "Service is unavailable",
-        )),
-        CallFault::Garbage => Some(Fault::Garbage(200, "<html>gateway</html>")),
-        CallFault::Reset => Some(Fault::Reset),
-        CallFault::Hang => Some(Fault::Hang),
-        CallFault::LostAnswer => Some(Fault::LostAnswer),
-        CallFault::Slow => None,
+impl Wire {
+    fn injected(&self, fault: CallFault) -> Option<Fault> {
+        match fault {
+            CallFault::Empty => {
+                let is_even = self.pace.milliseconds(0..2).is_zero();
+                let status = if is_even {
+                    StatusCode::OK
+                } else {
+                    StatusCode::NO_CONTENT
+                };
+                Some(Fault::Raw(status, HeaderMap::new(), Bytes::new()))
+            }
+            CallFault::Throttled => Some(Fault::Error(400, "Throttling", "Rate exceeded")),
+            CallFault::Unavailable => Some(Fault::Error(
+                503,
+                "ServiceUnavailable",
+                "Service is unavailable",
+            )),
+            CallFault::Garbage => Some(Fault::Garbage(200, "<html>gateway</html>")),
+            CallFault::Reset => Some(Fault::Reset),
+            CallFault::Hang => Some(Fault::Hang),
+            CallFault::LostAnswer => Some(Fault::LostAnswer),
+            CallFault::Slow => None,
+        }
     }
 }
 
@@ -221,6 +233,7 @@ fn injected(fault: CallFault) -> Option<Fault> {
 pub struct NameServer {
     pub life: Life,
     pub cache: Cache,
+    pub zone: Zone,
     pub history: History,
     pub faults: Faults<DnsFault>,
     pub last: Arc<Mutex<Option<DnsFault>>>,
@@ -234,9 +247,15 @@ impl NameServer {
         let server: SocketAddr = DNS_SERVER.parse().expect("an address");
         let watching = self.clone();
         let responder = move |query: &[u8], is_tcp: bool| {
-            let fault = self.fault(is_tcp);
+            let (life, fault) = (self.life, self.fault(is_tcp));
+            if let Ok(query) = Message::from_vec(query) {
+                self.history.write(What::Asked {
+                    life,
+                    id: query.metadata.id,
+                    name: query.queries.first().map_or_else(String::new, name_of),
+                });
+            }
             if let Some(fault) = fault {
-                let life = self.life;
                 self.history.write(What::Disturbed { life, fault });
             }
             let delay = self.pace.milliseconds(1..20);
@@ -263,10 +282,19 @@ impl NameServer {
         zone.set(&name, answer(fault, &name));
         match fault {
             DnsFault::Late => {
-                let (cache, pace) = (cache, self.pace.clone());
+                let pace = self.pace.clone();
                 Source::Responder(Arc::new(move |query, is_tcp| {
                     let (delay, answer) = cache.answer(query, is_tcp)?;
-                    Some((delay + pace.milliseconds(200..4000), answer))
+                    Some((delay + pace.milliseconds(200..4900), answer))
+                }))
+            }
+            DnsFault::LateUpstream => {
+                let (upstream, pace) = (self.zone.clone(), self.pace.clone());
+                Source::Responder(Arc::new(move |query, is_tcp| {
+                    upstream.set_latency(pace.milliseconds(200..4900));
+                    let answer = cache.answer(query, is_tcp);
+                    upstream.set_latency(Duration::ZERO);
+                    answer
                 }))
             }
             _ => Source::from(&zone),
@@ -292,7 +320,8 @@ impl NameServer {
         let ttl = message.answers.iter().map(|record| record.ttl).max();
         self.history.write(What::Answered {
             life: self.life,
-            name: written(&question.name.to_ascii()),
+            id: message.metadata.id,
+            name: name_of(question),
             addresses: if is_good { addresses } else { Vec::new() },
             ttl: Duration::from_secs(ttl.unwrap_or(0).into()),
         });
@@ -301,11 +330,12 @@ impl NameServer {
 
 fn asked(query: &[u8]) -> Option<String> {
     let query = Message::from_vec(query).ok()?;
-    Some(written(&query.queries.first()?.name.to_ascii()))
+    query.queries.first().map(name_of)
 }
 
 /// In lower case, without trailing dot.
-fn written(name: &str) -> String {
+fn name_of(question: &Query) -> String {
+    let name = question.name().to_ascii();
     name.trim_end_matches('.').to_lowercase()
 }
 
@@ -332,7 +362,7 @@ fn answer(fault: DnsFault, name: &str) -> Answer {
         DnsFault::ServFail => Answer::ServFail,
         DnsFault::Refused => Answer::Refused,
         DnsFault::Empty => Answer::Empty,
-        DnsFault::Silent | DnsFault::Late => Answer::Silent,
+        DnsFault::Silent | DnsFault::Late | DnsFault::LateUpstream => Answer::Silent,
         DnsFault::Truncated => Answer::Truncated(Box::new(Answer::ServFail)),
         DnsFault::WrongId => Answer::Forged(Forgery::Id, Box::new(records(&[(name, "10.0.66.6")]))),
         DnsFault::Garbage => Answer::Garbage,

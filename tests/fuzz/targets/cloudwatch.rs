@@ -62,10 +62,10 @@ fn published(calls: &[Call], answers: &[Answer]) -> Vec<Published> {
     calls.enumerate().map(told).collect()
 }
 
-/// As far as anybody can tell: nothing more is said, or a CBOR map.
+/// As far as anybody can tell: a CBOR map.
 fn is_success(answer: &Answer) -> bool {
     let is_map = |byte: &u8| (0xa0..0xc0).contains(byte);
-    answer.status.is_success() && answer.body.first().is_none_or(is_map)
+    answer.status.is_success() && answer.body.first().is_some_and(is_map)
 }
 
 /// Only publishing fails, and only when it did.
