@@ -202,7 +202,14 @@ impl Checker<'_> {
                 reconciles,
             } => return self.ended(*life, error.as_deref(), *reconciles),
             What::Lost { life } => {
+                let (now, setting) = (self.now, self.setting);
                 let running = self.running(*life);
+                for (group, followed) in &mut running.groups {
+                    let group = *group;
+                    followed.finish(now, Of { setting, group });
+                    // What it held back may be published and not yet told.
+                    followed.failures.1 += 1;
+                }
                 running.count(None);
                 (running.is_lost, running.event) = (true, None);
             }
@@ -401,10 +408,7 @@ impl Checker<'_> {
     ) -> Result<(), Broken> {
         let (now, is_healed) = (self.now, self.is_healed);
         let took = now - self.running(life).begun;
-        if took > LATEST_ANSWER {
-            return broken("I11", format!("{life} answers after {took:?}"));
-        }
-        self.held_back(life)?;
+        let held_back = self.held_back(life);
         let setting = self.setting;
         let running = self.running(life);
         for (group, followed) in &mut running.groups {
@@ -413,6 +417,10 @@ impl Checker<'_> {
         }
         let most = running.count(reconciles);
         running.event = None;
+        if took > LATEST_ANSWER {
+            return broken("I11", format!("{life} answers after {took:?}"));
+        }
+        held_back?;
         let is_failed = running.groups.values().any(|followed| followed.is_failed);
         let is_unsure = running.groups.values().any(|followed| followed.is_unsure);
         let is_expected = is_failed || running.is_publishing_failed;
@@ -442,7 +450,7 @@ impl Checker<'_> {
         if running.event == Some(Event::DryRun) {
             return Ok(());
         }
-        let (begun, mut count) = (running.begun, 0);
+        let (begun, mut count, mut outcome) = (running.begun, 0, Ok(()));
         for (index, followed) in &mut running.groups {
             let group = *index;
             followed.failures.1 += u32::from(followed.is_told);
@@ -453,16 +461,17 @@ impl Checker<'_> {
             if !followed.is_told {
                 let text =
                     format!("{life} holds a plan for group {group} back and does not say so");
-                return broken("section 2", text);
+                outcome = broken("section 2", text);
+                continue;
             }
             followed.failures.0 += 1;
             if believed + ACT < begun + DEADLINE {
                 let text = format!("{life} does not wait for group {group} until {believed:?}");
-                return broken("section 2", text);
+                outcome = broken("section 2", text);
             }
         }
         *self.stories.entry(HELD_BACK).or_default() += count;
-        Ok(())
+        outcome
     }
 
     fn settled(&self, arn: &str, group: &[TargetHealth]) -> Result<(), Broken> {

@@ -425,6 +425,18 @@ impl Followed {
         })
     }
 
+    /// Why it is not.
+    fn unbelieved(&self, doubt: Doubt, look: &Look) -> String {
+        let row = self
+            .row(doubt)
+            .filter(|sight| sight.doubts.contains(&doubt));
+        match row.map(|sight| sight.look.expires + MARGIN).max() {
+            None => "for the first time".to_owned(),
+            Some(from) if look.asked < from => format!("{:?} too early", from - look.asked),
+            Some(from) => format!("{:?} after it began anew", look.asked - from - BELIEVABLE),
+        }
+    }
+
     /// A call that changes the group is sent, for the first time or again.
     pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
         let name = &call.arn;
@@ -477,7 +489,11 @@ impl Followed {
         let doubts = self.doubts(desired, &description.targets, &stale, times, true);
         for doubt in doubts {
             if !self.is_believed(doubt, &look) {
-                return broken("I8", format!("changes what it has to doubt: {doubt:?}"));
+                let why = self.unbelieved(doubt, &look);
+                return broken(
+                    "I8",
+                    format!("changes what it has to doubt: {doubt:?}, {why}"),
+                );
             }
         }
         let is_at = |target: &SocketAddr| desired.iter().any(|other| other.ip() == target.ip());
