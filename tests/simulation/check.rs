@@ -3,7 +3,7 @@
 
 mod reconcile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use stand_in::elb::TargetHealth;
 use crate::history::{Call, Entry, Life, Line, What};
 use crate::play::{self, PORT, endpoint, kept};
 use crate::sequence::{Event, Setting};
-use reconcile::{ACT, Followed, MARGIN, Of, Targets, fed, live};
+use reconcile::{ACT, Followed, MARGIN, Of, Targets, fed};
 
-pub use reconcile::{EMPTIED, KEPT, LONG_STANDING, SLEPT};
+pub use reconcile::{EMPTIED, KEPT, LONG_STANDING, SLEPT, live};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,7 @@ fn broken(promise: &'static str, text: impl Into<String>) -> Result<(), Broken> 
 /// How often the checker met what the figures are to tell, its own leniency included.
 pub type Stories = BTreeMap<&'static str, u64>;
 
+pub const BOTH_SLEPT: &str = "two sandboxes whose doubts slept too long";
 pub const HELD_BACK: &str = "plan held back at the end";
 const TO_AND_FRO: &str = "lenient: emptied within I8's limit";
 const UNSURE: &str = "lenient: failure of a shared endpoint";
@@ -101,7 +102,7 @@ pub struct Checker<'a> {
     is_settled: bool,
 }
 
-/// The first promise that was broken, or the first break of `only`; and what was met on the way.
+/// The first promise that was broken, or the first of the promise or with the text `only`; and what was met on the way.
 pub fn check(
     setting: &Setting,
     history: &[Entry],
@@ -119,28 +120,26 @@ pub fn check(
         is_healed: false,
         is_settled: false,
     };
+    let is_wanted = |violation: &Violation| {
+        only.is_none_or(|only| violation.promise == only || violation.text.contains(only))
+    };
     let mut outcome = Ok(());
     for entry in history {
         checker.now = entry.at;
         let seen = checker.see(&entry.what);
         outcome = seen.map_err(|broken| checker.violation(broken));
-        if outcome
-            .as_ref()
-            .is_err_and(|violation| only.is_none_or(|only| violation.promise == only))
-        {
+        if outcome.as_ref().is_err_and(is_wanted) {
             break;
         }
         outcome = Ok(());
     }
     if outcome.is_ok() {
-        let finished = checker.finish().map_err(|broken| checker.violation(broken));
-        outcome =
-            finished.or_else(
-                |violation| match only.is_none_or(|only| violation.promise == only) {
-                    true => Err(violation),
-                    false => Ok(()),
-                },
-            );
+        let finished = checker.finish();
+        outcome = finished.map_err(|broken| checker.violation(broken));
+        outcome = outcome.or_else(|violation| match is_wanted(&violation) {
+            true => Err(violation),
+            false => Ok(()),
+        });
     }
     for followed in checker
         .lives
@@ -151,6 +150,16 @@ pub fn check(
             *checker.stories.entry(story).or_default() += 1;
         }
     }
+    let has_slept = |running: &Running| {
+        let mut groups = running.groups.values();
+        groups.any(|followed| followed.stories.contains(&SLEPT))
+    };
+    let slept = checker
+        .lives
+        .iter()
+        .filter(|(_, running)| has_slept(running));
+    let slept: BTreeSet<_> = slept.map(|(life, _)| life.sandbox).collect();
+    *checker.stories.entry(BOTH_SLEPT).or_default() += u64::from(slept.len() == 2);
     (outcome, checker.stories)
 }
 

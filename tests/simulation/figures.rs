@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::check::{EMPTIED, HELD_BACK, KEPT, LONG_STANDING, SLEPT, Stories};
+use crate::check::{BOTH_SLEPT, EMPTIED, HELD_BACK, KEPT, LONG_STANDING, SLEPT, Stories};
 use crate::history::{Call, Entry, Life, What};
 use crate::sequence::{ABROAD, ACTIONS, CallFault, DnsFault, Event, LONG_TTL, Setting};
 
@@ -238,12 +238,20 @@ impl Figures {
             HOURS,
             PAIR,
             LONG,
-            ZERO,
             COUNTING,
         ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_STORY);
         }
-        for story in [REPEATED, UNPUBLISHED, SLEPT, EMPTIED, KEPT, ROUND_ROBIN] {
+        for story in [
+            REPEATED,
+            UNPUBLISHED,
+            SLEPT,
+            BOTH_SLEPT,
+            ZERO,
+            EMPTIED,
+            KEPT,
+            ROUND_ROBIN,
+        ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_FAULT);
         }
         missing

@@ -36,7 +36,7 @@ struct Arguments {
     sequences: u64,
     /// Tells of a violation without making it smaller.
     is_brief: bool,
-    /// Looks for the first break of this promise alone.
+    /// Looks for violations of this promise, or with this in their text, alone.
     only: Option<String>,
 }
 

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::check::live;
 use crate::history::{Entry, History, Life, What};
 use crate::log;
 use crate::network::{DNS_SERVER, Faults, NameServer, Pace, Wire};
@@ -328,12 +329,26 @@ impl World {
             let over = sandbox.invoke(Event::Schedule);
             sleep(MINUTE).await;
             let _ = over.await;
+            if self.is_where_dns_is() {
+                break;
+            }
         }
         let groups = 0..self.setting.groups();
         let groups = groups.map(|group| (arn(group), self.aws.targets(&arn(group))));
         self.history.write(What::Settled {
             groups: groups.collect(),
         });
+    }
+
+    fn is_where_dns_is(&self) -> bool {
+        let at = self.at.borrow();
+        (0..self.setting.groups()).all(|group| {
+            let indices = self.setting.endpoints_of(group).flat_map(|of| &at[&of]);
+            let target = |index: &usize| SocketAddr::new(self.setting.address(*index), PORT);
+            let mut expected: BTreeSet<_> = indices.map(target).collect();
+            expected.extend(kept(&self.setting));
+            live(&self.aws.targets(&arn(group))) == expected
+        })
     }
 
     fn sandbox(self: &Rc<Self>, index: usize) -> Sandbox {

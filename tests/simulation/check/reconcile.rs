@@ -454,7 +454,10 @@ impl Followed {
             let age = now - look.asked_at_most;
             return broken(
                 "section 1",
-                format!("acts on an answer asked for {age:?} ago"),
+                format!(
+                    "attempt {} acts on an answer asked for {age:?} ago",
+                    call.attempt
+                ),
             );
         }
         let pass = self.pass.as_ref().expect("it is there");
