@@ -79,6 +79,12 @@ impl Pace {
         let mut random = self.0.lock().expect("no panic while it was locked");
         Duration::from_millis(random.u64(range))
     }
+
+    /// Of a DNS answer; a quarter of them are as late as can just be acted on.
+    fn lateness(&self) -> Duration {
+        self.milliseconds(200..6500)
+            .min(Duration::from_millis(4900))
+    }
 }
 
 /// A sandbox's way to AWS.
@@ -285,13 +291,13 @@ impl NameServer {
                 let pace = self.pace.clone();
                 Source::Responder(Arc::new(move |query, is_tcp| {
                     let (delay, answer) = cache.answer(query, is_tcp)?;
-                    Some((delay + pace.milliseconds(200..4900), answer))
+                    Some((delay + pace.lateness(), answer))
                 }))
             }
             DnsFault::LateUpstream => {
                 let (upstream, pace) = (self.zone.clone(), self.pace.clone());
                 Source::Responder(Arc::new(move |query, is_tcp| {
-                    upstream.set_latency(pace.milliseconds(200..4900));
+                    upstream.set_latency(pace.lateness());
                     let answer = cache.answer(query, is_tcp);
                     upstream.set_latency(Duration::ZERO);
                     answer
