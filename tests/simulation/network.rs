@@ -243,6 +243,8 @@ pub struct NameServer {
     pub history: History,
     pub faults: Faults<DnsFault>,
     pub last: Arc<Mutex<Option<DnsFault>>>,
+    /// Until then it waits itself, and whoever asks again waits with it.
+    pub late: Arc<Mutex<Option<Instant>>>,
     /// Where an endpoint can be.
     pub possible: Vec<IpAddr>,
     pub pace: Pace,
@@ -266,10 +268,22 @@ impl NameServer {
             }
             let delay = self.pace.milliseconds(1..20);
             let (late, bytes) = self.source(query, fault).answer(query, is_tcp)?;
-            Some((delay + late, bytes))
+            Some((delay + self.lateness(late), bytes))
         };
         Network::new([(server, Source::Responder(Arc::new(responder)))])
             .watched_by(move |answer| watching.write(answer))
+    }
+
+    /// Of an answer that is late by itself; a good one that is asked for meanwhile is not earlier.
+    fn lateness(&self, late: Duration) -> Duration {
+        let (now, mut until) = (
+            Instant::now(),
+            self.late.lock().expect("no panic while it was locked"),
+        );
+        if !late.is_zero() {
+            *until = Some(now + late);
+        }
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
     /// Of the next question; one that is asked again over TCP keeps an answer that was too long.

@@ -414,6 +414,7 @@ impl World {
             history: self.history.clone(),
             faults: self.dns_faults.clone(),
             last: Arc::default(),
+            late: Arc::default(),
             possible: (0..=ABROAD)
                 .map(|index| self.setting.address(index))
                 .collect(),
