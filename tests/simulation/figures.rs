@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
+use crate::check::{BOTH_SLEPT, EMPTIED, HELD_BACK, KEPT, LONG_STANDING, SLEPT, Stories};
 use crate::history::{Call, Entry, Life, What};
-use crate::sequence::{ACTIONS, CallFault, DnsFault, Event, Setting};
+use crate::sequence::{ABROAD, ACTIONS, CallFault, DnsFault, Event, LONG_TTL, Setting};
 
 /// How often each thing that can go wrong has to be there in a full run.
 const OF_EACH_FAULT: u64 = 100;
@@ -29,11 +31,17 @@ pub struct Figures {
 }
 
 const FAIL_BACK: &str = "fail-back while draining";
-const DOUBTFUL: &str = "doubtful plan";
 const LOST_ANSWER: &str = "change whose answer was lost";
 const REPEATED: &str = "failover published, its answer lost";
 const UNPUBLISHED: &str = "failover lost with its sandbox";
 const MEDDLING: &str = "change by somebody else";
+const SLOW: &str = "invocation after 3 minutes or more";
+const HOURS: &str = "invocation after an hour or more";
+const PAIR: &str = "sequence with a long-standing pair";
+const LONG: &str = "sequence with a TTL of a minute or more";
+const ZERO: &str = "sequence with TTL 0";
+const ROUND_ROBIN: &str = "round robin name of six addresses";
+const COUNTING: &str = "sequence that counts misses";
 
 /// What one sandbox is doing.
 #[derive(Debug, Default)]
@@ -41,16 +49,28 @@ struct Doing {
     is_running: bool,
     calls: BTreeMap<u64, String>,
     is_failover_pending: bool,
+    ended: Option<Duration>,
 }
 
 impl Figures {
     /// Of one more sequence.
-    pub fn add(&mut self, setting: &Setting, history: &[Entry]) {
+    pub fn add(&mut self, setting: &Setting, history: &[Entry], stories: Stories) {
         let before = self.reconciles;
         let mut lives: BTreeMap<Life, Doing> = BTreeMap::new();
         let mut calls: BTreeMap<u64, Call> = BTreeMap::new();
         for entry in history {
-            self.see(&entry.what, &mut lives, &mut calls);
+            self.see(setting, entry, &mut lives, &mut calls);
+        }
+        for (story, count) in stories {
+            *self.stories.entry(story).or_default() += count;
+        }
+        for (story, is_there) in [
+            (PAIR, setting.is_pair),
+            (LONG, setting.ttl >= LONG_TTL),
+            (ZERO, setting.ttl == 0),
+            (COUNTING, setting.misses > 0),
+        ] {
+            *self.stories.entry(story).or_default() += u64::from(is_there);
         }
         let reconciles = self.reconciles - before;
         let fewest = self.fewest_reconciles.unwrap_or(reconciles);
@@ -62,11 +82,15 @@ impl Figures {
 
     fn see(
         &mut self,
-        what: &What,
+        setting: &Setting,
+        Entry { at, what }: &Entry,
         lives: &mut BTreeMap<Life, Doing>,
         calls: &mut BTreeMap<u64, Call>,
     ) {
         match what {
+            What::Moved { to, .. } if setting.is_rotating && to.len() == ABROAD => {
+                self.tell(ROUND_ROBIN);
+            }
             What::Moved {
                 is_failback: true, ..
             } => self.tell(FAIL_BACK),
@@ -74,7 +98,14 @@ impl Figures {
             What::Begun { life, event } => {
                 *self.invocations.entry(*event).or_default() += 1;
                 self.overlapping += u64::from(lives.values().any(|doing| doing.is_running));
-                lives.entry(*life).or_default().is_running = true;
+                let doing = lives.entry(*life).or_default();
+                doing.is_running = true;
+                let pause = doing.ended.map_or(Duration::ZERO, |ended| *at - ended);
+                if pause >= Duration::from_secs(3600) {
+                    self.tell(HOURS);
+                } else if pause >= Duration::from_secs(179) {
+                    self.tell(SLOW);
+                }
             }
             What::Disturbed { fault, .. } => *self.dns_faults.entry(*fault).or_default() += 1,
             What::Called(call) => {
@@ -119,10 +150,9 @@ impl Figures {
                     _ => (),
                 }
             }
-            What::Logged { line, .. } if line.is_doubtful => self.tell(DOUBTFUL),
             What::Ended { life, .. } => {
                 let doing = lives.entry(*life).or_default();
-                doing.is_running = false;
+                (doing.is_running, doing.ended) = (false, Some(*at));
                 doing.calls.clear();
             }
             What::Lost { life } => {
@@ -198,10 +228,30 @@ impl Figures {
             let count = self.invocations.get(&event);
             need(format!("{event:?}"), count, OF_EACH_STORY);
         }
-        for story in [FAIL_BACK, DOUBTFUL, LOST_ANSWER, MEDDLING] {
+        for story in [
+            FAIL_BACK,
+            LOST_ANSWER,
+            MEDDLING,
+            HELD_BACK,
+            LONG_STANDING,
+            SLOW,
+            HOURS,
+            PAIR,
+            LONG,
+            COUNTING,
+        ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_STORY);
         }
-        for story in [REPEATED, UNPUBLISHED] {
+        for story in [
+            REPEATED,
+            UNPUBLISHED,
+            SLEPT,
+            BOTH_SLEPT,
+            ZERO,
+            EMPTIED,
+            KEPT,
+            ROUND_ROBIN,
+        ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_FAULT);
         }
         missing

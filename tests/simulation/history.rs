@@ -52,9 +52,16 @@ pub enum What {
         life: Life,
         fault: DnsFault,
     },
+    /// A question reached the name server.
+    Asked {
+        life: Life,
+        id: u16,
+        name: String,
+    },
     /// An answer to a question came to the one who asked.
     Answered {
         life: Life,
+        id: u16,
         name: String,
         addresses: Vec<IpAddr>,
         ttl: Duration,
@@ -81,6 +88,8 @@ pub enum What {
     Ended {
         life: Life,
         error: Option<String>,
+        /// What its result counts, where it has one.
+        reconciles: Option<u64>,
     },
     /// The sandbox was lost.
     Lost {
@@ -114,9 +123,9 @@ pub struct Call {
 pub struct Line {
     pub message: String,
     pub is_error: bool,
+    pub is_warning: bool,
     pub target_group_arn: String,
     pub error: String,
-    pub is_doubtful: bool,
 }
 
 #[derive(Debug, Default)]

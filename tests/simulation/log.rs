@@ -45,6 +45,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             };
             let mut line = Line {
                 is_error: *event.metadata().level() == Level::ERROR,
+                is_warning: *event.metadata().level() == Level::WARN,
                 ..Line::default()
             };
             event.record(&mut line);
@@ -65,9 +66,5 @@ impl Visit for Line {
             "errorMessage" => self.error = value.to_owned(),
             _ => (),
         }
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.is_doubtful |= field.name() == "doubtful" && value;
     }
 }

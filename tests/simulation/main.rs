@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{TestCaseError, TestError};
 
-use check::{Violation, check};
+use check::{Stories, Violation, check};
 use figures::{FULL_RUN, Figures};
 use history::Entry;
 use play::play;
@@ -36,6 +36,8 @@ struct Arguments {
     sequences: u64,
     /// Tells of a violation without making it smaller.
     is_brief: bool,
+    /// Looks for violations of this promise, or with this in their text, alone.
+    only: Option<String>,
 }
 
 impl Arguments {
@@ -46,6 +48,7 @@ impl Arguments {
             first: 0,
             sequences: FULL_RUN,
             is_brief: false,
+            only: None,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -55,6 +58,7 @@ impl Arguments {
                 Long("replay") => {
                     (arguments.first, arguments.sequences) = (parser.value()?.parse()?, 1);
                 }
+                Long("only") => arguments.only = Some(parser.value()?.string()?),
                 Long("brief") => arguments.is_brief = true,
                 Value(_) => return Ok(None),
                 other => return Err(other.unexpected()),
@@ -72,7 +76,9 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("{error}; there are --sequences N, --first N, --replay N and --brief");
+            eprintln!(
+                "{error}; there are --sequences N, --first N, --replay N, --only PROMISE and --brief"
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -89,7 +95,7 @@ fn main() -> ExitCode {
     }
     match violated {
         None => println!("violations   0"),
-        Some(number) => tell(number, arguments.is_brief),
+        Some(number) => tell(number, &arguments),
     }
     match violated.is_none() && missing.is_empty() {
         true => ExitCode::SUCCESS,
@@ -106,7 +112,8 @@ fn search(arguments: &Arguments) -> (Figures, Option<u64>) {
     let end = arguments.first + arguments.sequences;
     let found = scope(|scope| {
         let cores = available_parallelism().map_or(1, usize::from);
-        let players = (0..cores).map(|_| scope.spawn(|| play_on(&next, end, &bar)));
+        let players = (0..cores)
+            .map(|_| scope.spawn(|| play_on(&next, end, &bar, arguments.only.as_deref())));
         let players: Vec<_> = players.collect();
         let (mut figures, mut violated) = (Figures::default(), None);
         for player in players {
@@ -121,7 +128,12 @@ fn search(arguments: &Arguments) -> (Figures, Option<u64>) {
 }
 
 /// Plays one after the other, as long as nobody breaks a promise.
-fn play_on(next: &AtomicU64, end: u64, bar: &ProgressBar) -> (Figures, Option<u64>) {
+fn play_on(
+    next: &AtomicU64,
+    end: u64,
+    bar: &ProgressBar,
+    only: Option<&str>,
+) -> (Figures, Option<u64>) {
     let mut figures = Figures::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -129,8 +141,8 @@ fn play_on(next: &AtomicU64, end: u64, bar: &ProgressBar) -> (Figures, Option<u6
             return (figures, None);
         }
         let sequence = Sequence::tree(number).0.current();
-        let (history, outcome) = examine(&sequence, number);
-        figures.add(&sequence.setting, &history);
+        let (history, outcome, stories) = examine(&sequence, number, only);
+        figures.add(&sequence.setting, &history, stories);
         bar.inc(1);
         if outcome.is_err() {
             next.fetch_max(end, Ordering::Relaxed);
@@ -140,7 +152,11 @@ fn play_on(next: &AtomicU64, end: u64, bar: &ProgressBar) -> (Figures, Option<u6
 }
 
 /// What happened, and what was promised and not kept.
-fn examine(sequence: &Sequence, number: u64) -> (Vec<Entry>, Result<(), Violation>) {
+fn examine(
+    sequence: &Sequence,
+    number: u64,
+    only: Option<&str>,
+) -> (Vec<Entry>, Result<(), Violation>, Stories) {
     let play = || catch_unwind(AssertUnwindSafe(|| play(sequence, number)));
     let broken = |promise, text: &str| Violation {
         promise,
@@ -148,9 +164,13 @@ fn examine(sequence: &Sequence, number: u64) -> (Vec<Entry>, Result<(), Violatio
         at: Duration::MAX,
     };
     let Ok(history) = play() else {
-        return (Vec::new(), Err(broken("no panic", "it panicked")));
+        return (
+            Vec::new(),
+            Err(broken("no panic", "it panicked")),
+            Stories::new(),
+        );
     };
-    let outcome = check(&sequence.setting, &history);
+    let (outcome, stories) = check(&sequence.setting, &history, only);
     let is_played_twice = number.is_multiple_of(PLAYED_TWICE);
     if is_played_twice
         && play().ok().map(|again| story::lines(&again)) != Some(story::lines(&history))
@@ -161,16 +181,21 @@ fn examine(sequence: &Sequence, number: u64) -> (Vec<Entry>, Result<(), Violatio
                 "replay",
                 "it came out otherwise when it was played again",
             )),
+            stories,
         );
     }
-    (history, outcome)
+    (history, outcome, stories)
 }
 
 /// The story of a violation, as small as it gets.
-fn tell(number: u64, is_brief: bool) {
+fn tell(number: u64, arguments: &Arguments) {
+    let examine = |sequence: &Sequence| {
+        let (history, outcome, _) = examine(sequence, number, arguments.only.as_deref());
+        (history, outcome)
+    };
     let (tree, mut runner) = Sequence::tree(number);
     let mut sequence = tree.current();
-    let (_, outcome) = examine(&sequence, number);
+    let (_, outcome) = examine(&sequence);
     let Err(found) = outcome else {
         println!("VIOLATION    sequence {number}, and not when it was played again");
         return;
@@ -179,11 +204,11 @@ fn tell(number: u64, is_brief: bool) {
         "VIOLATION    {} in sequence {number}: {}",
         found.promise, found.text
     );
-    if is_brief {
+    if arguments.is_brief {
         return;
     }
     println!("making it smaller");
-    let is_kept = |sequence: Sequence| match examine(&sequence, number).1 {
+    let is_kept = |sequence: Sequence| match examine(&sequence).1 {
         Err(violation) if violation.promise == found.promise => {
             Err(TestCaseError::fail(violation.text))
         }
@@ -192,7 +217,7 @@ fn tell(number: u64, is_brief: bool) {
     if let Err(TestError::Fail(_, smallest)) = runner.run_one(tree, is_kept) {
         sequence = smallest;
     }
-    let (history, outcome) = examine(&sequence, number);
+    let (history, outcome) = examine(&sequence);
     println!(
         "{}",
         story::tell(&sequence.setting, &history, outcome.as_ref().err())

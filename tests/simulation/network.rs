@@ -14,7 +14,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use http::{HeaderMap, StatusCode};
 use stand_in::aws::{Aws, Fault, Reply};
 use stand_in::dns::{Answer, Cache, Forgery, Source, Zone};
 use stand_in::memory::Network;
@@ -77,6 +78,12 @@ impl Pace {
     fn milliseconds(&self, range: std::ops::Range<u64>) -> Duration {
         let mut random = self.0.lock().expect("no panic while it was locked");
         Duration::from_millis(random.u64(range))
+    }
+
+    /// Of a DNS answer; a quarter of them are as late as can just be acted on.
+    fn lateness(&self) -> Duration {
+        self.milliseconds(200..6500)
+            .min(Duration::from_millis(4900))
     }
 }
 
@@ -160,7 +167,7 @@ impl Wire {
             _ => self.pace.milliseconds(1..30),
         })
         .await;
-        if let Some(fault) = fault.and_then(injected) {
+        if let Some(fault) = fault.and_then(|fault| self.injected(fault)) {
             self.aws.inject(action, fault);
         }
         let reply = self.aws.answer(Instant::now(), &request);
@@ -200,19 +207,30 @@ fn attempt(request: &HttpRequest) -> u32 {
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(1)
 }
 
-fn injected(fault: CallFault) -> Option<Fault> {
-    match fault {
-        CallFault::Throttled => Some(Fault::Error(400, "Throttling", "Rate exceeded")),
-        CallFault::Unavailable => Some(Fault::Error(
-            503,
-            "ServiceUnavailable",
-            "Service is unavailable",
-        )),
-        CallFault::Garbage => Some(Fault::Garbage(200, "<html>gateway</html>")),
-        CallFault::Reset => Some(Fault::Reset),
-        CallFault::Hang => Some(Fault::Hang),
-        CallFault::LostAnswer => Some(Fault::LostAnswer),
-        CallFault::Slow => None,
+impl Wire {
+    fn injected(&self, fault: CallFault) -> Option<Fault> {
+        match fault {
+            CallFault::Empty => {
+                let is_even = self.pace.milliseconds(0..2).is_zero();
+                let status = if is_even {
+                    StatusCode::OK
+                } else {
+                    StatusCode::NO_CONTENT
+                };
+                Some(Fault::Raw(status, HeaderMap::new(), Bytes::new()))
+            }
+            CallFault::Throttled => Some(Fault::Error(400, "Throttling", "Rate exceeded")),
+            CallFault::Unavailable => Some(Fault::Error(
+                503,
+                "ServiceUnavailable",
+                "Service is unavailable",
+            )),
+            CallFault::Garbage => Some(Fault::Garbage(200, "<html>gateway</html>")),
+            CallFault::Reset => Some(Fault::Reset),
+            CallFault::Hang => Some(Fault::Hang),
+            CallFault::LostAnswer => Some(Fault::LostAnswer),
+            CallFault::Slow => None,
+        }
     }
 }
 
@@ -221,9 +239,12 @@ fn injected(fault: CallFault) -> Option<Fault> {
 pub struct NameServer {
     pub life: Life,
     pub cache: Cache,
+    pub zone: Zone,
     pub history: History,
     pub faults: Faults<DnsFault>,
     pub last: Arc<Mutex<Option<DnsFault>>>,
+    /// Until then it waits itself, and whoever asks again waits with it.
+    pub late: Arc<Mutex<Option<Instant>>>,
     /// Where an endpoint can be.
     pub possible: Vec<IpAddr>,
     pub pace: Pace,
@@ -234,17 +255,35 @@ impl NameServer {
         let server: SocketAddr = DNS_SERVER.parse().expect("an address");
         let watching = self.clone();
         let responder = move |query: &[u8], is_tcp: bool| {
-            let fault = self.fault(is_tcp);
+            let (life, fault) = (self.life, self.fault(is_tcp));
+            if let Ok(query) = Message::from_vec(query) {
+                self.history.write(What::Asked {
+                    life,
+                    id: query.metadata.id,
+                    name: query.queries.first().map_or_else(String::new, name_of),
+                });
+            }
             if let Some(fault) = fault {
-                let life = self.life;
                 self.history.write(What::Disturbed { life, fault });
             }
             let delay = self.pace.milliseconds(1..20);
             let (late, bytes) = self.source(query, fault).answer(query, is_tcp)?;
-            Some((delay + late, bytes))
+            Some((delay + self.lateness(late), bytes))
         };
         Network::new([(server, Source::Responder(Arc::new(responder)))])
             .watched_by(move |answer| watching.write(answer))
+    }
+
+    /// Of an answer that is late by itself; a good one that is asked for meanwhile is not earlier.
+    fn lateness(&self, late: Duration) -> Duration {
+        let (now, mut until) = (
+            Instant::now(),
+            self.late.lock().expect("no panic while it was locked"),
+        );
+        if !late.is_zero() {
+            *until = Some(now + late);
+        }
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
     /// Of the next question; one that is asked again over TCP keeps an answer that was too long.
@@ -263,10 +302,19 @@ impl NameServer {
         zone.set(&name, answer(fault, &name));
         match fault {
             DnsFault::Late => {
-                let (cache, pace) = (cache, self.pace.clone());
+                let pace = self.pace.clone();
                 Source::Responder(Arc::new(move |query, is_tcp| {
                     let (delay, answer) = cache.answer(query, is_tcp)?;
-                    Some((delay + pace.milliseconds(200..4000), answer))
+                    Some((delay + pace.lateness(), answer))
+                }))
+            }
+            DnsFault::LateUpstream => {
+                let (upstream, pace) = (self.zone.clone(), self.pace.clone());
+                Source::Responder(Arc::new(move |query, is_tcp| {
+                    upstream.set_latency(pace.lateness());
+                    let answer = cache.answer(query, is_tcp);
+                    upstream.set_latency(Duration::ZERO);
+                    answer
                 }))
             }
             _ => Source::from(&zone),
@@ -292,7 +340,8 @@ impl NameServer {
         let ttl = message.answers.iter().map(|record| record.ttl).max();
         self.history.write(What::Answered {
             life: self.life,
-            name: written(&question.name.to_ascii()),
+            id: message.metadata.id,
+            name: name_of(question),
             addresses: if is_good { addresses } else { Vec::new() },
             ttl: Duration::from_secs(ttl.unwrap_or(0).into()),
         });
@@ -301,11 +350,12 @@ impl NameServer {
 
 fn asked(query: &[u8]) -> Option<String> {
     let query = Message::from_vec(query).ok()?;
-    Some(written(&query.queries.first()?.name.to_ascii()))
+    query.queries.first().map(name_of)
 }
 
 /// In lower case, without trailing dot.
-fn written(name: &str) -> String {
+fn name_of(question: &Query) -> String {
+    let name = question.name().to_ascii();
     name.trim_end_matches('.').to_lowercase()
 }
 
@@ -332,7 +382,7 @@ fn answer(fault: DnsFault, name: &str) -> Answer {
         DnsFault::ServFail => Answer::ServFail,
         DnsFault::Refused => Answer::Refused,
         DnsFault::Empty => Answer::Empty,
-        DnsFault::Silent | DnsFault::Late => Answer::Silent,
+        DnsFault::Silent | DnsFault::Late | DnsFault::LateUpstream => Answer::Silent,
         DnsFault::Truncated => Answer::Truncated(Box::new(Answer::ServFail)),
         DnsFault::WrongId => Answer::Forged(Forgery::Id, Box::new(records(&[(name, "10.0.66.6")]))),
         DnsFault::Garbage => Answer::Garbage,

@@ -9,23 +9,26 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
 use nlb_hostname_target::event;
 use nlb_hostname_target::function::Function;
+use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use stand_in::aws::Aws;
 use stand_in::dns::{Answer, Cache, Zone};
 use stand_in::elb::{TargetDescription, TargetGroup};
-use stand_in::memory::Network;
+use stand_in::memory::{Network, WallClock};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::check::live;
 use crate::history::{Entry, History, Life, What};
 use crate::log;
 use crate::network::{DNS_SERVER, Faults, NameServer, Pace, Wire};
@@ -93,6 +96,8 @@ struct World {
     aws: Aws,
     sdk: SdkConfig,
     history: History,
+    /// A fixed day, so that the same sequence has the same minutes.
+    clock: WallClock,
     pace: Pace,
     call_faults: Faults<CallFault>,
     dns_faults: Faults<DnsFault>,
@@ -122,11 +127,13 @@ impl World {
                 .load()
                 .await,
             history: History::new(),
+            clock: WallClock::at(UNIX_EPOCH + Duration::from_secs(20_000 * 86_400)),
             pace: Pace::new(number),
             call_faults: Faults::default(),
             dns_faults: Faults::default(),
             setting,
         };
+        world.aws.set_clock(world.clock.clone());
         world.zone.set_seed(number);
         for group in 0..world.setting.groups() {
             world.add_group(group);
@@ -149,6 +156,10 @@ impl World {
         for endpoint in setting.endpoints_of(group) {
             self.aws
                 .register(&arn, &setting.address(endpoint).to_string(), PORT);
+        }
+        if let Some(address) = setting.pair_of(group) {
+            self.aws
+                .register(&arn, &setting.address(address).to_string(), PORT);
         }
         for kept in kept(setting) {
             self.aws.register(&arn, &kept.ip().to_string(), kept.port());
@@ -253,6 +264,21 @@ impl World {
                 let target = SocketAddr::new(self.setting.address(address), port);
                 self.meddle(&arn(group), target, is_registering);
             }
+            Happening::Emptying { group } => {
+                for target in self.aws.targets(&arn(group)) {
+                    let target = SocketAddr::new(target.address, target.port);
+                    // The kept target is not anybody's to deregister.
+                    if !kept(&self.setting).contains(&target) {
+                        self.meddle(&arn(group), target, false);
+                    }
+                }
+            }
+            Happening::Renewal { group } => {
+                for target in kept(&self.setting) {
+                    self.meddle(&arn(group), target, false);
+                    self.meddle(&arn(group), target, true);
+                }
+            }
         }
     }
 
@@ -295,17 +321,33 @@ impl World {
         }
         // No cache holds anything older.
         let ttl = self.setting.ttl.max(self.setting.chain_ttl);
-        sleep(Duration::from_secs(u64::from(ttl) + 1)).await;
-        for _ in 0..self.setting.misses + 3 {
+        sleep(Duration::from_secs(u64::from(ttl) + 6)).await;
+        // In minutes: what is lacked so often, doubted, and doubted once more for what is initial.
+        let answers = self.setting.misses + 3;
+        for _ in 0..answers * (2 + ttl.div_ceil(60)) {
             let over = sandbox.invoke(Event::Schedule);
             sleep(MINUTE).await;
             let _ = over.await;
+            if self.is_where_dns_is() {
+                break;
+            }
         }
         let groups = 0..self.setting.groups();
         let groups = groups.map(|group| (arn(group), self.aws.targets(&arn(group))));
         self.history.write(What::Settled {
             groups: groups.collect(),
         });
+    }
+
+    fn is_where_dns_is(&self) -> bool {
+        let at = self.at.borrow();
+        (0..self.setting.groups()).all(|group| {
+            let indices = self.setting.endpoints_of(group).flat_map(|of| &at[&of]);
+            let target = |index: &usize| SocketAddr::new(self.setting.address(*index), PORT);
+            let mut expected: BTreeSet<_> = indices.map(target).collect();
+            expected.extend(kept(&self.setting));
+            live(&self.aws.targets(&arn(group))) == expected
+        })
     }
 
     fn sandbox(self: &Rc<Self>, index: usize) -> Sandbox {
@@ -334,8 +376,13 @@ impl World {
             let invocation = losable(log::of(life, &self.history, invocation), &waits);
             let what = match timeout_at(timeout, invocation).await {
                 Ok(Some(outcome)) => {
+                    let reconciles = outcome.as_ref().ok().map(reconciles);
                     let error = outcome.err().map(|errors| errors.to_string());
-                    What::Ended { life, error }
+                    What::Ended {
+                        life,
+                        error,
+                        reconciles,
+                    }
                 }
                 Ok(None) => What::Lost { life },
                 Err(_) => What::TimedOut { life },
@@ -362,9 +409,11 @@ impl World {
         let name_server = NameServer {
             life,
             cache: cache.clone(),
+            zone: self.zone.clone(),
             history: self.history.clone(),
             faults: self.dns_faults.clone(),
             last: Arc::default(),
+            late: Arc::default(),
             possible: (0..=ABROAD)
                 .map(|index| self.setting.address(index))
                 .collect(),
@@ -377,6 +426,7 @@ impl World {
             .sdk
             .to_builder()
             .http_client(wire)
+            .time_source(self.clock.clone())
             .region(Region::new(region))
             .build();
         Function::new(
@@ -410,6 +460,14 @@ impl Sandbox {
         self.tasks.send((event, over)).expect("a sandbox that runs");
         receiver
     }
+}
+
+/// Of all groups, as the result has them.
+fn reconciles(report: &impl Serialize) -> u64 {
+    let report = serde_json::to_value(report).expect("JSON");
+    let groups = report["targetGroups"].as_array().expect("a list");
+    let of_group = |group: &Value| group["reconciles"].as_u64().expect("a count");
+    groups.iter().map(of_group).sum()
 }
 
 fn payload(event: Event) -> &'static str {

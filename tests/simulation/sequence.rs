@@ -15,16 +15,29 @@ pub const LEAST_ROUNDS: usize = 20;
 const MOST_ROUNDS: usize = 26;
 
 /// The addresses at which an endpoint can be; the last is outside the target group's VPC.
-const IPV4: [&str; 4] = ["10.0.1.7", "10.0.2.9", "10.0.3.3", "192.168.7.7"];
-const IPV6: [&str; 4] = [
+const IPV4: [&str; 7] = [
+    "10.0.1.7",
+    "10.0.2.9",
+    "10.0.3.3",
+    "10.0.4.1",
+    "10.0.5.2",
+    "10.0.6.8",
+    "192.168.7.7",
+];
+const IPV6: [&str; 7] = [
     "2001:db8::7",
     "2001:db8::9",
     "2001:db8::3",
+    "2001:db8::1",
+    "2001:db8::2",
+    "2001:db8::8",
     "2001:db8:1:1::7",
 ];
 
 /// The index of the address outside the VPC.
-pub const ABROAD: usize = 3;
+pub const ABROAD: usize = 6;
+/// In seconds: a TTL after which a plain schedule has to come back for a doubt.
+pub const LONG_TTL: u32 = 60;
 
 /// Which endpoint feeds which target group.
 pub type Feed = (usize, usize);
@@ -52,6 +65,8 @@ pub struct Setting {
     pub deregistration_delay: Duration,
     /// Somebody else has a target in the group, in `KEEP_CIDRS`.
     pub is_keeping: bool,
+    /// Somebody else registered a second address beside the endpoint's, long ago.
+    pub is_pair: bool,
 }
 
 /// What precedes one invocation, and the invocation.
@@ -97,6 +112,10 @@ pub enum Happening {
         port: u16,
         is_registering: bool,
     },
+    /// An operator deregisters all targets of the group.
+    Emptying { group: usize },
+    /// Somebody else registers the kept target anew, so that it is initial.
+    Renewal { group: usize },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +123,8 @@ pub enum CallFault {
     Throttled,
     Unavailable,
     Garbage,
+    /// Status 200 or 204 without a body, as a proxy says it.
+    Empty,
     Reset,
     Hang,
     LostAnswer,
@@ -111,10 +132,11 @@ pub enum CallFault {
 }
 
 impl CallFault {
-    pub const ALL: [CallFault; 7] = [
+    pub const ALL: [CallFault; 8] = [
         CallFault::Throttled,
         CallFault::Unavailable,
         CallFault::Garbage,
+        CallFault::Empty,
         CallFault::Reset,
         CallFault::Hang,
         CallFault::LostAnswer,
@@ -129,7 +151,10 @@ pub enum DnsFault {
     Refused,
     Empty,
     Silent,
+    /// The cache's answer comes late.
     Late,
+    /// The cache itself is answered late, and keeps the answer from then on.
+    LateUpstream,
     Truncated,
     WrongId,
     Garbage,
@@ -141,13 +166,14 @@ pub enum DnsFault {
 }
 
 impl DnsFault {
-    pub const ALL: [DnsFault; 14] = [
+    pub const ALL: [DnsFault; 15] = [
         DnsFault::NxDomain,
         DnsFault::ServFail,
         DnsFault::Refused,
         DnsFault::Empty,
         DnsFault::Silent,
         DnsFault::Late,
+        DnsFault::LateUpstream,
         DnsFault::Truncated,
         DnsFault::WrongId,
         DnsFault::Garbage,
@@ -190,6 +216,12 @@ impl Setting {
     /// Whether several groups are fed by this endpoint.
     pub fn is_shared(&self, endpoint: usize) -> bool {
         self.feeds.iter().filter(|feed| feed.0 == endpoint).count() > 1
+    }
+
+    /// The second address that somebody else registered in this group.
+    pub fn pair_of(&self, group: usize) -> Option<usize> {
+        let last = self.endpoints_of(group).max().unwrap_or(0);
+        self.is_pair.then_some(last + 1)
     }
 
     /// The endpoints that feed this group.
@@ -242,12 +274,12 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
         vec![(0, 0), (0, 1)],
         vec![(0, 0), (1, 0), (1, 1)],
     ]);
-    let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32];
+    let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32, 2 => LONG_TTL..110];
     let name = (ttl, any::<bool>(), 0..50_u32, weighted(0.1), weighted(0.15));
-    let misses = prop_oneof![3 => Just(0), 1 => 1..4_u32];
+    let misses = prop_oneof![3 => Just(0), 1 => 1..6_u32];
     let polls = prop_oneof![7 => Just(0), 1 => 3..15_u32];
     let window = (polls, 3..8_u32, 0..3_u32);
-    let group = (10..120_u64, 0..120_u64, weighted(0.1));
+    let group = (10..120_u64, 0..120_u64, weighted(0.2), weighted(0.25));
     (feeds, name, misses, window, group).prop_map(move |(feeds, name, misses, window, group)| {
         let (ttl, is_chain, chain_ttl, is_rotating, is_ipv6) = name;
         Setting {
@@ -263,9 +295,8 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
             is_chain,
             chain_ttl,
             is_rotating,
-            // So many that an address is not missed by chance.
             lookups: if is_rotating { 5 } else { 1 },
-            misses: if is_rotating { misses + 4 } else { misses },
+            misses,
             poll: window.0,
             interval: window.1,
             event_poll: window.2,
@@ -273,6 +304,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
             // Longer than the name's TTL and a reconcile, as the README asks for.
             deregistration_delay: Duration::from_secs(u64::from(ttl.max(chain_ttl)) + 65 + group.1),
             is_keeping: group.2,
+            is_pair: group.3,
         }
     })
 }
@@ -288,6 +320,9 @@ fn round(setting: &Setting) -> impl Strategy<Value = Round> + use<> {
         4 => 200..5_000_u64,
         4 => 5_000..60_000_u64,
         1 => 60_000..400_000_u64,
+        2 => Just(180_000),
+        1 => Just(600_000),
+        1 => 3_600_000..4 * 3_600_000_u64,
     ];
     let event = prop_oneof![
         10 => Just(Event::Schedule),
@@ -312,10 +347,13 @@ fn round(setting: &Setting) -> impl Strategy<Value = Round> + use<> {
 }
 
 fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
+    let all: Vec<usize> = (0..ABROAD).collect();
+    let rotated = if setting.is_rotating { 8 } else { 0 };
     let addresses = prop_oneof![
         8 => (0..3_usize).prop_map(|address| vec![address]),
         1 => Just(vec![ABROAD]),
         1 => proptest::sample::subsequence(vec![0, 1, 2], 2),
+        rotated => proptest::sample::subsequence(all, 4..=ABROAD),
     ];
     let moves = (0..setting.endpoints(), addresses)
         .prop_map(|(endpoint, to)| Happening::Move { endpoint, to });
@@ -348,13 +386,33 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
     let losses =
         (sandbox, 0..40_u32).prop_map(|(sandbox, waits)| Happening::Loss { sandbox, waits });
     let port = prop_oneof![4 => Just(6379), 1 => Just(7000)];
-    let meddling = (0..setting.groups(), 0..4_usize, port, any::<bool>()).prop_map(
-        |(group, address, port, is_registering)| Happening::Meddling {
-            group,
-            address,
-            port,
-            is_registering,
-        },
-    );
-    prop_oneof![8 => moves, 6 => calls, 3 => questions, 1 => losses, 1 => meddling]
+    let meddling = (
+        0..setting.groups(),
+        prop_oneof![3 => 0..3_usize, 1 => Just(ABROAD)],
+        port,
+        any::<bool>(),
+    )
+        .prop_map(
+            |(group, address, port, is_registering)| Happening::Meddling {
+                group,
+                address,
+                port,
+                is_registering,
+            },
+        );
+    let group = 0..setting.groups();
+    let emptying = group
+        .clone()
+        .prop_map(|group| Happening::Emptying { group });
+    let renewal = group.prop_map(|group| Happening::Renewal { group });
+    let renewals = if setting.is_keeping { 2 } else { 0 };
+    prop_oneof![
+        16 => moves,
+        12 => calls,
+        7 => questions,
+        2 => losses,
+        2 => meddling,
+        1 => emptying,
+        renewals => renewal,
+    ]
 }

@@ -59,11 +59,13 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
         }
         What::Begun { life, event } => format!("{life}: {event:?}"),
         What::Disturbed { life, fault } => format!("{life}: a question goes wrong: {fault:?}"),
+        What::Asked { .. } => return None,
         What::Answered {
             life,
             name,
             addresses,
             ttl,
+            ..
         } => {
             format!(
                 "{life}: {name} is at {addresses:?}, TTL {} s",
@@ -96,11 +98,12 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
         }
         What::Returned { .. } => return None,
         What::Logged { life, line } => {
-            let doubtful = if line.is_doubtful { ", doubtful" } else { "" };
             let (group, error) = (short(&line.target_group_arn), &line.error);
-            format!("{life}: {} {group}{doubtful} {error}", line.message)
+            format!("{life}: {} {group} {error}", line.message)
         }
-        What::Ended { life, error: None } => format!("{life} ends"),
+        What::Ended {
+            life, error: None, ..
+        } => format!("{life} ends"),
         What::Ended { life, .. } => format!("{life} ends in error"),
         What::Lost { life } => format!("{life} is lost"),
         What::TimedOut { life } => format!("{life} is ended by Lambda"),

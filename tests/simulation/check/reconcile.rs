@@ -1,4 +1,4 @@
-//! What one reconcile of one group may do, by what it was answered.
+//! What one reconcile of one group may do, by what the far ends answered it and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -7,15 +7,29 @@ use std::time::Duration;
 use stand_in::elb::{TargetDescription, TargetHealth};
 
 use super::{Arrival, Broken, broken};
-use crate::history::{Call, Line};
+use crate::history::Call;
 use crate::play::{self, PORT, kept};
-use crate::sequence::{Event, Setting};
+use crate::sequence::Setting;
 
-/// A miss that is older says nothing.
-const MISS_FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
+/// Section 1: how long an answer and a description can be acted on.
+pub const ACT: Duration = Duration::from_secs(5);
+/// I8: one attempt's time limit.
+const EFFECT: Duration = Duration::from_millis(2500);
+/// I8: between the end of an answer and the first one that is independent of it.
+pub const MARGIN: Duration = ACT
+    .saturating_add(EFFECT)
+    .saturating_add(Duration::from_secs(1));
+/// I8: for how long a doubt can be believed before it begins anew.
+const BELIEVABLE: Duration = Duration::from_secs(90);
+/// I8: for how long a target counts as initial whose registration was acknowledged.
+const INITIAL: Duration = Duration::from_secs(90);
+/// A reconcile's first question and its description may leave in either order.
+const SAME_MOMENT: Duration = Duration::from_millis(100);
+
+pub type Targets = BTreeSet<SocketAddr>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Doubt {
+pub enum Doubt {
     Register(SocketAddr),
     Deregister(SocketAddr),
 }
@@ -23,50 +37,100 @@ enum Doubt {
 /// A group as one sandbox follows it.
 #[derive(Debug, Default)]
 pub struct Followed {
-    reconcile: Reconcile,
-    /// What would have been done at the doubtful reconciles without a break before this one, and from
-    /// when on it can be believed.
-    doubts: BTreeMap<Doubt, Duration>,
+    pass: Option<Pass>,
+    /// The last one of this invocation.
+    description: Option<Description>,
+    /// What the reconciles before saw.
+    sights: Vec<Sight>,
+    /// By the last description.
+    current: Targets,
+    /// How many independent answers in a row lacked the target, and when the last of them expires.
     misses: BTreeMap<SocketAddr, (u32, Duration)>,
-    /// It cannot be told any more what is remembered.
-    is_unsure: bool,
-    /// The last reconcile of the invocation.
-    pub is_failed: bool,
-}
-
-type Answer = (BTreeSet<IpAddr>, Duration);
-type Desired = (BTreeSet<SocketAddr>, Duration);
-
-/// What a decision is made of.
-struct Known<'a> {
-    desired: BTreeSet<SocketAddr>,
-    /// When the TTL has passed.
-    expires: Duration,
-    described: &'a [TargetHealth],
-    current: BTreeSet<SocketAddr>,
-}
-
-#[derive(Debug, Default)]
-struct Reconcile {
-    start: Duration,
-    /// Of each endpoint, with the end of its TTL.
-    answers: BTreeMap<usize, Vec<Answer>>,
-    described: Option<Vec<TargetHealth>>,
-    registered: BTreeSet<SocketAddr>,
-    deregistered: BTreeSet<SocketAddr>,
+    acknowledged: BTreeMap<SocketAddr, Duration>,
     /// For which a zone was asked.
-    refused: BTreeSet<SocketAddr>,
+    refused: Targets,
+    is_dry_run: bool,
+    /// The last reconcile of the invocation failed.
+    pub is_failed: bool,
+    /// Another group asks the same name, so that it cannot be told whether the last one failed.
+    pub is_unsure: bool,
+    /// This invocation said that it holds a plan back.
+    pub is_told: bool,
+    /// The most reconciles that there can have been in this invocation.
+    pub most_reconciles: u32,
+    /// The fewest and the most that there can have been in this life.
+    pub failovers: (u32, u32),
+    pub failures: (u32, u32),
+    /// What the figures count.
+    pub stories: Vec<&'static str>,
+}
+
+pub const SLEPT: &str = "doubt that slept too long";
+pub const EMPTIED: &str = "draining target back in an empty group";
+pub const KEPT: &str = "doubt beside a kept target that is initial";
+pub const LONG_STANDING: &str = "doubt about one of a long-standing pair";
+pub const SHARED: &str = "lenient: endpoint shared by groups";
+pub const OTHER_PORT: &str = "lenient: misses of an address on another port";
+
+/// A reconcile from its first step on; it may start there again.
+#[derive(Debug, Default)]
+struct Pass {
+    /// When the first of its questions reached the name server.
+    asked: Duration,
+    answers: BTreeMap<usize, Vec<Answer>>,
+    /// The TTLs of the beginnings of chains.
+    chains: Duration,
+    registered: Targets,
+    deregistered: Targets,
+    is_changing: bool,
+    is_deregistering: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Answer {
+    addresses: BTreeSet<IpAddr>,
+    asked: Duration,
+    arrived: Duration,
+    ttl: Duration,
+}
+
+#[derive(Debug)]
+struct Description {
+    called: Duration,
+    /// At the service.
+    arrived: Duration,
+    targets: Vec<TargetHealth>,
+}
+
+/// What DNS said to a reconcile.
+#[derive(Debug)]
+struct Look {
+    asked: Duration,
+    /// Later only where it cannot be told whose questions these are.
+    asked_at_most: Duration,
+    expires: Duration,
+    /// `None` where it cannot be told.
+    desired: Option<Targets>,
+}
+
+#[derive(Debug)]
+struct Sight {
+    look: Look,
+    described: Option<Vec<TargetHealth>>,
+    /// All that it may have doubted.
+    doubts: BTreeSet<Doubt>,
 }
 
 /// Those of a described group.
-pub fn targets(
-    group: &[TargetHealth],
-    is_one: impl Fn(&TargetHealth) -> bool,
-) -> BTreeSet<SocketAddr> {
+pub fn targets(group: &[TargetHealth], is_one: impl Fn(&TargetHealth) -> bool) -> Targets {
     let targets = group.iter().filter(|target| is_one(target));
     targets
         .map(|target| SocketAddr::new(target.address, target.port))
         .collect()
+}
+
+pub fn live(group: &[TargetHealth]) -> Targets {
+    targets(group, |target| target.state != "draining")
 }
 
 /// As a call names it.
@@ -75,254 +139,567 @@ fn named(target: &TargetDescription) -> SocketAddr {
     SocketAddr::new(address, target.port.unwrap_or(0))
 }
 
+/// A group of the setting.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    pub setting: &'a Setting,
+    pub group: usize,
+}
+
+impl Of<'_> {
+    /// Another group asks for the same name, and nobody can tell whose question it is.
+    fn is_shared(&self) -> bool {
+        let mut endpoints = self.setting.endpoints_of(self.group);
+        endpoints.any(|endpoint| self.setting.is_shared(endpoint))
+    }
+
+    fn stale(&self, current: &Targets, desired: &Targets) -> Targets {
+        &(current - desired) - &kept(self.setting)
+    }
+}
+
 impl Followed {
-    pub fn begin(&mut self, now: Duration) {
-        self.reconcile = Reconcile {
-            start: now,
-            ..Reconcile::default()
+    pub fn begin(&mut self, is_dry_run: bool) {
+        (self.pass, self.description) = (None, None);
+        (self.is_failed, self.is_unsure, self.is_told) = (false, false, false);
+        (self.is_dry_run, self.most_reconciles) = (is_dry_run, 0);
+    }
+
+    /// A question about one of the group's endpoints reached the name server.
+    pub fn asked(&mut self, endpoint: usize, now: Duration, of: Of<'_>) {
+        let lookups = of.setting.lookups as usize;
+        let is_answered = |pass: &Pass| {
+            let answers = pass.answers.get(&endpoint);
+            answers.is_some_and(|answers| answers.len() >= lookups) || pass.is_complete(of)
         };
+        let goes_on = |pass: &Pass| now < pass.asked + ACT && !is_answered(pass);
+        if self.pass.as_ref().is_some_and(goes_on) {
+            return;
+        }
+        let mut next = Pass {
+            asked: now,
+            ..Pass::default()
+        };
+        if let Some(pass) = self.pass.as_mut().filter(|_| of.is_shared()) {
+            // It may be the other group's question, and this reconcile goes on.
+            next.registered.clone_from(&pass.registered);
+            next.is_changing = pass.is_changing;
+            next.answers.clone_from(&pass.answers);
+            for answers in next.answers.values_mut() {
+                answers.retain(|answer| now <= answer.asked + ACT);
+            }
+        }
+        self.finish(now, of);
+        self.is_unsure |= self.is_failed;
+        self.is_failed &= of.is_shared();
+        self.is_unsure &= of.is_shared();
+        self.most_reconciles += 1;
+        self.pass = Some(next);
     }
 
-    /// What comes now belongs to none.
-    pub fn end(&mut self) {
-        self.reconcile = Reconcile::default();
-    }
-
-    pub fn answered(&mut self, endpoint: usize, addresses: &[IpAddr], expires: Duration) {
+    pub fn answered(
+        &mut self,
+        endpoint: usize,
+        addresses: &[IpAddr],
+        asked: Duration,
+        (arrived, ttl): (Duration, Duration),
+    ) {
+        let Some(pass) = &mut self.pass else { return };
         // One without addresses is wrong, or the beginning of a chain.
-        if !addresses.is_empty() {
-            let answers = self.reconcile.answers.entry(endpoint).or_default();
-            answers.push((addresses.iter().copied().collect(), expires));
+        if addresses.is_empty() {
+            pass.chains = pass.chains.max(ttl);
+            return;
+        }
+        pass.answers.entry(endpoint).or_default().push(Answer {
+            addresses: addresses.iter().copied().collect(),
+            asked,
+            arrived,
+            ttl,
+        });
+    }
+
+    /// A failed reconcile was told.
+    pub fn failed(&mut self, now: Duration, of: Of<'_>) {
+        if self.pass.is_none() || of.is_shared() {
+            self.most_reconciles += 1;
+        }
+        self.is_failed = true;
+        if !self.is_dry_run {
+            self.failures.0 += 1;
+            self.failures.1 += 1;
+        }
+        if !of.is_shared() {
+            self.finish(now, of);
         }
     }
 
-    pub fn returned(&mut self, call: &Call, arrival: &Arrival) {
-        let reconcile = &mut self.reconcile;
-        let targets = call.targets.iter().map(named);
+    pub fn returned(&mut self, call: &Call, called: Duration, arrival: &Arrival, now: Duration) {
+        let targets: Vec<_> = call.targets.iter().map(named).collect();
         match (call.action.as_str(), arrival.outcome.as_str()) {
-            ("DescribeTargetHealth", "Ok") => reconcile.described = Some(arrival.group.clone()),
-            ("RegisterTargets", "Ok") => reconcile.registered.extend(targets),
-            ("RegisterTargets", "ValidationError") => reconcile.refused.extend(targets),
-            ("DeregisterTargets", "Ok") => reconcile.deregistered.extend(targets),
+            ("DescribeTargetHealth", "Ok") => {
+                self.description = Some(Description {
+                    called,
+                    arrived: arrival.at,
+                    targets: arrival.group.clone(),
+                });
+            }
+            ("RegisterTargets", "Ok") => {
+                let acknowledged = targets.iter().map(|target| (*target, now));
+                self.acknowledged.extend(acknowledged);
+                let pass = self.pass.as_mut();
+                pass.into_iter()
+                    .for_each(|pass| pass.registered.extend(&targets));
+            }
+            ("RegisterTargets", "ValidationError") => self.refused.extend(targets),
+            ("DeregisterTargets", "Ok") => {
+                let pass = self.pass.as_mut();
+                pass.into_iter()
+                    .for_each(|pass| pass.deregistered.extend(&targets));
+            }
             _ => (),
         }
     }
 
-    /// This reconcile's own answers. Where another group follows the same endpoint they cannot be told
-    /// from its answers; `None` if that matters.
-    fn used(&self, endpoint: usize, setting: &Setting) -> Result<Option<&[Answer]>, Broken> {
-        let lookups = setting.lookups as usize;
-        let answers = self.reconcile.answers.get(&endpoint);
-        let answers = answers.map_or(&[][..], Vec::as_slice);
-        if answers.len() < lookups {
-            let name = play::endpoint(endpoint);
-            broken("I1, I7", format!("{name} was not asked in this reconcile"))?;
+    /// The description that belongs to this pass.
+    fn described(&self, pass: &Pass) -> Option<&Description> {
+        let description = self.description.as_ref();
+        description.filter(|description| description.called + SAME_MOMENT >= pass.asked)
+    }
+
+    /// The reconcile is over, or starts again.
+    pub fn finish(&mut self, now: Duration, of: Of<'_>) {
+        let Some(pass) = self.pass.take() else { return };
+        let is_failed = self.is_failed;
+        let Some(look) = pass.look(of).filter(|_| !self.is_dry_run) else {
+            return;
+        };
+        if pass.is_deregistering {
+            let desired = look.desired.as_ref();
+            let is_at = |desired: &Targets, target: &SocketAddr| {
+                desired.iter().any(|other| other.ip() == target.ip())
+            };
+            let mut gone = pass.deregistered.iter();
+            let is_failover =
+                desired.map(|desired| gone.any(|target| !is_at(desired, target)) && !is_failed);
+            let is_sure = is_failover.is_some() && !pass.deregistered.is_empty() && !is_failed;
+            self.failovers.0 += u32::from(is_sure && is_failover == Some(true));
+            self.failovers.1 += u32::from(!is_sure || is_failover == Some(true));
         }
-        let is_same = answers.iter().all(|answer| answer.0 == answers[0].0);
-        Ok(match setting.is_shared(endpoint) {
-            true => Some(&answers[..1]).filter(|_| is_same),
-            false => Some(&answers[..lookups]),
+        let described = self.described(&pass).map(|own| own.targets.clone());
+        if let Some(described) = &described {
+            self.current = live(described);
+        }
+        self.current = &self.current - &pass.deregistered;
+        // Whether a reconcile that did not get its description learns from its answer is left open.
+        let is_weak = is_failed && described.is_none();
+        self.count_misses(&look, is_weak, of);
+        let doubts = match (&look.desired, &described) {
+            (Some(desired), Some(described)) => {
+                let stale = of.stale(&live(described), desired);
+                let certain = self.doubts(desired, described, &stale, (look.asked, now), true);
+                self.tell(&look, described, &certain, of);
+                self.doubts(desired, described, &stale, (look.asked, now), false)
+            }
+            _ => BTreeSet::new(),
+        };
+        let desired = look.desired.filter(|_| !is_weak && !of.is_shared());
+        let look = Look { desired, ..look };
+        self.sights.push(Sight {
+            look,
+            described,
+            doubts,
+        });
+    }
+
+    /// For the figures.
+    fn tell(
+        &mut self,
+        look: &Look,
+        described: &[TargetHealth],
+        doubts: &BTreeSet<Doubt>,
+        of: Of<'_>,
+    ) {
+        let kept = kept(of.setting);
+        let initial = targets(described, |target| target.state == "initial");
+        for doubt in doubts {
+            let row = self
+                .row(*doubt)
+                .filter(|sight| sight.doubts.contains(doubt));
+            let latest = row.map(|sight| sight.look.expires).max();
+            if latest.is_some_and(|latest| look.asked > latest + MARGIN + BELIEVABLE) {
+                self.stories.push(SLEPT);
+            }
+        }
+        if doubts
+            .iter()
+            .any(|doubt| matches!(doubt, Doubt::Deregister(_)))
+        {
+            if !kept.is_disjoint(&initial) {
+                self.stories.push(KEPT);
+            }
+            if initial.is_empty() {
+                self.stories.push(LONG_STANDING);
+            }
+        }
+    }
+
+    /// `MISSES_BEFORE_DEREGISTRATION` in I8: independent answers in a row that lack a current target.
+    fn count_misses(&mut self, look: &Look, is_weak: bool, of: Of<'_>) {
+        self.misses
+            .retain(|target, _| self.current.contains(target));
+        let Some(desired) = &look.desired else { return };
+        for target in &self.current.clone() {
+            let is_there = desired.iter().any(|other| other.ip() == target.ip());
+            match (is_there, is_weak || of.is_shared()) {
+                (true, false) => drop(self.misses.remove(target)),
+                (true, true) => (),
+                (false, _) => {
+                    let (count, expires) = self.misses.entry(*target).or_default();
+                    let is_independent = *count == 0 || look.asked >= *expires + MARGIN;
+                    *count += u32::from(is_independent);
+                    *expires = match is_independent {
+                        true => look.expires,
+                        false => look.expires.min(*expires),
+                    };
+                }
+            }
+        }
+    }
+
+    /// I8's three kinds, of a plan that deregisters `stale` and was decided on between these times;
+    /// those that are certain, or all that there can be.
+    fn doubts(
+        &self,
+        desired: &Targets,
+        described: &[TargetHealth],
+        stale: &Targets,
+        (asked, now): (Duration, Duration),
+        is_certain: bool,
+    ) -> BTreeSet<Doubt> {
+        let current = live(described);
+        let initial_at = |time: Duration| {
+            let mut initial = targets(described, |target| target.state == "initial");
+            let recent = self.acknowledged.iter();
+            let recent = recent.filter(|(_, acknowledged)| time < **acknowledged + INITIAL);
+            initial.extend(
+                recent
+                    .map(|(target, _)| target)
+                    .filter(|target| current.contains(target)),
+            );
+            initial
+        };
+        let (fewest, most) = (initial_at(now), initial_at(asked));
+        let (initial, comforting) = match is_certain {
+            true => (&fewest, &most),
+            false => (&most, &fewest),
+        };
+        let draining = targets(described, |target| target.state == "draining");
+        let registered = desired - &current;
+        let returning = registered
+            .intersection(&draining)
+            .filter(|_| !current.is_empty());
+        let is_unfounded = registered.is_empty() && desired.is_disjoint(comforting);
+        let removed = stale.iter();
+        let removed = removed.filter(|target| is_unfounded || initial.contains(*target));
+        let returning = returning.copied().map(Doubt::Register);
+        returning
+            .chain(removed.copied().map(Doubt::Deregister))
+            .collect()
+    }
+
+    /// The sights before this one that said the same about that target, without a break.
+    fn row(&self, doubt: Doubt) -> impl Iterator<Item = &Sight> {
+        let sights = self.sights.iter().rev();
+        sights.take_while(move |sight| sight.says(doubt))
+    }
+
+    /// I8: an earlier reconcile showed the doubt, the answer of this one is independent of that one's
+    /// and not too late for it, and nothing in between said otherwise.
+    fn is_believed(&self, doubt: Doubt, look: &Look) -> bool {
+        let mut row = self.row(doubt);
+        row.any(|sight| {
+            let from = sight.look.expires + MARGIN;
+            sight.doubts.contains(&doubt)
+                && look.asked_at_most >= from
+                && look.asked <= from + BELIEVABLE
         })
     }
 
-    /// What DNS says by them, and when their TTL has passed.
-    fn desired(&self, group: &str, setting: &Setting) -> Result<Option<Desired>, Broken> {
-        let index = (0..setting.groups()).find(|index| play::arn(*index) == group);
-        let mut desired = (BTreeSet::new(), Duration::ZERO);
-        for endpoint in setting.endpoints_of(index.expect("a group")) {
-            let Some(answers) = self.used(endpoint, setting)? else {
-                return Ok(None);
-            };
-            for (addresses, expires) in answers {
-                let targets = addresses
-                    .iter()
-                    .map(|address| SocketAddr::new(*address, PORT));
-                desired.0.extend(targets);
-                desired.1 = desired.1.max(*expires);
-            }
+    /// Why it is not.
+    fn unbelieved(&self, doubt: Doubt, look: &Look) -> String {
+        let row = self
+            .row(doubt)
+            .filter(|sight| sight.doubts.contains(&doubt));
+        match row.map(|sight| sight.look.expires + MARGIN).max() {
+            None => "for the first time".to_owned(),
+            Some(from) if look.asked < from => format!("{:?} too early", from - look.asked),
+            Some(from) => format!("{:?} after it began anew", look.asked - from - BELIEVABLE),
         }
-        Ok(Some(desired))
     }
 
-    /// By what this reconcile decides; `None` if that cannot be told.
-    fn known(&self, group: &str, setting: &Setting) -> Result<Option<Known<'_>>, Broken> {
-        let desired = self.desired(group, setting)?;
-        let Some(described) = &self.reconcile.described else {
-            broken("I5", format!("{group} was not described in this reconcile"))?;
-            return Ok(None);
+    /// A call that changes the group is sent, for the first time or again.
+    pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
+        let name = &call.arn;
+        let look = self.pass.as_ref().and_then(|pass| pass.look(of));
+        let Some((look, pass)) = look.zip(self.pass.as_mut()) else {
+            return broken(
+                "I1, I7",
+                format!("{name} was not resolved in this reconcile"),
+            );
         };
-        Ok(desired.map(|(desired, expires)| Known {
-            desired,
-            expires,
-            described,
-            current: targets(described, |target| target.state != "draining"),
-        }))
-    }
-
-    pub fn registering(&self, call: &Call, setting: &Setting) -> Result<(), Broken> {
-        let Some(known) = self.known(&call.arn, setting)? else {
+        let is_deregistering = call.action == "DeregisterTargets";
+        pass.is_changing = true;
+        pass.is_deregistering |= is_deregistering;
+        if now > look.asked_at_most + ACT {
+            let age = now - look.asked_at_most;
+            return broken(
+                "section 1",
+                format!(
+                    "attempt {} acts on an answer asked for {age:?} ago",
+                    call.attempt
+                ),
+            );
+        }
+        let pass = self.pass.as_ref().expect("it is there");
+        let described = match of.is_shared() {
+            true => self.description.as_ref(),
+            false => self.described(pass),
+        };
+        let Some(description) = described else {
+            return broken("I5", format!("{name} was not described in this reconcile"));
+        };
+        if now > description.arrived + ACT {
+            let age = now - description.arrived;
+            return broken("section 1", format!("acts on a description {age:?} old"));
+        }
+        let Some(desired) = &look.desired else {
+            self.stories.push(SHARED);
             return Ok(());
         };
+        let current = live(&description.targets);
+        let named: Targets = call.targets.iter().map(named).collect();
+        if is_deregistering {
+            self.deregistering(call, (desired, &description.targets), &look, of)?;
+        } else {
+            self.registering(call, desired, &current)?;
+        }
+        let stale = match (of.setting.misses, is_deregistering) {
+            (0, _) => of.stale(&current, desired),
+            (_, true) => named.clone(),
+            (_, false) => BTreeSet::new(),
+        };
+        let times = (look.asked, now);
+        let doubts = self.doubts(desired, &description.targets, &stale, times, true);
+        for doubt in doubts {
+            if !self.is_believed(doubt, &look) {
+                let why = self.unbelieved(doubt, &look);
+                return broken(
+                    "I8",
+                    format!("changes what it has to doubt: {doubt:?}, {why}"),
+                );
+            }
+        }
+        let is_at = |target: &SocketAddr| desired.iter().any(|other| other.ip() == target.ip());
+        let is_elsewhere = named.iter().any(is_at);
+        if current.is_empty() && !description.targets.is_empty() && !is_deregistering {
+            self.stories.push(EMPTIED);
+        }
+        if of.setting.misses > 0 && is_deregistering && is_elsewhere {
+            self.stories.push(OTHER_PORT);
+        }
+        Ok(())
+    }
+
+    fn registering(&self, call: &Call, desired: &Targets, current: &Targets) -> Result<(), Broken> {
         for described in &call.targets {
             let (target, zone) = (named(described), described.zone.as_deref());
-            if !known.desired.contains(&target) {
-                broken(
+            if !desired.contains(&target) {
+                return broken(
                     "I1",
                     format!("registers {target}, of which DNS says nothing"),
-                )?;
+                );
             }
-            if known.current.contains(&target) {
-                broken("I6", format!("registers {target}, which is there"))?;
+            if current.contains(&target) {
+                return broken("I6", format!("registers {target}, which is there"));
             }
-            let is_draining = known.described.iter().any(|other| {
-                other.state == "draining" && SocketAddr::new(other.address, other.port) == target
-            });
-            if is_draining && !self.is_believed(Doubt::Register(target)) {
-                broken("I8", format!("brings back {target}, which drains"))?;
-            }
-            if zone.is_some() && !self.reconcile.refused.contains(&target) {
-                broken(
+            if zone.is_some() && !self.refused.contains(&target) {
+                return broken(
                     "section 3",
                     format!("registers {target} in {zone:?}, unasked"),
-                )?;
+                );
             }
         }
         Ok(())
     }
 
-    pub fn deregistering(
+    fn deregistering(
         &self,
         call: &Call,
-        setting: &Setting,
-        is_counting: bool,
+        (desired, described): (&Targets, &[TargetHealth]),
+        look: &Look,
+        of: Of<'_>,
     ) -> Result<(), Broken> {
-        let Some(known) = self.known(&call.arn, setting)? else {
-            return Ok(());
-        };
-        let served = &known.current | &self.reconcile.registered;
-        if let Some(missing) = known.desired.difference(&served).next() {
-            broken("I2", format!("deregisters before {missing} is registered"))?;
+        let registered = self.pass.as_ref().map(|pass| &pass.registered);
+        let served = &live(described) | registered.expect("a reconcile");
+        if let Some(missing) = desired.difference(&served).next() {
+            return broken("I2", format!("deregisters before {missing} is registered"));
         }
-        for described in &call.targets {
-            let target = named(described);
-            known.is_as_described(described)?;
-            if known.desired.contains(&target) {
-                broken("I1", format!("deregisters {target}, where DNS is"))?;
+        for one in &call.targets {
+            let target = named(one);
+            is_as_described(one, described)?;
+            if desired.contains(&target) {
+                return broken("I1", format!("deregisters {target}, where DNS is"));
             }
-            if kept(setting).contains(&target) {
-                broken("section 3", format!("deregisters {target}, which is kept"))?;
+            if kept(of.setting).contains(&target) {
+                return broken("section 3", format!("deregisters {target}, which is kept"));
             }
-            if !self.is_missed_enough(&target, setting, is_counting) {
-                broken(
-                    "section 3",
+            if !self.is_missed_enough(&target, desired, look, of) {
+                return broken(
+                    "I8, misses",
                     format!("deregisters {target}, missed too seldom"),
-                )?;
-            }
-        }
-        self.deregistering_in_doubt(call, &known)
-    }
-
-    fn deregistering_in_doubt(&self, call: &Call, known: &Known<'_>) -> Result<(), Broken> {
-        let stale: BTreeSet<_> = call.targets.iter().map(named).collect();
-        let initial = targets(known.described, |target| target.state == "initial");
-        let is_safe = !self.reconcile.registered.is_empty() || !initial.is_subset(&stale);
-        for target in stale {
-            let is_doubtful = !is_safe || initial.contains(&target);
-            if is_doubtful && !self.is_believed(Doubt::Deregister(target)) {
-                broken("I8", format!("deregisters {target}, which is doubtful"))?;
+                );
             }
         }
         Ok(())
     }
 
-    fn is_believed(&self, doubt: Doubt) -> bool {
-        let since = self.doubts.get(&doubt);
-        self.is_unsure || since.is_some_and(|since| *since <= self.reconcile.start)
-    }
-
-    fn is_missed_enough(&self, target: &SocketAddr, setting: &Setting, is_counting: bool) -> bool {
-        let missed = self.missed_before(target);
-        self.is_unsure || setting.misses == 0 || (is_counting && missed + 1 > setting.misses)
-    }
-
-    fn missed_before(&self, target: &SocketAddr) -> u32 {
-        let missed = self.misses.get(target).copied();
-        let start = self.reconcile.start;
-        let recent = missed.filter(|(_, last)| start - *last < MISS_FORGOTTEN_AFTER);
-        recent.map_or(0, |(count, _)| count)
-    }
-
-    /// Whether the plan would register what drains, or deregister what is new: such a reconcile counts
-    /// no misses.
-    fn undoes_a_change(
+    fn is_missed_enough(
         &self,
-        known: &Known<'_>,
-        missing: &BTreeSet<SocketAddr>,
-        setting: &Setting,
+        target: &SocketAddr,
+        desired: &Targets,
+        look: &Look,
+        of: Of<'_>,
     ) -> bool {
-        let in_state = |state| targets(known.described, |target| target.state == state);
-        let initial = in_state("initial");
-        let is_removed =
-            |target| initial.contains(target) && self.missed_before(target) + 1 > setting.misses;
-        !known.desired.is_disjoint(&in_state("draining")) || missing.iter().any(is_removed)
+        let is_there = desired.iter().any(|other| other.ip() == target.ip());
+        let (count, expires) = self.misses.get(target).copied().unwrap_or_default();
+        let is_independent = count == 0 || look.asked_at_most >= expires + MARGIN;
+        let misses = of.setting.misses;
+        misses == 0 || is_there || of.is_shared() || count + u32::from(is_independent) > misses
     }
 
-    /// Whether it was a failover; `None` if that cannot be told.
-    pub fn reconciled(
-        &mut self,
-        line: &Line,
-        setting: &Setting,
-        event: Event,
-    ) -> Result<Option<bool>, Broken> {
-        let Some(known) = self.known(&line.target_group_arn, setting)? else {
-            self.is_unsure = true;
-            return Ok(None);
+    /// Section 2: the plan that an invocation leaves behind, and from when on it could be believed at
+    /// the latest. `None` also where it cannot be told.
+    pub fn held_back(&self, begun: Duration, now: Duration, of: Of<'_>) -> Option<Duration> {
+        let pass = self.pass.as_ref().filter(|pass| !pass.is_changing)?;
+        let look = pass.look(of).filter(|_| !of.is_shared())?;
+        let desired = look.desired.as_ref()?;
+        let earlier = || {
+            let mut sights = self.sights.iter().rev();
+            let last = sights.find(|sight| sight.described.is_some())?;
+            let is_same = last.look.asked >= begun && last.look.desired.as_ref() == Some(desired);
+            last.described.as_deref().filter(|_| is_same)
         };
-        if event == Event::DryRun {
-            return Ok(Some(false));
-        }
-        let is_at = |address| known.desired.iter().any(|target| target.ip() == address);
-        let mut deregistered = self.reconcile.deregistered.iter();
-        let is_failover = deregistered.any(|target| !is_at(target.ip()));
-        let missing = &(&known.current - &known.desired) - &kept(setting);
-        let undoes_a_change = self.undoes_a_change(&known, &missing, setting);
-        if line.is_doubtful {
-            let absent = (&known.desired - &known.current)
-                .into_iter()
-                .map(Doubt::Register);
-            let doubts = absent.chain(missing.iter().copied().map(Doubt::Deregister));
-            let first = |doubt| self.doubts.get(&doubt).copied();
-            let since = |doubt| (doubt, first(doubt).unwrap_or(known.expires));
-            self.doubts = doubts.map(since).collect();
-        } else {
-            self.doubts.clear();
-            self.is_unsure &= setting.misses > 0;
-        }
-        if event == Event::Schedule && !(line.is_doubtful && undoes_a_change) {
-            let missed = |target| (self.missed_before(&target) + 1, self.reconcile.start);
-            let misses = missing.into_iter().map(|target| (target, missed(target)));
-            self.misses = misses.collect();
-        }
-        Ok(Some(is_failover))
+        let own = self.described(pass).map(|own| &own.targets[..]);
+        let described = own.or_else(earlier)?;
+        // A target that may be missed too seldom is in no plan.
+        let stale = match of.setting.misses {
+            0 => of.stale(&live(described), desired),
+            _ => BTreeSet::new(),
+        };
+        let doubts = self.doubts(desired, described, &stale, (look.asked, now), true);
+        let mut doubts = doubts.into_iter();
+        let doubt = doubts.find(|doubt| !self.is_believed(*doubt, &look))?;
+        let row = self.row(doubt).map(|sight| sight.look.expires);
+        Some(row.fold(look.expires, Duration::max) + MARGIN)
+    }
+
+    /// I8: nothing is doubtful where nobody serves.
+    pub fn is_empty(&self) -> bool {
+        let description = self.description.as_ref();
+        description.is_some_and(|description| live(&description.targets).is_empty())
     }
 }
 
-impl Known<'_> {
-    /// What is deregistered is passed back as it was described.
-    fn is_as_described(&self, target: &TargetDescription) -> Result<(), Broken> {
-        let same = self.described.iter().find(|described| {
-            (Some(described.port), Some(&described.zone), &described.id)
-                == (target.port, target.zone.as_ref(), &target.id)
-        });
-        match same {
-            None => broken(
-                "I4",
-                format!("deregisters {target:?}, which was not described"),
-            ),
-            Some(described) if described.state == "draining" => {
-                broken("I3", format!("deregisters {}, which drains", target.id))
+impl Pass {
+    fn is_complete(&self, of: Of<'_>) -> bool {
+        let is_answered = |endpoint: usize| {
+            let answers = self.answers.get(&endpoint).map_or(0, Vec::len);
+            answers >= of.setting.lookups as usize
+        };
+        of.setting.endpoints_of(of.group).all(is_answered)
+    }
+
+    /// What DNS said, once all endpoints have answered.
+    fn look(&self, of: Of<'_>) -> Option<Look> {
+        let answers = || self.answers.values().flatten();
+        let is_same = |answers: &Vec<Answer>| {
+            answers
+                .iter()
+                .all(|answer| answer.addresses == answers[0].addresses)
+        };
+        let is_known = !of.is_shared() || self.answers.values().all(is_same);
+        let addresses = answers().flat_map(|answer| &answer.addresses);
+        let desired = addresses
+            .map(|address| SocketAddr::new(*address, PORT))
+            .collect();
+        let last = answers().map(|answer| answer.arrived).max()?;
+        let ttl = answers()
+            .map(|answer| answer.ttl)
+            .fold(self.chains, Duration::max);
+        let (first, latest) = (
+            answers().map(|answer| answer.asked).min()?,
+            answers().map(|answer| answer.asked).max()?,
+        );
+        self.is_complete(of).then_some(Look {
+            asked: if of.is_shared() { first } else { self.asked },
+            asked_at_most: if of.is_shared() { latest } else { self.asked },
+            expires: last + ttl,
+            desired: is_known.then_some(desired),
+        })
+    }
+}
+
+impl Sight {
+    fn says(&self, doubt: Doubt) -> bool {
+        let Some(desired) = &self.look.desired else {
+            return true;
+        };
+        let is_current = |target: &SocketAddr| {
+            self.described
+                .as_deref()
+                .map(|group| live(group).contains(target))
+        };
+        match doubt {
+            Doubt::Register(target) => {
+                desired.contains(&target) && is_current(&target) != Some(true)
             }
-            Some(_) => Ok(()),
+            Doubt::Deregister(target) => {
+                !desired.contains(&target) && is_current(&target) != Some(false)
+            }
         }
     }
+}
+
+/// I4, I3: what is deregistered is passed back as it was described, and does not drain.
+fn is_as_described(target: &TargetDescription, described: &[TargetHealth]) -> Result<(), Broken> {
+    let same = described.iter().find(|described| {
+        (Some(described.port), Some(&described.zone), &described.id)
+            == (target.port, target.zone.as_ref(), &target.id)
+    });
+    match same {
+        None => broken(
+            "I4",
+            format!("deregisters {target:?}, which was not described"),
+        ),
+        Some(described) if described.state == "draining" => {
+            broken("I3", format!("deregisters {}, which drains", target.id))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The groups that this name feeds, with the endpoint that it belongs to, and whether it is the
+/// endpoint itself rather than the end of its chain.
+pub fn fed<'a>(
+    setting: &'a Setting,
+    name: &str,
+) -> Option<(usize, bool, impl Iterator<Item = usize> + use<'a>)> {
+    let is_of = |index: &usize| play::endpoint(*index) == name || play::node(*index) == name;
+    let index = (0..setting.endpoints()).find(is_of)?;
+    let feeds = setting.feeds.iter().filter(move |feed| feed.0 == index);
+    Some((
+        index,
+        play::endpoint(index) == name,
+        feeds.map(|feed| feed.1),
+    ))
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use aws_smithy_async::time::TimeSource;
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use crate::cloudwatch::{Datum, Metrics};
 use crate::elb::{Refusal, TargetDescription, TargetGroup, TargetHealth};
 use crate::http::{Request, Response, Server};
+use crate::memory::WallClock;
 use crate::wire;
 
 /// A call as it arrived and as it was answered.
@@ -31,9 +33,10 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether the one who called was told so.
+    /// The service itself answered that the call took effect. Whatever else came with status 2xx is
+    /// no acknowledgement.
     pub fn is_success(&self) -> bool {
-        self.outcome == "Ok" || self.outcome.starts_with("HTTP 2")
+        self.outcome == "Ok"
     }
 }
 
@@ -80,6 +83,8 @@ enum Extent {
 struct State {
     target_groups: BTreeMap<String, TargetGroup>,
     metrics: Metrics,
+    /// CloudWatch's; `None` is the machine's.
+    clock: Option<WallClock>,
     faults: Vec<Injection>,
     random: fastrand::Rng,
     latency: Duration,
@@ -194,6 +199,11 @@ impl Aws {
         self.state().random = fastrand::Rng::with_seed(seed);
     }
 
+    /// CloudWatch has this time of day.
+    pub fn set_clock(&self, clock: WallClock) {
+        self.state().clock = Some(clock);
+    }
+
     /// Between a call and its answer, unless a fault says otherwise.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
@@ -303,7 +313,9 @@ impl Aws {
     fn put_metric_data(&self, call: Call) -> Reply {
         let (namespace, data) = (call.resource.clone(), call.data.clone());
         self.carry_out(call, CBOR, |state| {
-            state.metrics.put(SystemTime::now(), &namespace, data)?;
+            let clock = state.clock.as_ref();
+            let now = clock.map_or_else(SystemTime::now, TimeSource::now);
+            state.metrics.put(now, &namespace, data)?;
             Ok(wire::cbor_empty())
         })
     }
