@@ -18,6 +18,7 @@ use aws_config::{ConfigLoader, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 
+use crate::plan::EFFECT;
 use answer::Answer;
 
 pub use cause::{Cause, cause};
@@ -27,7 +28,6 @@ pub use put::put;
 pub type SdkError<E> = aws_sdk_elasticloadbalancingv2::error::SdkError<E>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A call with all its retries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 const ATTEMPTS: u32 = 3;
@@ -47,7 +47,7 @@ pub fn from_env() -> ConfigLoader {
 pub fn configure(loader: ConfigLoader) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_attempt_timeout(EFFECT)
         .operation_timeout(CALL_TIMEOUT)
         .build();
     let retries = RetryConfig::standard()

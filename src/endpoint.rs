@@ -1,61 +1,9 @@
 //! The name that is followed, and how it becomes addresses.
 
 mod lookup;
+mod name;
 mod resolver;
 
-use std::fmt;
-
-use hickory_resolver::proto::rr::{Name, RecordType};
-
 pub use lookup::Found;
+pub use name::{AddressFamily, Endpoint};
 pub use resolver::Resolver;
-
-/// The DNS name that is followed. Lower case and absolute.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint(Name);
-
-impl Endpoint {
-    /// `None` for what is no host name (RFC 1123, and the underscore that is in use), an address
-    /// included.
-    pub fn parse(text: &str) -> Option<Self> {
-        let host = text.strip_suffix('.').unwrap_or(text);
-        let is_label = |label: &str| {
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        };
-        let is_numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-        if !host.split('.').all(is_label) || host.rsplit('.').next().is_some_and(is_numeric) {
-            return None;
-        }
-        let mut name = Name::from_ascii(host).ok()?.to_lowercase();
-        name.set_fqdn(true);
-        Some(Endpoint(name))
-    }
-}
-
-/// Without trailing dot.
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_ascii().trim_end_matches('.'))
-    }
-}
-
-/// The target group's, fixed when it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressFamily {
-    Ipv4,
-    Ipv6,
-}
-
-impl AddressFamily {
-    fn record_type(self) -> RecordType {
-        match self {
-            AddressFamily::Ipv4 => RecordType::A,
-            AddressFamily::Ipv6 => RecordType::AAAA,
-        }
-    }
-}

@@ -2,11 +2,15 @@
 //! group, the action and the cause once. Nothing is recovered from here: a failed reconcile is
 //! reported, and the next one is the retry.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use lambda_runtime::Diagnostic;
 
 use crate::aws::Cause;
+
+/// Target groups that one line of the log tells of, and failures in one message; the others are counted.
+pub const MOST_IN_A_LINE: usize = 100;
 
 /// One failure. The variant's name is the `errorType` of Lambda's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,33 +19,45 @@ pub enum Error {
     #[error("{0}")]
     InvalidConfig(String),
     /// No usable answer: NXDOMAIN, empty, SERVFAIL, refused, late.
-    #[error("cannot resolve {endpoint}: {cause}")]
+    #[error(
+        "cannot resolve {endpoint}: {cause} (clients keep the targets that they have; the next reconcile tries again)"
+    )]
     ResolveFailed { endpoint: String, cause: String },
     /// An answer that is wrong or hostile, refused whole.
-    #[error("refused the answer for {endpoints}: {reason}")]
+    #[error(
+        "refused the answer for {endpoints}: {reason} (clients keep the targets that they have; the next reconcile tries again)"
+    )]
     AnswerRefused { endpoints: String, reason: String },
     /// The target group does not exist, or its targets are not addresses.
-    #[error("cannot follow into {target_group_arn}: {reason}")]
+    #[error(
+        "cannot use target group {target_group_arn}: {reason} (its targets stay as they are until the group or the configuration is corrected)"
+    )]
     TargetGroupInvalid {
         target_group_arn: String,
         reason: String,
     },
     /// ELB could not be asked, or its answer not be read.
-    #[error("cannot describe {what} {target_group_arn}: {cause}")]
+    #[error(
+        "cannot describe {what} {target_group_arn}: {cause} (clients keep the targets that they have; the next reconcile tries again)"
+    )]
     DescribeFailed {
         what: &'static str,
         target_group_arn: String,
         cause: Cause,
     },
     /// Nothing was deregistered.
-    #[error("cannot register {targets} in {target_group_arn}: {cause}")]
+    #[error(
+        "cannot register {targets} in {target_group_arn}: {cause} (nothing was deregistered, so clients stay on the targets that they have; the next reconcile tries again)"
+    )]
     RegisterFailed {
         targets: String,
         target_group_arn: String,
         cause: Cause,
     },
     /// Old and new targets serve together until a later reconcile deregisters the old.
-    #[error("cannot deregister {targets} from {target_group_arn}: {cause}")]
+    #[error(
+        "cannot deregister {targets} from {target_group_arn}: {cause} (old and new targets serve together; the next reconcile tries again)"
+    )]
     DeregisterFailed {
         targets: String,
         target_group_arn: String,
@@ -63,10 +79,14 @@ pub enum Error {
     },
     /// CloudFormation did not get its answer, and will fail the deployment when it has waited long
     /// enough.
-    #[error("cannot answer CloudFormation: {0}")]
+    #[error(
+        "cannot answer CloudFormation: {0} (the deployment waits for an answer until it times out)"
+    )]
     AnswerFailed(String),
     /// The invocation's deadline cut a target group short.
-    #[error("the invocation's deadline came while {step} {target_group_arn}")]
+    #[error(
+        "the invocation's deadline came while {step} {target_group_arn} (the next invocation starts again)"
+    )]
     DeadlineExceeded {
         step: &'static str,
         target_group_arn: String,
@@ -140,11 +160,13 @@ impl IntoIterator for Errors {
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An endpoint that feeds several groups fails each of them with the same words.
-        let mut texts = Vec::new();
-        for text in self.iter().map(Error::to_string) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
+        let mut seen = HashSet::new();
+        let mut texts: Vec<_> = self.iter().map(Error::to_string).collect();
+        texts.retain(|text| seen.insert(text.clone()));
+        let others = texts.len().saturating_sub(MOST_IN_A_LINE);
+        texts.truncate(MOST_IN_A_LINE);
+        if others > 0 {
+            texts.push(format!("and {others} more"));
         }
         f.write_str(&texts.join("; "))
     }

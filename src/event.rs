@@ -29,6 +29,17 @@ pub enum Cause {
     Schedule,
 }
 
+impl Cause {
+    /// The word for it in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Cause::Deployment(_) => "CloudFormation",
+            Cause::Notification => "notification",
+            Cause::Schedule => "schedule",
+        }
+    }
+}
+
 impl Event {
     /// Reads the fields without looking into the rest, however deep it is nested.
     pub fn read(json: &RawValue) -> Event {

@@ -5,11 +5,12 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
+use aws_smithy_async::time::SharedTimeSource;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
-use tracing::error;
+use tracing::{Instrument, error, error_span};
 
 use crate::aws;
 use crate::config::Config;
@@ -39,6 +40,8 @@ pub struct Function<P: RuntimeProvider> {
     sdk: SdkConfig,
     load_balancing: aws_sdk_elasticloadbalancingv2::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
+    /// The time of day: tokio's clock may stand still while a sandbox is frozen.
+    clock: SharedTimeSource,
     /// Taken for an invocation and put back after it: a sandbox runs one at a time. An invocation
     /// that panics leaves nothing behind, which only delays a change or loses an unpublished
     /// metric.
@@ -55,6 +58,7 @@ impl<P: RuntimeProvider> Function<P> {
             sdk: sdk.clone(),
             load_balancing: aws::load_balancing(sdk),
             cloudwatch: aws::cloudwatch(sdk),
+            clock: sdk.time_source().unwrap_or_default(),
             memory: Cell::default(),
         }
     }
@@ -79,18 +83,23 @@ impl<P: RuntimeProvider> Function<P> {
         timeout: Instant,
         function_name: &str,
     ) -> Result<Report, Errors> {
-        match &event.cause {
-            Cause::Deployment(request) => {
-                let deadline = deployment::deadline(timeout);
-                let outcome = self.verify(event, request, deadline, function_name).await;
-                self.answer(request, outcome).await
+        let invocation = async {
+            match &event.cause {
+                Cause::Deployment(request) => {
+                    let deadline = deployment::deadline(timeout);
+                    let outcome = self.verify(event, request, deadline, function_name).await;
+                    self.answer(request, outcome).await
+                }
+                Cause::Notification | Cause::Schedule => {
+                    let (deadline, pace) = (Deadline::before(timeout), Pace::default());
+                    self.reconcile_all(event, deadline, function_name, &pace)
+                        .await
+                }
             }
-            Cause::Notification | Cause::Schedule => {
-                let deadline = Deadline::before(timeout);
-                let pace = Pace::default();
-                self.follow(event, deadline, function_name, &pace).await
-            }
-        }
+        };
+        // Every line of the log says what caused the invocation, whatever level is logged.
+        let span = error_span!("invocation", cause = event.cause.name());
+        invocation.instrument(span).await
     }
 
     /// Whether the function does its work in this deployment. A permission or a name that is missing
@@ -107,7 +116,9 @@ impl<P: RuntimeProvider> Function<P> {
         }
         let pace = Pace::default();
         loop {
-            let outcome = self.follow(event, deadline, function_name, &pace).await;
+            let outcome = self
+                .reconcile_all(event, deadline, function_name, &pace)
+                .await;
             let is_early = outcome.as_ref().is_err_and(deployment::are_perhaps_early);
             if !is_early || !deadline.leaves(TRY_AGAIN_INTERVAL) {
                 return outcome;
@@ -138,7 +149,7 @@ impl<P: RuntimeProvider> Function<P> {
     }
 
     /// Reconciles every target group, once or for as long as a window says, and reports.
-    async fn follow(
+    async fn reconcile_all(
         &self,
         event: &Event,
         deadline: Deadline,
@@ -151,13 +162,19 @@ impl<P: RuntimeProvider> Function<P> {
             Errors::from(invalid.clone())
         })?;
         let is_dry_run = config.is_dry_run || event.is_dry_run;
+        let (length, interval) = match event.cause {
+            _ if is_dry_run => (Duration::ZERO, config.poll_interval),
+            Cause::Notification => (config.event_poll, NOTIFICATION_INTERVAL),
+            Cause::Schedule => (config.schedule_poll, config.poll_interval),
+            Cause::Deployment(_) => (Duration::ZERO, config.poll_interval),
+        };
         let invocation = Invocation {
             context: Context {
                 config,
-                client: &self.load_balancing,
+                load_balancing: &self.load_balancing,
                 network: &self.network,
+                clock: &self.clock,
                 is_dry_run,
-                is_notification: event.cause == Cause::Notification,
             },
             destination: Destination {
                 client: &self.cloudwatch,
@@ -165,16 +182,7 @@ impl<P: RuntimeProvider> Function<P> {
                 function_name,
             },
             deadline,
-            window: match event.cause {
-                _ if is_dry_run => Window::of_one(deadline),
-                Cause::Notification => {
-                    Window::new(config.event_poll, NOTIFICATION_INTERVAL, deadline)
-                }
-                Cause::Schedule => {
-                    Window::new(config.schedule_poll, config.poll_interval, deadline)
-                }
-                Cause::Deployment(_) => Window::new(Duration::ZERO, config.poll_interval, deadline),
-            },
+            window: Window::new(length, interval, deadline),
             pace,
         };
         let mut memory = self.memory.take();

@@ -4,6 +4,7 @@
 
 use std::time::SystemTime;
 
+use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
@@ -16,7 +17,7 @@ use crate::metrics::{Destination, Metrics, Sample};
 use crate::pace::Pace;
 use crate::reconcile::{self, Context, Progress, reconcile};
 use crate::report::{self, Report, TargetGroupReport};
-use crate::window::{Deadline, Turn, Window};
+use crate::window::{Deadline, Start, Window};
 
 /// One owned value for each target group, lent to its loop, and the metrics that are not published
 /// yet.
@@ -44,12 +45,13 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         } = memory;
         let (sender, receiver) = mpsc::unbounded_channel();
         let loops = self.context.config.target_groups.iter().zip(target_groups);
-        let loops =
-            join_all(loops.map(|(group, memory)| self.follow(group, memory, sender.clone())));
+        let loops = join_all(
+            loops.map(|(group, memory)| self.reconcile_in_window(group, memory, sender.clone())),
+        );
         drop(sender);
-        let (followed, unpublished) = join!(loops, self.publish(metrics, receiver));
+        let (ended, unpublished) = join!(loops, self.publish(metrics, receiver));
 
-        let (target_groups, outcomes): (Vec<_>, Vec<_>) = followed.into_iter().unzip();
+        let (target_groups, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
         let group_errors = outcomes.into_iter().filter_map(Result::err).flatten();
         let report = Report {
             dry_run: self.context.is_dry_run,
@@ -60,52 +62,67 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
 
     /// One target group's part of the invocation: reconciles for as long as the window says, and how
     /// the last of them ended.
-    async fn follow(
+    async fn reconcile_in_window(
         &self,
         group: &TargetGroupConfig,
         memory: &mut reconcile::Memory,
-        outcomes: UnboundedSender<Sample>,
+        samples: UnboundedSender<Sample>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
+        let send = |sample: Option<Sample>| sample.map(|sample| samples.send(sample));
         let mut report = TargetGroupReport::new(group);
-        let (mut last, mut doubt, mut has_hurried) = (Ok(()), None, false);
-        let mut next = Some(self.window.first_turn());
-        while let Some(turn) = next {
-            let is_in_time = self.wait_for(turn, memory).await;
+        let (mut outcome, mut held_until, mut held_sample) = (Ok(()), None, None);
+        let mut next = self.window.next(None, held_until, Instant::now());
+        while let Some(start) = next {
+            let is_in_time = self.wait_for(start, memory).await;
             if !is_in_time && report.reconciles > 0 {
-                // Too many groups look at once; what is doubted is still worth the wait.
-                let look = doubt.and_then(|at| self.window.look_again(at));
-                next = look.filter(|look| look.latest > turn.latest);
+                // Other groups took the time. What is held back may still be worth the wait.
+                held_until = held_until.filter(|until| *until > start.latest);
+                next = self
+                    .window
+                    .next(Some(start.latest), held_until, Instant::now());
                 continue;
             }
             let mut progress = Progress::default();
-            last = match is_in_time {
+            outcome = match is_in_time {
                 true => self.reconcile(group, memory, &mut progress).await,
                 false => Err(deadline_exceeded(group, &progress)),
             };
-            doubt = match last {
-                Ok(()) => progress.look_again_at,
-                // It knows no better than the one before, or wants another answer at once; once.
-                Err(_) => {
-                    let at_once = progress.look_again_at.filter(|_| !has_hurried);
-                    has_hurried |= at_once.is_some();
-                    at_once.or(doubt.filter(|at| *at > Instant::now()))
-                }
+            held_until = match &outcome {
+                Ok(()) => progress
+                    .held_back
+                    .as_ref()
+                    .map(|held| self.instant(held.until)),
+                // A failed reconcile learns nothing, so what was held back before still is.
+                Err(_) => held_until.filter(|until| *until > Instant::now()),
             };
-            self.record(group, &progress, &last, &outcomes);
-            next = self.window.next_turn(turn, doubt);
-            report.add(progress, &last);
+            next = self
+                .window
+                .next(Some(start.earliest), held_until, Instant::now());
+            report::log_reconcile(group, &progress, &outcome, next.is_none());
+            let sample = self.sample(group, &progress, outcome.is_err());
+            send(held_sample.take());
+            match progress.held_back {
+                // Only the end of the invocation says whether the plan is left undone.
+                Some(_) => held_sample = Some(sample),
+                None => _ = send(Some(sample)),
+            }
+            report.add(progress, &outcome);
         }
-        (report, last)
+        send(held_sample.map(|sample| Sample {
+            is_failure: true,
+            ..sample
+        }));
+        (report, outcome)
     }
 
-    /// Whether the turn could begin before it was too late.
-    async fn wait_for(&self, turn: Turn, memory: &reconcile::Memory) -> bool {
+    /// Waits until the reconcile may start, or says that it was too late for it.
+    async fn wait_for(&self, start: Start, memory: &reconcile::Memory) -> bool {
         let describe_calls = if memory.properties.is_some() { 1 } else { 2 };
         let wait = async {
-            sleep_until(turn.start).await;
+            sleep_until(start.earliest).await;
             self.pace.wait_for(describe_calls).await;
         };
-        timeout_at(turn.latest, wait).await.is_ok()
+        timeout_at(start.latest, wait).await.is_ok()
     }
 
     /// One reconcile, as far as the deadline lets it come.
@@ -125,23 +142,19 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
     }
 
-    fn record(
-        &self,
-        group: &TargetGroupConfig,
-        progress: &Progress,
-        outcome: &Result<(), Errors>,
-        outcomes: &UnboundedSender<Sample>,
-    ) {
-        report::log_reconcile(group, progress, outcome);
-        if !self.context.is_dry_run {
-            // The receiver outlives the loops, unless the deadline ended both.
-            let _ = outcomes.send(Sample {
-                at: SystemTime::now(),
-                target_group: group.arn.dimension().to_owned(),
-                is_failover: progress.is_failover,
-                is_failure: outcome.is_err(),
-                has_healthy_target: None,
-            });
+    /// When that time of day comes.
+    fn instant(&self, at: SystemTime) -> Instant {
+        let left = at.duration_since(self.context.clock.now());
+        Instant::now() + left.unwrap_or_default()
+    }
+
+    fn sample(&self, group: &TargetGroupConfig, progress: &Progress, is_failure: bool) -> Sample {
+        Sample {
+            at: self.context.clock.now(),
+            target_group: group.arn.dimension().to_owned(),
+            is_failover: progress.is_failover,
+            is_failure,
+            has_healthy_target: progress.has_healthy_target,
         }
     }
 
@@ -156,13 +169,18 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             return Vec::new();
         }
         let mut failures = Vec::new();
-        let publishing =
-            publish_as_it_comes(&self.destination, metrics, &mut receiver, &mut failures);
+        let publishing = publish_as_it_comes(
+            &self.destination,
+            self.context.clock,
+            metrics,
+            &mut receiver,
+            &mut failures,
+        );
         if timeout_at(self.deadline.answer, publishing).await.is_err() {
-            while let Ok(outcome) = receiver.try_recv() {
-                metrics.record(outcome);
+            while let Ok(sample) = receiver.try_recv() {
+                metrics.record(sample);
             }
-            failures.push(metrics.deadline_exceeded(&self.destination, SystemTime::now()));
+            failures.push(metrics.deadline_exceeded(&self.destination, self.context.clock.now()));
         }
         failures
     }
@@ -175,30 +193,31 @@ fn deadline_exceeded(group: &TargetGroupConfig, progress: &Progress) -> Errors {
     })
 }
 
-/// Hands over what could not be published in the end. Outcomes that are there already go out
+/// Hands over what could not be published in the end. Samples that are there already go out
 /// together, and once CloudWatch is out of reach nothing is tried before the end: a hanging one would
 /// cost its time for every failover.
 async fn publish_as_it_comes(
     destination: &Destination<'_>,
+    clock: &SharedTimeSource,
     metrics: &mut Metrics,
     receiver: &mut UnboundedReceiver<Sample>,
     failures: &mut Vec<Error>,
 ) {
     let mut is_reachable = true;
-    while let Some(outcome) = receiver.recv().await {
-        let mut is_failover = outcome.is_failover;
-        metrics.record(outcome);
-        while let Ok(outcome) = receiver.try_recv() {
-            is_failover |= outcome.is_failover;
-            metrics.record(outcome);
+    while let Some(sample) = receiver.recv().await {
+        let mut is_failover = sample.is_failover;
+        metrics.record(sample);
+        while let Ok(sample) = receiver.try_recv() {
+            is_failover |= sample.is_failover;
+            metrics.record(sample);
         }
         if is_failover && is_reachable {
-            let unpublished = metrics.publish(destination, SystemTime::now()).await;
+            let unpublished = metrics.publish(destination, clock.now()).await;
             failures.extend(unpublished.dropped);
             is_reachable = unpublished.kept.is_none();
         }
     }
-    let unpublished = metrics.publish(destination, SystemTime::now()).await;
+    let unpublished = metrics.publish(destination, clock.now()).await;
     failures.extend(unpublished.dropped);
     failures.extend(unpublished.kept);
 }

@@ -69,9 +69,7 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let message = fields.0.shift_remove("message");
-        if let Some(request_id) = request_id(context) {
-            fields.0.insert("requestId".to_owned(), request_id);
-        }
+        fields.0.extend(of_invocation(context));
         let line = Line {
             timestamp,
             level: event.metadata().level().as_str(),
@@ -82,19 +80,22 @@ where
     }
 }
 
-/// Of the span that lambda_runtime opens around an invocation.
-fn request_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<Value>
+/// The request's id, from the span that lambda_runtime opens around an invocation, and what caused it,
+/// from our own.
+fn of_invocation<S, N>(context: &FmtContext<'_, S, N>) -> Map<String, Value>
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    context.event_scope()?.find_map(|span| {
+    let mut fields = Map::new();
+    for span in context.event_scope().into_iter().flatten() {
         let extensions = span.extensions();
-        let fields = &extensions.get::<FormattedFields<N>>()?.fields;
-        serde_json::from_str::<Map<_, _>>(fields)
-            .ok()?
-            .remove("requestId")
-    })
+        let formatted = extensions.get::<FormattedFields<N>>();
+        let of_span = formatted.map(|formatted| serde_json::from_str(&formatted.fields));
+        fields.extend(of_span.and_then(Result::ok).unwrap_or(Map::new()));
+    }
+    fields.retain(|name, _| ["cause", "requestId"].contains(&name.as_str()));
+    fields
 }
 
 #[derive(Default)]

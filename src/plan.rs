@@ -1,59 +1,32 @@
 //! Decide: what to register and what to deregister, from what DNS says, what the target group has,
 //! and what is remembered of earlier reconciles. Pure: no clock, no network, no state. The rules
-//! that keep clients connected live in types here: an [`Answer`] without addresses cannot be built,
-//! so an outage of DNS can never read as "nobody should serve", and a [`Plan`] to apply comes out of
-//! one function, [`decide`].
+//! that keep clients connected live in types here. An [`Answer`] without addresses cannot be built,
+//! so an outage of DNS can never read as "nobody should serve". A [`Plan`] to apply comes out of one
+//! function, [`decide`]. The rules of time are in [`belief`].
 
-mod answer;
-mod doubt;
-mod misses;
+mod belief;
+mod target;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use ipnet::IpNet;
-use tokio::time::Instant;
 
-pub use answer::Answer;
-use doubt::{Doubts, undoes_a_change};
-use misses::Misses;
-
-/// Address and port, as the target group knows it. Ordered as the result lists them: IPv4 before
-/// IPv6, numerically, then by port; written `10.0.2.9:6379` or `[2001:db8::9]:6379`.
-pub type Target = SocketAddr;
-
-/// The states of a target that decide something, as ELB names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// Registered a moment ago: not health-checked yet.
-    Initial,
-    /// Deregistered a moment ago: finishing its connections.
-    Draining,
-    /// Registered, whatever its health.
-    Registered,
-}
-
-/// A target as `DescribeTargetHealth` returned it. `id` and `zone` are kept to the letter, since
-/// deregistering is passed back what was described.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DescribedTarget {
-    pub target: Target,
-    pub id: String,
-    pub zone: Option<String>,
-    pub state: State,
-}
-
-impl DescribedTarget {
-    fn is_current(&self) -> bool {
-        self.state != State::Draining
-    }
-}
+pub use belief::{ACT, Answer, EFFECT};
+use belief::{Row, is_recent};
+pub use target::{DescribedTarget, State, Target};
 
 /// What to do to one target group: register, then deregister.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub register: BTreeSet<Target>,
     pub deregister: Vec<DescribedTarget>,
+}
+
+impl Plan {
+    pub fn targets_to_deregister(&self) -> BTreeSet<Target> {
+        self.deregister.iter().map(|stale| stale.target).collect()
+    }
 }
 
 /// What the deployment wants, beside what DNS says.
@@ -63,82 +36,170 @@ pub struct Policy<'a> {
     pub port: u16,
     /// Targets in these ranges are never deregistered.
     pub keep_cidrs: &'a [IpNet],
-    /// How many reconciles in a row a current target may be missing from the answers and stay.
+    /// How many independent answers in a row may lack a current target before one more of them
+    /// deregisters it.
     pub misses_before_deregistration: u32,
-    /// Whether this reconcile counts for that: those of a notification come at another pace.
-    pub is_counting: bool,
+}
+
+/// What an answer and a description say of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// It is current, and the answer lacks its address.
+    Lacks(Target),
+    /// The plan would register it although it drains.
+    BringsBack(Target),
+    /// A plan that deregisters it is doubtful.
+    Removes(Target),
 }
 
 /// What is remembered of one group between reconciles. Its loss only delays a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Memory {
-    misses: Misses,
-    doubts: Doubts,
+    /// What the last answer and description said, and for how long they have said so.
+    rows: BTreeMap<Claim, Row>,
+    /// When a registration was acknowledged, as long as that is recent.
+    registered: BTreeMap<Target, SystemTime>,
+    /// The latest time that was seen.
+    latest: Option<SystemTime>,
 }
 
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Apply(Plan),
-    /// Nothing: the plan is doubtful. An answer asked for from then on tells.
-    Doubt {
-        plan: Plan,
-        look_again_at: Instant,
-    },
+    /// Nothing is done: the plan is doubtful.
+    HoldBack(HeldBack),
 }
 
-/// Registers what is desired and not current, deregisters what is stale; or doubts that, and says
-/// when to look again. `now` is before the answer was asked for.
-///
-/// The memory that comes with the decision is the next one once the decision was carried out; until
-/// then the old one stays.
+/// A doubtful plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    pub plan: Plan,
+    /// What is doubtful in it.
+    pub reason: String,
+    /// An answer that is asked for from then on decides.
+    pub until: SystemTime,
+}
+
+/// Registers what is desired and not current and deregisters what is stale, or holds that back. The
+/// memory that comes with the decision is the next one, whatever becomes of the plan.
 pub fn decide(
     answer: &Answer,
     described: &[DescribedTarget],
     memory: &Memory,
     policy: Policy<'_>,
-    now: Instant,
 ) -> (Decision, Memory) {
     let desired = answer.targets(policy.port);
-    let current = || described.iter().filter(|target| target.is_current());
-    let current_targets: BTreeSet<_> = current().map(|described| described.target).collect();
+    let (current, draining): (Vec<_>, Vec<_>) =
+        described.iter().partition(|target| target.is_current());
+    let register = &desired - &targets(&current);
     let is_kept = |target: &Target| {
-        policy
-            .keep_cidrs
-            .iter()
-            .any(|cidr| cidr.contains(&target.ip()))
+        let mut cidrs = policy.keep_cidrs.iter();
+        cidrs.any(|cidr| cidr.contains(&target.ip()))
     };
-    let missing = (&current_targets - &desired)
-        .into_iter()
-        .filter(|target| !is_kept(target));
+    let mut missing = &targets(&current) - &desired;
+    missing.retain(|target| !is_kept(target));
 
-    let misses = memory.misses.with(missing, policy, now);
-    let plan = Plan {
-        register: &desired - &current_targets,
-        deregister: current()
-            .filter(|described| misses.is_stale(&described.target))
-            .cloned()
-            .collect(),
+    let mut next = memory.as_of(answer);
+    let mut new = targets(&current);
+    let initial = current.iter().filter(|one| one.state == State::Initial);
+    let initial: BTreeSet<_> = initial.map(|one| one.target).collect();
+    new.retain(|target| initial.contains(target) || next.registered.contains_key(target));
+    let mut brought_back = &register & &targets(&draining);
+    brought_back.retain(|_| !current.is_empty());
+    let stays_for_sure = !register.is_empty() || !new.is_disjoint(&desired);
+    let mut removed_in_doubt = missing.clone();
+    removed_in_doubt.retain(|target| new.contains(target) || !stays_for_sure);
+    let lacking = missing
+        .iter()
+        .filter(|target| !answer.contains(target.ip()));
+    let claims = lacking.copied().map(Claim::Lacks);
+    let claims = claims.chain(brought_back.into_iter().map(Claim::BringsBack));
+    let claims = claims.chain(removed_in_doubt.into_iter().map(Claim::Removes));
+    next.rows = claims
+        .map(|claim| (claim, next.row(claim, answer)))
+        .collect();
+
+    // An answer that names the address does not lack it: the target has another port than is wanted.
+    let is_missed_enough = |target| {
+        let lacking = next.rows.get(&Claim::Lacks(target));
+        lacking.is_none_or(|row| row.answers > policy.misses_before_deregistration)
     };
-    let believed_from = answer.outlives_older_ones_from();
-    let doubts = memory.doubts.about(&plan, described, believed_from, now);
-    match doubts.look_again_at(now) {
-        Some(look_again_at) => {
-            // Of targets that were there for long the answers are counted on, or ten that are missing
-            // would wait for ten TTLs.
-            let misses = match undoes_a_change(&plan, described) {
-                true => memory.misses.clone(),
-                false => misses.next,
-            };
-            let decision = Decision::Doubt {
-                plan,
-                look_again_at,
-            };
-            (decision, Memory { misses, doubts })
-        }
-        None => {
-            let (misses, doubts) = (misses.next, Doubts::default());
-            (Decision::Apply(plan), Memory { misses, doubts })
+    let stale = current
+        .into_iter()
+        .filter(|one| missing.contains(&one.target) && is_missed_enough(one.target));
+    let deregister = stale.cloned().collect();
+    let plan = Plan {
+        register,
+        deregister,
+    };
+    let decision = match next
+        .doubts(&plan)
+        .max_by_key(|(_, row)| row.independent_from)
+    {
+        None => Decision::Apply(plan),
+        Some((claim, row)) => Decision::HoldBack(HeldBack {
+            reason: claim.reason(&new),
+            until: row.independent_from,
+            plan,
+        }),
+    };
+    (decision, next)
+}
+
+fn targets(described: &[&DescribedTarget]) -> BTreeSet<Target> {
+    described.iter().map(|one| one.target).collect()
+}
+
+impl Memory {
+    /// Remembers that these targets were registered, for as long as that is recent.
+    pub fn acknowledge(&mut self, targets: &[Target], at: SystemTime) {
+        self.registered
+            .extend(targets.iter().map(|target| (*target, at)));
+        self.latest = self.latest.max(Some(at));
+    }
+
+    /// What still holds in the time of the answer. A clock that went backwards forgets everything.
+    fn as_of(&self, answer: &Answer) -> Memory {
+        let asked = Some(answer.asked());
+        let mut memory = match self.latest > asked {
+            true => Memory::default(),
+            false => self.clone(),
+        };
+        memory.latest = asked;
+        memory.registered.retain(|_, at| is_recent(*at, answer));
+        memory
+    }
+
+    /// The row of a claim with one more answer that says so.
+    fn row(&self, claim: Claim, answer: &Answer) -> Row {
+        let is_doubt = !matches!(claim, Claim::Lacks(_));
+        let row = self.rows.get(&claim).copied();
+        Row::with(row.filter(|row| !is_doubt || !row.is_over(answer)), answer)
+    }
+
+    /// What is doubtful in the plan and not believed yet.
+    fn doubts(&self, plan: &Plan) -> impl Iterator<Item = (Claim, Row)> {
+        let registered = plan.register.iter().copied().map(Claim::BringsBack);
+        let deregistered = plan.deregister.iter();
+        let deregistered = deregistered.map(|stale| Claim::Removes(stale.target));
+        let claims = registered.chain(deregistered);
+        let doubts = claims.filter_map(|claim| Some((claim, *self.rows.get(&claim)?)));
+        doubts.filter(|(_, row)| !row.is_believed())
+    }
+}
+
+impl Claim {
+    /// Why it is doubtful.
+    fn reason(&self, new: &BTreeSet<Target>) -> String {
+        match self {
+            Claim::BringsBack(target) => format!("{target} drains, and DNS names it again"),
+            Claim::Removes(target) if new.contains(target) => {
+                format!("{target} was registered a moment ago, and DNS does not name it")
+            }
+            Claim::Removes(target) | Claim::Lacks(target) => format!(
+                "DNS does not name {target}, but all targets that would stay have been there for long"
+            ),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_cloudwatch::primitives::DateTime;
 use serde::Serialize;
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::config::TargetGroupConfig;
 use crate::endpoint::Endpoint;
-use crate::error::Errors;
+use crate::error::{Errors, MOST_IN_A_LINE};
 use crate::log::json;
 use crate::plan::Target;
 use crate::reconcile::Progress;
@@ -35,6 +36,9 @@ pub struct TargetGroupReport {
     /// The endpoint moved away from a target that was deregistered.
     pub failover: bool,
     pub reconciles: u32,
+    /// A plan was held back.
+    #[serde(skip)]
+    pub is_held_back: bool,
     /// Of the last reconcile.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -57,11 +61,18 @@ impl From<&Errors> for Failure {
 }
 
 impl Report {
-    /// The one line of the invocation.
+    /// The one line of the invocation: the groups of which there is something to tell, and how many
+    /// others there are.
     pub fn log(&self) {
+        let told = self
+            .target_groups
+            .iter()
+            .filter(|group| group.is_eventful());
+        let told: Vec<_> = told.take(MOST_IN_A_LINE).collect();
         info!(
             "dryRun" = self.dry_run,
-            "json.targetGroups" = json(&self.target_groups),
+            "json.targetGroups" = json(&told),
+            "otherTargetGroups" = self.target_groups.len() - told.len(),
             "result"
         );
     }
@@ -78,6 +89,7 @@ impl TargetGroupReport {
             deregistered: BTreeSet::new(),
             failover: false,
             reconciles: 0,
+            is_held_back: false,
             failure: None,
         }
     }
@@ -91,30 +103,33 @@ impl TargetGroupReport {
         self.registered.extend(progress.registered);
         self.deregistered.extend(progress.deregistered);
         self.failover |= progress.is_failover;
+        self.is_held_back |= progress.held_back.is_some();
         self.failure = outcome.as_ref().err().map(Failure::from);
+    }
+
+    fn is_eventful(&self) -> bool {
+        let is_changed = !self.registered.is_empty() || !self.deregistered.is_empty();
+        is_changed || self.is_held_back || self.failure.is_some()
     }
 }
 
-/// The one line of a reconcile.
-pub fn log_reconcile(group: &TargetGroupConfig, progress: &Progress, outcome: &Result<(), Errors>) {
+/// The one line of a reconcile that changed something, was held back or failed. `is_last` says whether
+/// the invocation ends with it.
+pub fn log_reconcile(
+    group: &TargetGroupConfig,
+    progress: &Progress,
+    outcome: &Result<(), Errors>,
+    is_last: bool,
+) {
     let arn = group.arn.to_string();
-    let changed = (
+    let (desired, registered, deregistered) = (
         json(&progress.desired),
         json(&progress.registered),
         json(&progress.deregistered),
     );
-    let (desired, registered, deregistered) = changed;
-    match outcome {
-        Ok(()) => info!(
-            "targetGroupArn" = arn,
-            "json.desired" = desired,
-            "json.registered" = registered,
-            "json.deregistered" = deregistered,
-            "failover" = progress.is_failover,
-            "doubtful" = progress.look_again_at.is_some(),
-            "reconciled"
-        ),
-        Err(errors) => error!(
+    let is_changed = !progress.registered.is_empty() || !progress.deregistered.is_empty();
+    match (outcome, &progress.held_back) {
+        (Err(errors), _) => error!(
             "targetGroupArn" = arn,
             "json.desired" = desired,
             "json.registered" = registered,
@@ -122,6 +137,33 @@ pub fn log_reconcile(group: &TargetGroupConfig, progress: &Progress, outcome: &R
             "errorType" = errors.error_type(),
             "errorMessage" = %errors,
             "reconcile failed"
+        ),
+        (Ok(()), Some(held_back)) => warn!(
+            "targetGroupArn" = arn,
+            "json.desired" = desired,
+            "json.register" = json(&held_back.plan.register),
+            "json.deregister" = json(&held_back.plan.targets_to_deregister()),
+            "reason" = held_back.reason,
+            "until" = %DateTime::from(held_back.until),
+            "held back: {}. The targets stay as they are; {} decides from then on",
+            held_back.reason,
+            match is_last {
+                true => "the first invocation",
+                false => "this invocation",
+            }
+        ),
+        (Ok(()), None) if is_changed => info!(
+            "targetGroupArn" = arn,
+            "json.desired" = desired,
+            "json.registered" = registered,
+            "json.deregistered" = deregistered,
+            "failover" = progress.is_failover,
+            "reconciled"
+        ),
+        (Ok(()), None) => debug!(
+            "targetGroupArn" = arn,
+            "json.desired" = desired,
+            "reconciled"
         ),
     }
 }

@@ -1,15 +1,15 @@
-//! When an invocation looks, and when it ends: a window of reconciles, of which a plain schedule has
-//! one, inside the time that Lambda gives.
+//! When the reconciles of an invocation start, and when it ends: a window of reconciles, of which a
+//! plain schedule has one, inside the time that Lambda gives.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When an invocation begins its last reconcile, when it stops working on target groups, and when it
+/// When an invocation starts its last reconcile, when it stops working on target groups, and when it
 /// answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    last_turn: Instant,
+    last_start: Instant,
     pub work: Instant,
     pub answer: Instant,
 }
@@ -24,89 +24,78 @@ impl Deadline {
         let reserve = Self::RESERVE.min(left / 2);
         Deadline {
             // Time for a reconcile that nothing holds up.
-            last_turn: timeout - reserve * 3 / 2,
+            last_start: timeout - reserve * 3 / 2,
             work: timeout - reserve,
             answer: timeout - reserve / 8,
         }
     }
 
-    /// Whether a reconcile may begin after that much more time.
+    /// Whether a reconcile may start after that much more time.
     pub fn leaves(&self, time: Duration) -> bool {
-        Instant::now() + time <= self.last_turn
+        Instant::now() + time <= self.last_start
     }
 }
 
-/// The time in which one target group is looked at again and again.
+/// The time in which one target group is reconciled again and again.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     begin: Instant,
     end: Instant,
     interval: Duration,
     deadline: Deadline,
-    /// Waiting for a doubtful answer's TTL prolongs the window to here.
-    limit: Instant,
 }
 
-/// When a reconcile begins: as soon as it may from `start` on, or not at all after `latest`.
-#[derive(Debug, Clone, Copy)]
-pub struct Turn {
-    pub start: Instant,
+/// When a reconcile starts: as soon as it may from `earliest` on, or not at all after `latest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    pub earliest: Instant,
     pub latest: Instant,
 }
 
 impl Window {
-    /// How long an invocation waits, beyond its window, for the TTL of doubtful answers.
-    const PATIENCE: Duration = Duration::from_secs(20);
-
     /// From now on, in steps of so much time, whatever a reconcile takes: a window of 55 s in steps of
     /// 5 s leaves no gap to the next minute's.
     pub fn new(length: Duration, interval: Duration, deadline: Deadline) -> Self {
         let begin = Instant::now();
         Window {
             begin,
-            end: (begin + length).min(deadline.last_turn),
+            end: (begin + length).min(deadline.last_start),
             interval,
             deadline,
-            limit: (begin + length + Self::PATIENCE).min(deadline.last_turn),
         }
     }
 
-    /// One reconcile, whatever comes of it.
-    pub fn of_one(deadline: Deadline) -> Self {
-        let window = Window::new(Duration::ZERO, Duration::from_secs(1), deadline);
-        Window {
-            limit: window.begin,
-            ..window
-        }
-    }
-
-    /// The first reconcile, which may begin as long as there is time for any work.
-    pub fn first_turn(&self) -> Turn {
-        Turn {
-            start: self.begin,
-            latest: self.deadline.work,
-        }
-    }
-
-    /// The reconcile that comes after this one, which ended now; `None` if it was the last.
-    pub fn next_turn(&self, this: Turn, look_again_at: Option<Instant>) -> Option<Turn> {
-        let intervals = (this.start - self.begin).div_duration_f64(self.interval);
-        let next = self.begin + self.interval.mul_f64(intervals.floor() + 1.0);
-        let poll = Turn {
-            start: next.max(Instant::now()),
-            latest: self.end,
+    /// When the next reconcile starts, by when the `last` one did and until when its plan is held back:
+    ///
+    /// | Before | The next one starts |
+    /// | --- | --- |
+    /// | no reconcile | now, or as long as there is time for any work |
+    /// | any | at the next step of the window, up to its end |
+    /// | a plan that is held back | when it can be believed, up to the deadline |
+    ///
+    /// The earlier of the last two counts; without either the invocation is over.
+    pub fn next(
+        &self,
+        last: Option<Instant>,
+        held_until: Option<Instant>,
+        now: Instant,
+    ) -> Option<Start> {
+        let Some(last) = last else {
+            let (earliest, latest) = (self.begin, self.deadline.work);
+            return Some(Start { earliest, latest });
         };
-        let poll = Some(poll).filter(|poll| poll.start <= poll.latest);
-        let look = look_again_at.and_then(|at| self.look_again(at));
-        poll.into_iter().chain(look).min_by_key(|turn| turn.start)
-    }
-
-    /// The reconcile for which a doubt waits, perhaps beyond the window.
-    pub fn look_again(&self, at: Instant) -> Option<Turn> {
-        let turn = Turn {
-            start: at,
-            latest: self.limit,
-        };
-        Some(turn).filter(|look| look.start <= look.latest)
+        let steps = (last - self.begin).div_duration_f64(self.interval).floor();
+        let step = self.begin + self.interval.mul_f64(steps + 1.0);
+        let starts = [
+            Some((step, self.end)),
+            held_until.map(|until| (until, self.deadline.last_start)),
+        ];
+        let starts = starts.into_iter().flatten().map(|(at, latest)| Start {
+            earliest: at.max(now),
+            latest,
+        });
+        starts
+            .filter(|start| start.earliest <= start.latest)
+            .min_by_key(|start| start.earliest)
     }
 }

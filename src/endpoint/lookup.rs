@@ -13,11 +13,9 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
     pub addresses: Vec<IpAddr>,
-    /// The longest in the chain of CNAMEs, its end included: for as long a cache may keep a part of
-    /// this answer.
+    /// The longest in the chain of CNAMEs, its end included: a cache may keep a part of this answer for
+    /// that long.
     pub ttl: Duration,
-    /// The shortest in the chain: for as long it says how things are.
-    pub shortest_ttl: Duration,
 }
 
 /// Why a server gave no addresses and did not say that there are none.
@@ -76,10 +74,8 @@ fn found(name: &Name, record_type: RecordType, lookup: &Lookup) -> Found {
         answers.filter(|record| record.name == *last && record.record_type() == record_type);
     let ttls = chain.iter().skip(1).map(|(_, ttl)| *ttl);
     let ttls = ttls.chain(answers.clone().map(|record| record.ttl));
-    let seconds = |ttl: Option<u32>| Duration::from_secs(ttl.unwrap_or(0).into());
     Found {
-        ttl: seconds(ttls.clone().max()),
-        shortest_ttl: seconds(ttls.min()),
+        ttl: Duration::from_secs(ttls.max().unwrap_or(0).into()),
         addresses: answers.filter_map(|record| record.data.ip_addr()).collect(),
     }
 }

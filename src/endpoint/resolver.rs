@@ -13,18 +13,14 @@ use hickory_resolver::config::{
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use hickory_resolver::system_conf;
-use tokio::time;
 
 use super::lookup::{Failure, Found, knowledge};
-use super::{AddressFamily, Endpoint};
+use super::name::{AddressFamily, Endpoint};
 
 /// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
 /// counts.
 const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRIES: usize = 2;
-/// All that resolving one endpoint may take, chains of CNAMEs split over several answers and the
-/// change to TCP included.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// As Unbound has it. A longer one is a mistake, or meant to keep a change in doubt for ever.
 const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -69,12 +65,6 @@ impl<P: RuntimeProvider> Resolver<P> {
         endpoint: &Endpoint,
         family: AddressFamily,
     ) -> Result<Found, String> {
-        time::timeout(RESOLVE_TIMEOUT, self.race(endpoint, family))
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())))
-    }
-
-    async fn race(&self, endpoint: &Endpoint, family: AddressFamily) -> Result<Found, String> {
         let record_type = family.record_type();
         let lookups = self.servers.iter().map(async |(server, resolver)| {
             let answer = resolver.lookup(endpoint.0.clone(), record_type).await;

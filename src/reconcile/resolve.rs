@@ -2,113 +2,101 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use ipnet::IpNet;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
-use super::Context;
 use crate::config::Config;
-use crate::endpoint::{AddressFamily, Endpoint, Resolver};
+use crate::endpoint::{AddressFamily, Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
-use crate::plan::Answer;
+use crate::plan::{ACT, Answer};
 
 /// More in one group are refused: no cluster has them, a hostile answer may.
 const MAX_ADDRESSES: usize = 100;
 
 /// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
 ///
-/// By a resolver that is made for this: it has nothing of an earlier reconcile, and of two that ask
-/// for the same name at once, each has an answer of its own.
+/// The resolver is made for this: it has nothing of an earlier reconcile, and when two ask for the same
+/// name at once, each has an answer of its own.
+///
+/// # Errors
+/// [`Error::ResolveFailed`] and [`Error::AnswerRefused`], for each endpoint concerned.
 pub async fn resolve<P: RuntimeProvider>(
-    context: &Context<'_, P>,
+    config: &Config,
+    network: &P,
+    clock: &SharedTimeSource,
     endpoints: &[Endpoint],
     family: AddressFamily,
 ) -> Result<Answer, Errors> {
-    let resolver = Resolver::new(&context.config.dns_servers, context.network);
-    let lookups = endpoints
-        .iter()
-        .map(|endpoint| resolve_one(context, &resolver, endpoint, family));
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let resolver = &Resolver::new(&config.dns_servers, network);
+    let asked = clock.now();
+    let lookups = endpoints.iter().map(async |endpoint| {
+        let lookups = resolve_one(config, resolver, endpoint, family);
+        let lookups = timeout(ACT, lookups).await;
+        lookups.unwrap_or_else(|_| {
+            let cause = format!("no answer within {} s", ACT.as_secs());
+            Err(resolve_failed(endpoint, cause))
+        })
+    });
+    let (mut addresses, mut ttl, mut errors) = (BTreeSet::new(), Duration::ZERO, Vec::new());
     for lookup in join_all(lookups).await {
         match lookup {
-            Ok(resolved) => found.push(resolved),
+            Ok(found) => {
+                addresses.extend(found.addresses);
+                ttl = ttl.max(found.ttl);
+            }
             Err(error) => errors.push(error),
         }
     }
+    let expires = clock.now() + ttl;
     Errors::check(errors)?;
-    let addresses = found.iter().flat_map(|resolved| &resolved.addresses);
-    let addresses: BTreeSet<_> = addresses.copied().collect();
-    if addresses.len() > MAX_ADDRESSES {
+    let count = addresses.len();
+    if count > MAX_ADDRESSES {
         Err(Error::AnswerRefused {
             endpoints: enumerate(endpoints),
-            reason: format!(
-                "{} addresses are more than {MAX_ADDRESSES}",
-                addresses.len()
-            ),
+            reason: format!("{count} addresses are more than {MAX_ADDRESSES}"),
         })?;
     }
-    let now = Instant::now();
-    let fresh_until = found.iter().map(|resolved| resolved.fresh_until).min();
-    let expires = found.iter().map(|resolved| resolved.expires).max();
-    let answer = Answer::new(
-        addresses,
-        fresh_until.unwrap_or(now),
-        expires.unwrap_or(now),
-    );
-    answer.ok_or_else(|| {
-        Errors::from(Error::ResolveFailed {
-            endpoint: enumerate(endpoints),
-            cause: "no addresses".to_owned(),
-        })
-    })
+    let answer = Answer::new(addresses, asked, expires);
+    answer.ok_or_else(|| resolve_failed(&enumerate(endpoints), "no addresses".to_owned()).into())
 }
 
-/// What all lookups of one endpoint found together.
-struct Resolved {
-    addresses: Vec<IpAddr>,
-    /// Of the lookup that is longest so: it suffices that one of them did not see an address.
-    fresh_until: Instant,
-    /// Of the lookup that lasts longest.
-    expires: Instant,
-}
-
-/// The addresses of all lookups of one endpoint together. One after the other, because hickory
-/// answers equal questions that are asked at once with one query.
+/// The addresses of all lookups of one endpoint together, with the longest TTL. One after the other,
+/// because hickory answers equal questions that are asked at once with one query.
 async fn resolve_one<P: RuntimeProvider>(
-    context: &Context<'_, P>,
+    config: &Config,
     resolver: &Result<Resolver<P>, String>,
     endpoint: &Endpoint,
     family: AddressFamily,
-) -> Result<Resolved, Error> {
-    let now = Instant::now();
-    let mut found = Resolved {
-        addresses: Vec::new(),
-        fresh_until: now,
-        expires: now,
-    };
-    for _ in 0..context.config.lookups_per_reconcile {
+) -> Result<Found, Error> {
+    let mut found = Found::default();
+    for _ in 0..config.lookups_per_reconcile {
         let lookup = match resolver {
             Ok(resolver) => resolver.resolve(endpoint, family).await,
             Err(cause) => Err(cause.clone()),
         };
-        let lookup = lookup.map_err(|cause| Error::ResolveFailed {
-            endpoint: endpoint.to_string(),
-            cause,
-        })?;
+        let lookup = lookup.map_err(|cause| resolve_failed(endpoint, cause))?;
         found.addresses.extend(lookup.addresses);
-        let now = Instant::now();
-        found.fresh_until = found.fresh_until.max(now + lookup.shortest_ttl);
-        found.expires = found.expires.max(now + lookup.ttl);
+        found.ttl = found.ttl.max(lookup.ttl);
     }
-    let refused = |address| Some((address, reason_to_refuse(context.config, address)?));
+    let refused = |address| Some((address, reason_to_refuse(config, address)?));
     match found.addresses.iter().copied().find_map(refused) {
         None => Ok(found),
         Some((address, reason)) => Err(Error::AnswerRefused {
             endpoints: endpoint.to_string(),
             reason: format!("{address} is {reason}"),
         }),
+    }
+}
+
+fn resolve_failed(endpoint: &impl ToString, cause: String) -> Error {
+    Error::ResolveFailed {
+        endpoint: endpoint.to_string(),
+        cause,
     }
 }
 

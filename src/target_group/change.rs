@@ -1,91 +1,84 @@
 //! Register and deregister.
 
 use std::collections::BTreeSet;
+use std::slice;
 
 use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
-use aws_sdk_elasticloadbalancingv2::operation::deregister_targets::DeregisterTargetsError;
-use aws_sdk_elasticloadbalancingv2::operation::register_targets::RegisterTargetsError;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
-use tracing::info;
+use tokio::time::{Instant, timeout_at};
 
-use super::TargetGroup;
-use crate::aws::{self, SdkError};
-use crate::error::{Error, enumerate};
-use crate::log::json;
+use super::group::TargetGroup;
+use crate::aws::{self, Cause, SdkError};
+use crate::error::{Error, Errors, enumerate};
 use crate::plan::{DescribedTarget, Target};
 
-/// Targets in one call, as the AWS Load Balancer Controller does it: the API documents no limit of
-/// its own.
-/// <https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/targetgroupbinding/targets_manager.go>
-const TARGETS_PER_CALL: usize = 200;
 /// Registers a target that is outside the target group's VPC.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
 const ALL_ZONES: &str = "all";
 
+/// How a change ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    All,
+    /// What the change is based on was too old before everything was sent.
+    TooLate,
+}
+
 impl TargetGroup<'_> {
-    /// `RegisterTargets`. Where ELB asks for a zone, each target of the call is tried alone, and
-    /// with the zone `all` if it is that target which needs it: inside the VPC a zone may not be
-    /// overridden, outside it is required.
+    /// Calls `RegisterTargets`, and sends nothing after `act_by`. Where ELB asks for a zone, each
+    /// target is tried alone, and with the zone `all` if it is that target which needs it: inside the
+    /// VPC a zone may not be overridden, outside it is required. Hands over what ELB acknowledged call
+    /// by call, so that it is known also if the deadline cuts the rest.
+    ///
+    /// # Errors
+    /// [`Error::RegisterFailed`] for each call that failed; the others were tried too.
     pub async fn register(
         &self,
         targets: &BTreeSet<Target>,
+        act_by: Instant,
         mut acknowledge: impl FnMut(&[Target]),
-    ) -> Vec<Error> {
-        let mut failures = Vec::new();
+    ) -> Result<Sent, Errors> {
         let targets: Vec<_> = targets.iter().copied().collect();
-        for targets in targets.chunks(TARGETS_PER_CALL) {
-            match self.register_call(targets, None).await {
-                Ok(()) => acknowledge(targets),
-                Err(error) if is_zone_required(&error) => {
-                    failures.extend(self.register_alone(targets, &mut acknowledge).await);
+        let (mut sent, mut failures) = (Sent::All, Vec::new());
+        let mut end = |targets: &[Target], outcome| match outcome {
+            Ok(Sent::All) => acknowledge(targets),
+            Ok(Sent::TooLate) => sent = Sent::TooLate,
+            Err(cause) => failures.push(Error::RegisterFailed {
+                targets: enumerate(targets),
+                target_group_arn: self.arn.to_string(),
+                cause,
+            }),
+        };
+        match self.register_call(&targets, None, act_by).await {
+            Err(cause) if is_zone_required(&cause) => {
+                for target in targets.iter().map(slice::from_ref) {
+                    let alone = match targets.len() {
+                        1 => Err(cause.clone()),
+                        _ => self.register_call(target, None, act_by).await,
+                    };
+                    end(
+                        target,
+                        match alone {
+                            Err(cause) if is_zone_required(&cause) => {
+                                self.register_call(target, Some(ALL_ZONES), act_by).await
+                            }
+                            outcome => outcome,
+                        },
+                    );
                 }
-                Err(error) => failures.push(self.register_failed(targets, &error)),
             }
+            outcome => end(&targets, outcome),
         }
-        failures
-    }
-
-    /// A call for each of the targets of one that was refused because a zone is required.
-    async fn register_alone(
-        &self,
-        targets: &[Target],
-        mut acknowledge: impl FnMut(&[Target]),
-    ) -> Vec<Error> {
-        let mut failures = Vec::new();
-        for target in targets {
-            match self.register_one(*target, targets.len() == 1).await {
-                Ok(()) => acknowledge(&[*target]),
-                Err(error) => failures.push(self.register_failed(&[*target], &error)),
-            }
-        }
-        failures
-    }
-
-    async fn register_one(
-        &self,
-        target: Target,
-        is_refused: bool,
-    ) -> Result<(), SdkError<RegisterTargetsError>> {
-        if !is_refused {
-            match self.register_call(&[target], None).await {
-                Err(error) if is_zone_required(&error) => (),
-                outcome => return outcome,
-            }
-        }
-        self.register_call(&[target], Some(ALL_ZONES)).await
+        Errors::check(failures)?;
+        Ok(sent)
     }
 
     async fn register_call(
         &self,
         targets: &[Target],
         zone: Option<&str>,
-    ) -> Result<(), SdkError<RegisterTargetsError>> {
-        info!(
-            "targetGroupArn" = %self.arn,
-            "json.targets" = json(&targets),
-            "availabilityZone" = zone,
-            "registering"
-        );
+        act_by: Instant,
+    ) -> Result<Sent, Cause> {
         let descriptions = targets.iter().map(|target| {
             let description = TargetDescription::builder().id(target.ip().to_string());
             description
@@ -96,38 +89,23 @@ impl TargetGroup<'_> {
         let call = self
             .client
             .register_targets()
-            .target_group_arn(self.arn.to_string());
-        call.set_targets(Some(descriptions.collect()))
-            .send()
-            .await
-            .map(drop)
+            .target_group_arn(self.arn.to_string())
+            .set_targets(Some(descriptions.collect()));
+        send(call.send(), act_by).await
     }
 
-    /// `DeregisterTargets`, with id, port and zone as they were described: without the registered
-    /// port the call succeeds and does nothing
+    /// Calls `DeregisterTargets` before `act_by`, with id, port and zone as they were described: without
+    /// the registered port the call succeeds and does nothing
     /// (<https://github.com/chaostoolkit/chaostoolkit-aws/issues/60>).
+    ///
+    /// # Errors
+    /// [`Error::DeregisterFailed`] when ELB did not acknowledge it.
     pub async fn deregister(
         &self,
         described: &[DescribedTarget],
-        mut acknowledge: impl FnMut(&[Target]),
-    ) -> Vec<Error> {
-        let mut failures = Vec::new();
-        for described in described.chunks(TARGETS_PER_CALL) {
-            let targets: Vec<_> = described.iter().map(|described| described.target).collect();
-            info!("targetGroupArn" = %self.arn, "json.targets" = json(&targets), "deregistering");
-            match self.deregister_call(described).await {
-                Ok(()) => acknowledge(&targets),
-                Err(error) => failures.push(self.deregister_failed(&targets, &error)),
-            }
-        }
-        failures
-    }
-
-    async fn deregister_call(
-        &self,
-        targets: &[DescribedTarget],
-    ) -> Result<(), SdkError<DeregisterTargetsError>> {
-        let descriptions = targets.iter().map(|described| {
+        act_by: Instant,
+    ) -> Result<Sent, Error> {
+        let descriptions = described.iter().map(|described| {
             let description = TargetDescription::builder().id(&described.id);
             description
                 .port(described.target.port().into())
@@ -137,50 +115,45 @@ impl TargetGroup<'_> {
         let call = self
             .client
             .deregister_targets()
-            .target_group_arn(self.arn.to_string());
-        call.set_targets(Some(descriptions.collect()))
-            .send()
-            .await
-            .map(drop)
-    }
-
-    fn register_failed(&self, targets: &[Target], error: &SdkError<RegisterTargetsError>) -> Error {
-        Error::RegisterFailed {
-            targets: enumerate(targets),
-            target_group_arn: self.arn.to_string(),
-            cause: aws::cause(error),
-        }
-    }
-
-    /// Why nothing more is deregistered by an answer.
-    pub fn answer_too_old(&self, described: &[DescribedTarget]) -> Error {
-        Error::DeregisterFailed {
+            .target_group_arn(self.arn.to_string())
+            .set_targets(Some(descriptions.collect()));
+        let sent = send(call.send(), act_by).await;
+        sent.map_err(|cause| Error::DeregisterFailed {
             targets: enumerate(described.iter().map(|described| described.target)),
             target_group_arn: self.arn.to_string(),
-            cause: "not acknowledged before what DNS said was too old"
+            cause,
+        })
+    }
+}
+
+/// Sends a call with all its attempts, none of them after `act_by`.
+async fn send<T, E>(
+    call: impl Future<Output = Result<T, SdkError<E>>>,
+    act_by: Instant,
+) -> Result<Sent, Cause>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    if Instant::now() >= act_by {
+        return Ok(Sent::TooLate);
+    }
+    match timeout_at(act_by, call).await {
+        Ok(outcome) => outcome
+            .map(|_| Sent::All)
+            .map_err(|error| aws::cause(&error)),
+        Err(_) => Err(
+            "no acknowledgement came before the DNS answer was too old to act on"
                 .to_owned()
                 .into(),
-        }
-    }
-
-    fn deregister_failed(
-        &self,
-        targets: &[Target],
-        error: &SdkError<DeregisterTargetsError>,
-    ) -> Error {
-        Error::DeregisterFailed {
-            targets: enumerate(targets),
-            target_group_arn: self.arn.to_string(),
-            cause: aws::cause(error),
-        }
+        ),
     }
 }
 
 /// ELB says it in several ways, and mentions the Availability Zone also where none may be given:
 /// <https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/561>
-fn is_zone_required(error: &SdkError<RegisterTargetsError>) -> bool {
-    let message = error.message().unwrap_or_default();
-    error.code() == Some("ValidationError")
-        && message.contains("Availability Zone")
-        && !message.contains("cannot have its")
+fn is_zone_required(cause: &Cause) -> bool {
+    let text = cause.to_string();
+    cause.code.as_deref() == Some("ValidationError")
+        && text.contains("Availability Zone")
+        && !text.contains("cannot have its")
 }

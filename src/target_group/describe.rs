@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
     TargetHealthStateEnum, TargetTypeEnum,
 };
 
-use super::TargetGroup;
+use super::group::TargetGroup;
 use crate::aws::{self, SdkError};
 use crate::endpoint::AddressFamily;
 use crate::error::Error;
@@ -98,7 +98,11 @@ impl TargetGroup<'_> {
 fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
     match described.target_type() {
         Some(TargetTypeEnum::Ip) => (),
-        Some(other) => return Err(format!("its target type is {other}, not ip")),
+        Some(other) => {
+            return Err(format!(
+                "its target type is \"{other}\", \"ip\" is required"
+            ));
+        }
         None => return Err("it has no target type".to_owned()),
     }
     let address_family = match described.ip_address_type() {
@@ -135,9 +139,10 @@ fn described_target(description: &TargetHealthDescription) -> Result<DescribedTa
                 .and_then(|target| target.availability_zone())
                 .map(str::to_owned),
             state: match state {
-                TargetHealthStateEnum::Draining => State::Draining,
                 TargetHealthStateEnum::Initial => State::Initial,
-                _ => State::Registered,
+                TargetHealthStateEnum::Healthy => State::Healthy,
+                TargetHealthStateEnum::Draining => State::Draining,
+                other => State::Other(other.to_string()),
             },
         }),
         _ => Err(format!("its target {id:?} is no address with a port")),

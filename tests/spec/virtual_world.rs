@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use stand_in::aws::{Aws, Call};
 use stand_in::dns::{Answer, Source, Zone};
 use stand_in::elb::TargetGroup;
-use stand_in::memory::{Http, Network};
+use stand_in::memory::{Http, Network, WallClock};
 use tokio::time::{Instant, sleep};
 
 use crate::world::{ARN, ENDPOINT, group_arn};
@@ -36,6 +36,8 @@ pub struct VirtualWorld {
     pub zone: Zone,
     pub aws: Aws,
     pub variables: BTreeMap<String, String>,
+    /// The time of day of all sandboxes.
+    pub clock: WallClock,
     ttl: u32,
 }
 
@@ -53,6 +55,8 @@ impl VirtualWorld {
         zone.set_latency(DNS_LATENCY);
         aws.set_latency(CALL_LATENCY);
         sleep(REGISTRATION_LAG).await;
+        let clock = WallClock::at(SystemTime::now());
+        aws.set_clock(clock.clone());
         let variables = [
             ("ENDPOINTS", ENDPOINT),
             ("TARGET_GROUP_ARNS", ARN),
@@ -63,6 +67,7 @@ impl VirtualWorld {
             zone,
             aws,
             variables: variables.into(),
+            clock,
             ttl,
         };
         world.point(address);
@@ -102,6 +107,7 @@ impl VirtualWorld {
         let variable = |name: &str| self.variables.get(name).cloned();
         let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
             .http_client(Http(self.aws.clone()))
+            .time_source(self.clock.clone())
             .region(Region::new("eu-west-1"))
             .credentials_provider(Credentials::for_tests())
             .load()

@@ -632,10 +632,22 @@ impl Pass {
         let desired = addresses
             .map(|address| SocketAddr::new(*address, PORT))
             .collect();
-        let last = answers().map(|answer| answer.arrived).max()?;
-        let ttl = answers()
-            .map(|answer| answer.ttl)
-            .fold(self.chains, Duration::max);
+        // Of answers that may be another group's, the earliest is this one's at the latest.
+        let of_endpoint = |answers: &Vec<Answer>, time: fn(&Answer) -> Duration| {
+            let times = answers.iter().map(time);
+            match of.is_shared() {
+                true => times.min(),
+                false => times.max(),
+            }
+        };
+        let latest_of = |time: fn(&Answer) -> Duration| {
+            let endpoints = self.answers.values();
+            endpoints
+                .filter_map(|answers| of_endpoint(answers, time))
+                .max()
+        };
+        let last = latest_of(|answer| answer.arrived)?;
+        let ttl = latest_of(|answer| answer.ttl)?.max(self.chains);
         let (first, latest) = (
             answers().map(|answer| answer.asked).min()?,
             answers().map(|answer| answer.asked).max()?,

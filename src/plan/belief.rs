@@ -1,0 +1,136 @@
+//! When an answer is believed: all rules of time are on this page.
+//!
+//! Invocations may overlap whose resolvers hold different answers in their caches. Each applies what
+//! is right by its own answer, and yet together they do harm. The endpoint has moved from A to B, and
+//! the second invocation's resolver still says A:
+//!
+//! A stale answer brings a draining target back:
+//! 1. The first invocation registers B and deregisters A, which drains from now on.
+//! 2. The second one describes A draining, and B. By its answer it would register A and deregister B.
+//! 3. The failover is undone, and done again a minute later, for as long as the caches differ.
+//!
+//! A stale answer removes the target that another invocation registered a moment ago:
+//! 1. The first invocation describes A, and registers B.
+//! 2. The second one describes A and B. By its answer B is stale, so it will deregister B.
+//! 3. The first one deregisters A.
+//! 4. The second one deregisters B. Each kept a target of its own answer, and the group is empty.
+//!
+//! Two answers about targets that were both there for long:
+//! 1. A and B are healthy: A could not be deregistered at an earlier failover.
+//! 2. The first invocation describes A and B, and deregisters A.
+//! 3. The second one, which described them at the same time, deregisters B, and the group is empty.
+//!
+//! In the first two Elastic Load Balancing says what another invocation did: the target is `draining`
+//! or `initial`. In the third it says nothing, so a plan must leave something that no other invocation
+//! removes without a doubt: a target that it registers, or a desired one that is `initial`. Any other
+//! plan is doubtful and changes nothing.
+//!
+//! A doubt ends in one of two ways. Another answer or description does not show it any more, or an
+//! [independent](Row) answer shows it again and is believed: no cache gives the older answer any more,
+//! so the endpoint did move. The margin after the TTL covers a call that is slow to take effect:
+//! 1. The first invocation has registered B and sends the call that deregisters A, which hangs.
+//! 2. The endpoint moves back to A. The second invocation doubts, waits for the TTL, and believes.
+//! 3. The first one's call takes effect. The second one deregisters B, and the group is empty.
+//!
+//! Nobody sends a call by an answer that is older than [`ACT`], and every call has taken effect
+//! [`EFFECT`] later. All of it is as good as the resolver: a name that moves to and fro within TTL and
+//! margin, or one of several caches behind a resolver, can still mislead two invocations at once.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use super::target::Target;
+
+/// How long after its first lookup was sent an answer may be acted on, and how long a description.
+pub const ACT: Duration = Duration::from_secs(5);
+/// From sending a call to its effect: the time limit of one attempt.
+pub const EFFECT: Duration = Duration::from_millis(2500);
+/// Caches count in whole seconds: Unbound gives an answer with a TTL of 3 s for 3.7 s.
+const CACHE_RESOLUTION: Duration = Duration::from_secs(1);
+/// From the end of an answer's TTL to the first answer that is independent of it.
+const MARGIN: Duration = ACT.saturating_add(EFFECT).saturating_add(CACHE_RESOLUTION);
+/// How long a target counts as initial after its registration was acknowledged, and how long a doubt
+/// lasts after it could have been believed.
+const RECENT: Duration = Duration::from_secs(90);
+
+/// The addresses that DNS gave for the endpoints of one target group. There is at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    addresses: BTreeSet<IpAddr>,
+    asked: SystemTime,
+    expires: SystemTime,
+}
+
+impl Answer {
+    /// Makes an answer, or `None` without addresses. Its first lookup was sent when it was `asked`. It
+    /// `expires` when its last lookup was answered and the longest TTL has passed since.
+    pub fn new(
+        addresses: impl IntoIterator<Item = IpAddr>,
+        asked: SystemTime,
+        expires: SystemTime,
+    ) -> Option<Self> {
+        let addresses: BTreeSet<_> = addresses.into_iter().collect();
+        (!addresses.is_empty()).then_some(Answer {
+            addresses,
+            asked,
+            expires,
+        })
+    }
+
+    /// The desired set: every address, at the port.
+    pub fn targets(&self, port: u16) -> BTreeSet<Target> {
+        let addresses = self.addresses.iter();
+        addresses
+            .map(|address| Target::new(*address, port))
+            .collect()
+    }
+
+    /// Whether the endpoints are at this address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    pub(super) fn asked(&self) -> SystemTime {
+        self.asked
+    }
+}
+
+/// Whether a target counts as initial that was registered then, in the time of `answer`.
+pub(super) fn is_recent(registered: SystemTime, answer: &Answer) -> bool {
+    answer.asked < registered + RECENT
+}
+
+/// How many independent answers in a row said the same. An answer is independent of an earlier one
+/// when it was asked for after that one's TTL and the margin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub answers: u32,
+    /// An answer that is asked for from then on is independent of the last one that counted.
+    pub independent_from: SystemTime,
+}
+
+impl Row {
+    /// The row with one more answer that says the same. A dependent answer neither adds to the row
+    /// nor ends it.
+    pub fn with(row: Option<Row>, answer: &Answer) -> Row {
+        match row {
+            Some(row) if answer.asked < row.independent_from => row,
+            row => Row {
+                answers: row.map_or(0, |row| row.answers) + 1,
+                independent_from: answer.expires + MARGIN,
+            },
+        }
+    }
+
+    /// Whether the answer comes so late that a doubt begins anew: a sandbox that slept saw nothing of
+    /// what happened since.
+    pub fn is_over(&self, answer: &Answer) -> bool {
+        answer.asked >= self.independent_from + RECENT
+    }
+
+    /// Whether a doubt is over, since a second answer said the same.
+    pub fn is_believed(&self) -> bool {
+        self.answers >= 2
+    }
+}
