@@ -135,7 +135,9 @@ async fn target_group_invalid() {
         failed(&world).await,
         expected(
             "TargetGroupInvalid",
-            format!("cannot follow into {ARN}: its target type is instance, not ip")
+            format!(
+                "cannot use target group {ARN}: its target type is \"instance\", \"ip\" is required"
+            )
         )
     );
 
@@ -145,7 +147,7 @@ async fn target_group_invalid() {
         expected(
             "TargetGroupInvalid",
             format!(
-                "cannot follow into {OTHER_ARN}: it does not exist \
+                "cannot use target group {OTHER_ARN}: it does not exist \
                  (TargetGroupNotFound: One or more target groups not found)"
             )
         )
@@ -443,7 +445,7 @@ async fn a_call_that_times_out_says_so() {
     assert_eq!(
         message,
         format!(
-            "cannot register 10.0.2.9:6379 in {ARN}: request has timed out: operation timeout (all attempts including retries) occurred after 6s"
+            "cannot register 10.0.2.9:6379 in {ARN}: no acknowledgement came before the DNS answer was too old to act on"
         )
     );
 }
@@ -456,8 +458,7 @@ async fn publish_failed() {
         failed(&world).await,
         expected(
             "PublishFailed",
-            "cannot publish 2 metric data to NlbHostnameTarget: AccessDenied: not authorized to perform this action \
-             (clients are not affected, and the data are kept for the next invocation of this sandbox)"
+            "cannot publish 3 metric data to NlbHostnameTarget: AccessDenied: not authorized to perform this action"
                 .to_owned()
         )
     );

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::virtual_world::{
     REGISTRATION_LAG, VirtualFunction, VirtualWorld, changes, first, targets, tick,
 };
-use crate::world::{ARN, ENDPOINT, OTHER_ENDPOINT, World, error};
+use crate::world::{ARN, ENDPOINT, OTHER_ENDPOINT, World, error, what_failed};
 
 /// Where the endpoint and the group's healthy target are, and where it moves to.
 const A: &str = "10.0.1.7";
@@ -70,7 +70,8 @@ fn chain(world: &VirtualWorld, links: usize, is_split: bool, address: &str) {
 async fn assert_fails(world: &VirtualWorld, function: &VirtualFunction, expected: &str) {
     let before = world.group();
     let errors = tick(function).await.expect_err(expected);
-    assert_eq!(format!("{}: {errors}", errors.error_type()), expected);
+    let message = what_failed(&errors.to_string());
+    assert_eq!(format!("{}: {message}", errors.error_type()), expected);
     let is_change = |call: &Call| !call.targets.is_empty();
     assert!(!world.aws.take_calls().iter().any(is_change), "{expected}");
     assert_eq!(world.group(), before, "{expected}");

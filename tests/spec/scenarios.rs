@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, ResponseCode};
-use stand_in::elb::TargetDescription;
 
 use crate::world::{
     ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, actions, error, lines, result, tick,
+    what_failed,
 };
 
 const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
@@ -111,7 +111,7 @@ async fn metrics_go_out_for_the_function_and_for_each_group_that_something_happe
         2,
         "the failover's at once, the rest at the end"
     );
-    assert_eq!(published[0].data.len(), 4);
+    assert_eq!(published[0].data.len(), 6);
 }
 
 #[tokio::test]
@@ -136,47 +136,9 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     let values: Vec<_> = failovers.flat_map(|datum| datum.samples.clone()).collect();
     assert_eq!(
         values,
-        [0.0, 0.0, 0.0, 1.0, 0.0],
-        "with a doubt before the second try: the targets were both there"
+        [0.0, 0.0, 1.0, 0.0],
+        "the target that was registered a moment ago stays for sure"
     );
-}
-
-#[tokio::test]
-async fn a_deregistration_that_failed_in_part_counts_in_the_reconcile_that_completes_it() {
-    let world = World::new().await;
-    world.point("10.0.0.1");
-    for index in 0..250_u8 {
-        world.aws.register(ARN, &format!("10.0.1.{index}"), 6379);
-    }
-    let mut sandbox = world.sandbox().await;
-    // The call with the first 200 is acknowledged, the one with the other 50 is not.
-    let retried = Fault::Error(400, "Throttled", "not an SDK's word for it");
-    world
-        .aws
-        .inject("DeregisterTargets", Fault::Latency(Duration::ZERO));
-    world.aws.inject("DeregisterTargets", retried);
-    let answer = tick(&mut sandbox).await;
-    assert_eq!(error(&answer).0, "DeregisterFailed");
-    let logged = &lines(&sandbox, "result")[0]["targetGroups"][0];
-    assert_eq!(
-        logged["deregistered"].as_array().unwrap().len(),
-        200,
-        "what ELB acknowledged"
-    );
-    assert_eq!(logged["failover"], false);
-
-    // The rest goes away by somebody else's hand; what was acknowledged counts all the same.
-    world.aws.target_group(ARN, |group| {
-        let rest = (0..250_u8).map(|index| TargetDescription {
-            id: format!("10.0.1.{index}"),
-            port: Some(6379),
-            zone: None,
-        });
-        group.deregister(tokio::time::Instant::now(), &rest.collect::<Vec<_>>());
-    });
-    for failover in [true, false] {
-        assert_eq!(result(&tick(&mut sandbox).await)["failover"], failover);
-    }
 }
 
 #[tokio::test]
@@ -238,11 +200,11 @@ async fn a_dry_run_reports_errors_and_leaves_unpublished_metrics_alone() {
 
     world.point("10.0.1.7");
     tick(&mut sandbox).await.outcome.unwrap();
-    assert_eq!(
-        world.aws.take_data().len(),
-        4,
-        "two reconciles, without the dry run"
-    );
+    let data = world.aws.take_data().into_iter();
+    let samples = data
+        .filter(|datum| datum.metric == "Failover")
+        .flat_map(|datum| datum.samples);
+    assert_eq!(samples.count(), 2, "two reconciles, without the dry run");
 }
 
 #[tokio::test]
@@ -497,7 +459,7 @@ async fn another_refusal_does_not_try_the_zone_all() {
 }
 
 #[tokio::test]
-async fn many_targets_are_deregistered_200_a_call() {
+async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_failover() {
     let world = World::new().await;
     world.point("10.0.0.1");
     for (third, last) in (1..=2).flat_map(|third| (0..250).map(move |last| (third, last))) {
@@ -505,13 +467,13 @@ async fn many_targets_are_deregistered_200_a_call() {
             .aws
             .register(ARN, &format!("10.0.{third}.{last}"), 6379);
     }
-    world.run().await.outcome.unwrap();
-    let calls = world.aws.take_calls();
-    let deregistered = calls
-        .iter()
-        .filter(|call| call.action == "DeregisterTargets");
-    let sizes: Vec<_> = deregistered.map(|call| call.targets.len()).collect();
-    assert_eq!(sizes, [200, 200, 100]);
+    let mut sandbox = world.sandbox().await;
+    for (count, is_failover) in [(200, false), (200, false), (100, true), (0, false)] {
+        let answer = tick(&mut sandbox).await;
+        let deregistered = result(&answer)["deregistered"].as_array().unwrap().len();
+        assert_eq!(deregistered, count);
+        assert_eq!(result(&answer)["failover"], is_failover);
+    }
 }
 
 #[tokio::test]
@@ -556,16 +518,12 @@ async fn data_that_cloudwatch_calls_invalid_are_dropped_with_a_line() {
     world.aws.inject("PutMetricData", invalid);
     assert_eq!(error(&tick(&mut sandbox).await).0, "PublishFailed");
     tick(&mut sandbox).await.outcome.unwrap();
-    assert_eq!(
-        world.aws.take_data().len(),
-        2,
-        "those of the second reconcile only"
-    );
+    let data = world.aws.take_data();
+    assert_eq!(data.len(), 3, "those of the second reconcile only");
     let logged = lines(
         &sandbox,
-        "cannot publish 2 metric data to NlbHostnameTarget: \
-         InvalidParameterValue: The parameter is invalid. \
-         (clients are not affected, but the data are dropped: CloudWatch would refuse them again)",
+        "cannot publish 3 metric data to NlbHostnameTarget: \
+         InvalidParameterValue: The parameter is invalid.",
     );
     assert_eq!(
         (logged.len(), &logged[0]["level"], &logged[0]["isDropped"]),
@@ -632,20 +590,24 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
         .collect();
     assert_eq!(
         messages,
-        ["registering", "deregistering", "reconciled", "result"]
+        [
+            "registering 10.0.2.9:6379: new connections reach them once the load balancer finds them healthy",
+            "deregistering 10.0.1.7:6379: their connections end with the deregistration delay",
+            "reconciled",
+            "result"
+        ]
     );
-    assert_eq!(of_failover[0]["targets"], json!(["10.0.2.9:6379"]));
-    assert_eq!(of_failover[1]["targets"], json!(["10.0.1.7:6379"]));
+    for change in &of_failover[..2] {
+        assert_eq!(change["current"], json!({"10.0.1.7:6379": "healthy"}));
+    }
     assert_eq!(of_failover[2]["deregistered"], json!(["10.0.1.7:6379"]));
     assert_eq!(
         of_failover[3]["targetGroups"],
         answer.outcome.unwrap()["targetGroups"]
     );
-    assert!(
-        of_failover
-            .iter()
-            .all(|line| line["level"] == "INFO" && line["requestId"].is_string())
-    );
+    assert!(of_failover.iter().all(|line| line["level"] == "INFO"
+        && line["requestId"].is_string()
+        && line["cause"] == "schedule"));
     assert!(of_failover.iter().all(|line| line["timestamp"].is_string()));
 }
 
@@ -657,8 +619,11 @@ async fn a_failed_groups_result_is_logged_with_type_and_message() {
     let (error_type, message) = error(&tick(&mut sandbox).await);
     let groups = &lines(&sandbox, "result")[0]["targetGroups"];
     assert_eq!(
-        (&groups[0]["errorType"], &groups[0]["errorMessage"]),
-        (&json!(error_type), &json!(message))
+        (
+            &groups[0]["errorType"],
+            what_failed(groups[0]["errorMessage"].as_str().unwrap())
+        ),
+        (&json!(error_type), message)
     );
     assert_eq!(groups[0]["desired"], json!([]));
     assert_eq!(groups[1].get("errorType"), None);
@@ -807,8 +772,7 @@ async fn data_dropped_in_one_call_are_told_also_when_the_next_failed_otherwise()
         (
             "PublishFailed".to_owned(),
             "cannot publish 1000 metric data to NlbHostnameTarget: \
-             InvalidParameterValue: The parameter is invalid. \
-             (clients are not affected, but the data are dropped: CloudWatch would refuse them again)"
+             InvalidParameterValue: The parameter is invalid."
                 .to_owned()
         )
     );
@@ -850,10 +814,11 @@ async fn the_services_are_called_over_tls_and_their_certificates_verified() {
 async fn lambdas_log_level_is_kept_to() {
     let mut world = World::settled("10.0.1.7").await;
     for (level, messages) in [
-        ("INFO", &["reconciled", "result"][..]),
+        ("DEBUG", &["reconciled", "result"][..]),
+        ("INFO", &["result"]),
         ("WARN", &[]),
         ("FATAL", &[]),
-        ("none of them", &["reconciled", "result"]),
+        ("none of them", &["result"]),
     ] {
         world.set("AWS_LAMBDA_LOG_LEVEL", level);
         let mut sandbox = world.warm_sandbox().await;

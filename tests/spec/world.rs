@@ -207,8 +207,36 @@ pub fn error(answer: &Answer) -> (String, String) {
         .outcome
         .as_ref()
         .expect_err("an invocation that failed");
-    let text = |name: &str| error[name].as_str().expect("a text").to_owned();
-    (text("errorType"), text("errorMessage"))
+    let text = |name: &str| error[name].as_str().expect("a text");
+    (
+        text("errorType").to_owned(),
+        what_failed(text("errorMessage")),
+    )
+}
+
+/// An error's message without what it means for the clients and what comes next, which stands in
+/// parentheses behind each failure.
+///
+/// # Panics
+/// When a failure does not say that, unless it is about the configuration.
+pub fn what_failed(message: &str) -> String {
+    let failure = |failure: &str| {
+        let (what, meaning) = failure.rsplit_once(" (").unwrap_or((failure, ""));
+        let says = |word| meaning.contains(word) && meaning.ends_with(')');
+        if ["clients", "targets", "invocation", "deployment"]
+            .into_iter()
+            .any(says)
+        {
+            return what.to_owned();
+        }
+        let is_of_configuration = failure.contains("expected") || failure.starts_with("and ");
+        assert!(is_of_configuration, "what does it mean? {failure:?}");
+        failure.to_owned()
+    };
+    // A meaning may have a semicolon of its own, so a failure ends with its parenthesis.
+    let failures = message.split_inclusive("); ");
+    let failures = failures.map(|one| failure(one.strip_suffix("; ").unwrap_or(one)));
+    failures.collect::<Vec<_>>().join("; ")
 }
 
 /// The result of the first group.
@@ -219,13 +247,18 @@ pub fn result(answer: &Answer) -> &Value {
         .expect("an invocation that succeeded")["targetGroups"][0]
 }
 
-/// The lines of the log that are JSON and carry this message.
+/// The lines of the log whose message begins so; each line is JSON.
 pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
     let lines = sandbox.log();
     let lines = lines
         .iter()
         .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
-    lines.filter(|line| line["message"] == message).collect()
+    let is_one = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with(message))
+    };
+    lines.filter(is_one).collect()
 }
 
 /// The one that `make test` built for release, else cargo's.

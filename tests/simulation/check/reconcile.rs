@@ -490,18 +490,22 @@ impl Followed {
         };
         let times = (look.asked, now);
         let doubts = self.doubts(desired, &description.targets, &stale, times, true);
-        for doubt in doubts {
-            if !self.is_believed(doubt, &look) {
+        let mut doubts = doubts.into_iter();
+        let is_emptied = current.is_empty() && !description.targets.is_empty();
+        if let Some(doubt) = doubts.find(|doubt| !self.is_believed(*doubt, &look)) {
+            // Whose answers began the doubt cannot be told where groups share the endpoint.
+            if !of.is_shared() {
                 let why = self.unbelieved(doubt, &look);
                 return broken(
                     "I8",
                     format!("changes what it has to doubt: {doubt:?}, {why}"),
                 );
             }
+            self.stories.push(SHARED);
         }
         let is_at = |target: &SocketAddr| desired.iter().any(|other| other.ip() == target.ip());
         let is_elsewhere = named.iter().any(is_at);
-        if current.is_empty() && !description.targets.is_empty() && !is_deregistering {
+        if is_emptied && !is_deregistering {
             self.stories.push(EMPTIED);
         }
         if of.setting.misses > 0 && is_deregistering && is_elsewhere {
