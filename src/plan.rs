@@ -134,8 +134,8 @@ pub fn decide(
         deregister,
     };
     let decision = match next
-        .doubts(&plan)
-        .max_by_key(|(_, row)| row.independent_from)
+        .doubts(&plan, answer)
+        .max_by_key(|(claim, row)| (row.independent_from, *claim))
     {
         None => Decision::Apply(plan),
         Some((claim, row)) => Decision::HoldBack(HeldBack {
@@ -152,11 +152,19 @@ fn targets(described: &[&DescribedTarget]) -> BTreeSet<Target> {
 }
 
 impl Memory {
-    /// Remembers that these targets were registered, for as long as that is recent.
+    /// Remembers that the registration of these targets was acknowledged, for as long as that is recent.
     pub fn acknowledge(&mut self, targets: &[Target], at: SystemTime) {
-        self.registered
-            .extend(targets.iter().map(|target| (*target, at)));
+        for target in targets {
+            self.registered.insert(*target, at);
+            self.rows.remove(&Claim::BringsBack(*target));
+        }
         self.latest = self.latest.max(Some(at));
+    }
+
+    /// Forgets targets whose deregistration was acknowledged: who registers them anew has other reasons.
+    pub fn forget(&mut self, targets: &BTreeSet<Target>) {
+        let is_about = |claim: &Claim| matches!(claim, Claim::Lacks(target) | Claim::Removes(target) if targets.contains(target));
+        self.rows.retain(|claim, _| !is_about(claim));
     }
 
     /// What still holds in the time of the answer. A clock that went backwards forgets everything.
@@ -179,13 +187,13 @@ impl Memory {
     }
 
     /// What is doubtful in the plan and not believed yet.
-    fn doubts(&self, plan: &Plan) -> impl Iterator<Item = (Claim, Row)> {
+    fn doubts(&self, plan: &Plan, answer: &Answer) -> impl Iterator<Item = (Claim, Row)> {
         let registered = plan.register.iter().copied().map(Claim::BringsBack);
         let deregistered = plan.deregister.iter();
         let deregistered = deregistered.map(|stale| Claim::Removes(stale.target));
         let claims = registered.chain(deregistered);
         let doubts = claims.filter_map(|claim| Some((claim, *self.rows.get(&claim)?)));
-        doubts.filter(|(_, row)| !row.is_believed())
+        doubts.filter(|(_, row)| !row.is_believed(answer))
     }
 }
 

@@ -230,6 +230,7 @@ async fn apply<P: RuntimeProvider>(
             return Ok(Sent::TooLate);
         }
         progress.deregistered.extend(targets);
+        memory.decided.forget(&progress.deregistered);
         progress.is_failover =
             stale.len() == plan.deregister.len() && is_failover(stale, &change.answer);
     }

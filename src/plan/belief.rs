@@ -108,6 +108,8 @@ pub(super) struct Row {
     pub answers: u32,
     /// An answer that is asked for from then on is independent of the last one that counted.
     pub independent_from: SystemTime,
+    /// The same of the one before that: until 90 s later a doubt is believed.
+    since: Option<SystemTime>,
 }
 
 impl Row {
@@ -119,6 +121,7 @@ impl Row {
             row => Row {
                 answers: row.map_or(0, |row| row.answers) + 1,
                 independent_from: answer.expires + MARGIN,
+                since: row.map(|row| row.independent_from),
             },
         }
     }
@@ -129,8 +132,9 @@ impl Row {
         answer.asked >= self.independent_from + RECENT
     }
 
-    /// Whether a doubt is over, since a second answer said the same.
-    pub fn is_believed(&self) -> bool {
-        self.answers >= 2
+    /// Whether a doubt is over: an independent answer said the same, and not too late.
+    pub fn is_believed(&self, answer: &Answer) -> bool {
+        let until = self.since.map(|since| since + RECENT);
+        until.is_some_and(|until| answer.asked < until)
     }
 }

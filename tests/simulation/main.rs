@@ -34,7 +34,7 @@ const PLAYED_TWICE: u64 = 100;
 struct Arguments {
     first: u64,
     sequences: u64,
-    /// Tells of a violation without making it smaller.
+    /// Tells the story of a violation without making it smaller.
     is_brief: bool,
     /// Looks for violations of this promise, or with this in their text, alone.
     only: Option<String>,
@@ -195,7 +195,7 @@ fn tell(number: u64, arguments: &Arguments) {
     };
     let (tree, mut runner) = Sequence::tree(number);
     let mut sequence = tree.current();
-    let (_, outcome) = examine(&sequence);
+    let (history, outcome) = examine(&sequence);
     let Err(found) = outcome else {
         println!("VIOLATION    sequence {number}, and not when it was played again");
         return;
@@ -205,7 +205,8 @@ fn tell(number: u64, arguments: &Arguments) {
         found.promise, found.text
     );
     if arguments.is_brief {
-        return;
+        let story = story::tell(&sequence.setting, &history, Some(&found));
+        return println!("{story}");
     }
     println!("making it smaller");
     let is_kept = |sequence: Sequence| match examine(&sequence).1 {

@@ -224,6 +224,8 @@ impl Followed {
             self.most_reconciles += 1;
         }
         self.is_failed = true;
+        // The questions of another group may hide where a later reconcile of this one begins.
+        self.is_unsure |= of.is_shared();
         if !self.is_dry_run {
             self.failures.0 += 1;
             self.failures.1 += 1;
@@ -625,6 +627,8 @@ impl Pass {
 
     /// What DNS said, once all endpoints have answered.
     fn look(&self, of: Of<'_>) -> Option<Look> {
+        // A question that was sent again may be answered twice, and the first answer counts.
+        let lookups = of.setting.lookups as usize;
         let answers = || self.answers.values().flatten();
         let is_same = |answers: &Vec<Answer>| {
             answers
@@ -632,7 +636,14 @@ impl Pass {
                 .all(|answer| answer.addresses == answers[0].addresses)
         };
         let is_known = !of.is_shared() || self.answers.values().all(is_same);
-        let addresses = answers().flat_map(|answer| &answer.addresses);
+        let used = self
+            .answers
+            .values()
+            .flat_map(|answers| match of.is_shared() {
+                true => &answers[..],
+                false => &answers[..answers.len().min(lookups)],
+            });
+        let addresses = used.flat_map(|answer| &answer.addresses);
         let desired = addresses
             .map(|address| SocketAddr::new(*address, PORT))
             .collect();
@@ -641,7 +652,7 @@ impl Pass {
             let times = answers.iter().map(time);
             match of.is_shared() {
                 true => times.min(),
-                false => times.max(),
+                false => times.take(lookups).max(),
             }
         };
         let latest_of = |time: fn(&Answer) -> Duration| {
