@@ -1,39 +1,39 @@
 //! Deciding is pure, so its whole small domain is tried: every answer over three addresses, against
-//! every group in which each of them on each of two ports is absent, initial, registered or
-//! draining. Then what is remembered from one decision to the next, and for how long.
+//! every group in which each of them on each of two ports is absent, initial, healthy or draining.
+//! Then what is remembered from one decision to the next, and for how long.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use nlb_hostname_target::plan::{
-    Answer, Decision, DescribedTarget, Memory, Plan, Policy, State, Target, decide,
+    Answer, Decision, DescribedTarget, HeldBack, Memory, Plan, Policy, State, Target, decide,
 };
-use tokio::time::Instant;
 
 const PORT: u16 = 6379;
 const OTHER_PORT: u16 = 7000;
 const ADDRESSES: [&str; 3] = ["10.0.1.7", "10.0.2.9", "2001:db8::7"];
-/// From an answer to when it can be believed: its TTL, half a second, and [`GRACE`].
-const WAIT: Duration = Duration::from_secs(5);
-/// For those who act by older answers.
-const GRACE: Duration = Duration::from_millis(4500);
+/// From the end of an answer's TTL to the first answer that is independent of it: 5 s to act, 2.5 s
+/// until a call takes effect, and 1 s since caches count in whole seconds.
+const MARGIN: Duration = Duration::from_millis(8500);
+/// From asking for an answer to the end of its TTL, so that an independent one comes 10 s later.
+const TTL: Duration = Duration::from_millis(1500);
+const WAIT: Duration = Duration::from_secs(10);
 /// A primary endpoint's.
 const AT_ONCE: Policy = Policy {
     port: PORT,
     keep_cidrs: &[],
     misses_before_deregistration: 0,
-    is_counting: true,
-};
-/// A reader endpoint's.
-const AFTER_TWO_MISSES: Policy = Policy {
-    misses_before_deregistration: 2,
-    ..AT_ONCE
 };
 
 fn addresses() -> [IpAddr; 3] {
     ADDRESSES.map(|address| address.parse().unwrap())
+}
+
+/// The time of day at which a story begins.
+fn begin() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
 fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
@@ -45,26 +45,25 @@ fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
     }
 }
 
-fn answer(addresses: impl IntoIterator<Item = IpAddr>, taken: Instant) -> Answer {
-    let expires = taken + WAIT - GRACE;
-    Answer::new(addresses, taken, expires).expect("at least one address")
+fn answer(addresses: impl IntoIterator<Item = IpAddr>, asked: SystemTime) -> Answer {
+    Answer::new(addresses, asked, asked + TTL).expect("at least one address")
 }
 
-fn answers(taken: Instant) -> impl Iterator<Item = Answer> {
-    let of = |bits: usize| {
+fn answers(asked: SystemTime) -> impl Iterator<Item = Answer> {
+    let chosen = |bits: usize| {
         let chosen = addresses().into_iter().enumerate();
         chosen
             .filter(move |(index, _)| bits >> index & 1 == 1)
             .map(|(_, address)| address)
     };
-    (1..8).map(move |bits| answer(of(bits), taken))
+    (1..8).map(move |bits| answer(chosen(bits), asked))
 }
 
 fn groups() -> impl Iterator<Item = Vec<DescribedTarget>> {
     let states = [
         None,
         Some(State::Initial),
-        Some(State::Registered),
+        Some(State::Healthy),
         Some(State::Draining),
     ];
     let keys: Vec<_> = addresses()
@@ -74,23 +73,27 @@ fn groups() -> impl Iterator<Item = Vec<DescribedTarget>> {
     (0..4_usize.pow(6)).map(move |mut code| {
         let mut group = Vec::new();
         for (address, port) in &keys {
-            group.extend(states[code % 4].map(|state| described(*address, *port, state)));
+            group.extend(
+                states[code % 4]
+                    .clone()
+                    .map(|state| described(*address, *port, state)),
+            );
             code /= 4;
         }
         group
     })
 }
 
-fn targets(
-    group: &[DescribedTarget],
-    is_meant: impl Fn(&DescribedTarget) -> bool,
-) -> BTreeSet<Target> {
-    let meant = group.iter().filter(|target| is_meant(target));
+fn in_state(group: &[DescribedTarget], state: &State) -> BTreeSet<Target> {
+    let meant = group.iter().filter(|target| target.state == *state);
     meant.map(|target| target.target).collect()
 }
 
 fn current(group: &[DescribedTarget]) -> BTreeSet<Target> {
-    targets(group, |target| target.state != State::Draining)
+    let current = group
+        .iter()
+        .filter(|target| target.state != State::Draining);
+    current.map(|target| target.target).collect()
 }
 
 /// What the group becomes, as ELB does it.
@@ -112,67 +115,61 @@ fn deregistered(mut group: Vec<DescribedTarget>, plan: &Plan) -> Vec<DescribedTa
 }
 
 /// A decision without memory, which must be to apply.
-fn plan(answer: &Answer, group: &[DescribedTarget], now: Instant) -> Plan {
-    applied(&decide(answer, group, &Memory::default(), AT_ONCE, now).0)
+fn plan(answer: &Answer, group: &[DescribedTarget]) -> Plan {
+    applied(decide(answer, group, &Memory::default(), AT_ONCE).0)
 }
 
-fn applied(decision: &Decision) -> Plan {
+fn applied(decision: Decision) -> Plan {
     match decision {
-        Decision::Apply(plan) => plan.clone(),
-        Decision::Doubt { .. } => panic!("a doubtful plan"),
+        Decision::Apply(plan) => plan,
+        Decision::HoldBack(held_back) => panic!("{held_back:?}"),
     }
 }
 
-/// Current, and not desired.
-fn before_but_not(desired: &BTreeSet<Target>, target: &DescribedTarget) -> bool {
-    target.state != State::Draining && !desired.contains(&target.target)
+/// The three doubts of I8, without anything that is remembered.
+fn is_doubtful(
+    desired: &BTreeSet<Target>,
+    group: &[DescribedTarget],
+    initial: &BTreeSet<Target>,
+) -> bool {
+    let before = current(group);
+    let (register, stale) = (desired - &before, &before - desired);
+    let brings_back =
+        !register.is_disjoint(&in_state(group, &State::Draining)) && !before.is_empty();
+    let removes_new = !stale.is_disjoint(initial);
+    let leaves_nothing_new =
+        !stale.is_empty() && register.is_empty() && desired.is_disjoint(initial);
+    brings_back || removes_new || leaves_nothing_new
 }
 
 #[test]
 fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
-    let (now, memory) = (Instant::now(), Memory::default());
-    let believed_from = now + WAIT;
+    let (now, believed_from) = (begin(), begin() + WAIT);
     let (mut applied_at_once, mut doubted) = (0, 0);
-    for answer in answers(now) {
-        let desired = answer.targets(PORT);
+    for (first, later, last) in answers(now)
+        .zip(answers(believed_from - Duration::from_millis(1)))
+        .zip(answers(believed_from))
+        .map(|((first, later), last)| (first, later, last))
+    {
+        let desired = first.targets(PORT);
         for group in groups() {
             let before = current(&group);
-            let is_new = |target: &DescribedTarget| target.state == State::Initial;
-            let is_stale = |target: &DescribedTarget| before_but_not(&desired, target);
-            let comes_back = |target: &DescribedTarget| {
-                target.state == State::Draining && desired.contains(&target.target)
-            };
-            let is_undone = group
-                .iter()
-                .any(|target| comes_back(target) || is_new(target) && is_stale(target));
-            let stays_for_sure = !desired.is_subset(&before)
-                || group
-                    .iter()
-                    .any(|target| is_new(target) && !is_stale(target));
-            let is_doubtful = is_undone || group.iter().any(is_stale) && !stays_for_sure;
-
-            let (first, remembered) = decide(&answer, &group, &memory, AT_ONCE, now);
-            let decision = if is_doubtful {
+            let decide = |answer, memory: &Memory| decide(answer, &group, memory, AT_ONCE);
+            let (mut decision, remembered) = decide(&first, &Memory::default());
+            if is_doubtful(&desired, &group, &in_state(&group, &State::Initial)) {
                 doubted += 1;
                 assert!(
-                    matches!(&first, Decision::Doubt { look_again_at, .. } if *look_again_at == believed_from)
+                    matches!(&decision, Decision::HoldBack(held) if held.until == believed_from)
                 );
-                let again = decide(
-                    &answer,
-                    &group,
-                    &remembered,
-                    AT_ONCE,
-                    believed_from - WAIT / 5,
-                );
-                assert_eq!(again.0, first, "before the TTL ran out");
-                decide(&answer, &group, &remembered, AT_ONCE, believed_from).0
+                let (again, remembered) = decide(&later, &remembered);
+                assert_eq!(again, decision, "a dependent answer");
+                decision = decide(&last, &remembered).0;
             } else {
                 applied_at_once += 1;
-                first
-            };
-            let plan = applied(&decision);
+            }
+            let plan = applied(decision);
             assert_eq!(plan.register, &desired - &before, "desired and not current");
-            let stale = targets(&plan.deregister, |_| true);
+            let stale = plan.targets_to_deregister();
             assert_eq!(stale, &before - &desired, "current and not desired");
             assert!(
                 plan.deregister.iter().all(|target| group.contains(target)),
@@ -184,7 +181,7 @@ fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
             let after = deregistered(between, &plan);
             assert_eq!(current(&after), desired);
             assert_eq!(
-                self::plan(&answer, &after, believed_from),
+                self::plan(&last, &after),
                 Plan::default(),
                 "nothing is left to do"
             );
@@ -195,51 +192,96 @@ fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
 }
 
 #[test]
+fn a_target_that_this_sandbox_registered_a_moment_ago_is_initial_in_every_group() {
+    for answer in answers(begin()) {
+        let desired = answer.targets(PORT);
+        for (index, group) in groups().enumerate() {
+            let known: Vec<_> = answers(begin())
+                .flat_map(|answer| answer.targets(PORT))
+                .collect();
+            let acknowledged = known[index % known.len()];
+            let mut memory = Memory::default();
+            memory.acknowledge(&[acknowledged], begin());
+            let mut initial = in_state(&group, &State::Initial);
+            initial.extend(current(&group).get(&acknowledged));
+            let (decision, _) = decide(&answer, &group, &memory, AT_ONCE);
+            let is_held_back = matches!(decision, Decision::HoldBack(_));
+            assert_eq!(is_held_back, is_doubtful(&desired, &group, &initial));
+        }
+    }
+}
+
+#[test]
 fn the_same_input_makes_the_same_decision_in_whatever_order_it_was_described() {
-    let sorted = |(mut decision, memory): (Decision, Memory)| {
-        let (Decision::Apply(plan) | Decision::Doubt { plan, .. }) = &mut decision;
+    let in_any_order = |(mut decision, memory): (Decision, Memory)| {
+        let until = match &decision {
+            Decision::Apply(_) => None,
+            Decision::HoldBack(held_back) => Some(held_back.until),
+        };
+        let (Decision::Apply(plan) | Decision::HoldBack(HeldBack { plan, .. })) = &mut decision;
         plan.deregister.sort();
-        (decision, memory)
+        (until, plan.clone(), memory)
     };
-    let now = Instant::now();
     for group in groups().step_by(7) {
         let reversed: Vec<_> = group.iter().rev().cloned().collect();
-        for answer in answers(now) {
-            let decide =
-                |group: &[_]| sorted(decide(&answer, group, &Memory::default(), AT_ONCE, now));
-            assert_eq!(decide(&group), decide(&reversed));
+        for (first, later) in answers(begin()).zip(answers(begin() + WAIT / 2)) {
+            let decide = |answer, group: &[_], memory: &_| {
+                in_any_order(decide(answer, group, memory, AT_ONCE))
+            };
+            let decided = decide(&first, &group, &Memory::default());
+            assert_eq!(decide(&first, &reversed, &Memory::default()), decided);
+            let memory = decided.2;
+            assert_eq!(
+                decide(&later, &group, &memory),
+                decide(&later, &reversed, &memory)
+            );
         }
     }
 }
 
 #[test]
 fn an_answer_without_addresses_cannot_be_built() {
-    assert_eq!(Answer::new([], Instant::now(), Instant::now()), None);
+    assert_eq!(Answer::new([], begin(), begin()), None);
 }
 
 #[test]
 fn a_failover_registers_the_new_and_deregisters_the_old() {
-    let ([old, new, _], now) = (addresses(), Instant::now());
-    let group = [described(old, PORT, State::Registered)];
-    let plan = plan(&answer([new], now), &group, now);
+    let [old, new, _] = addresses();
+    let group = [described(old, PORT, State::Healthy)];
+    let plan = plan(&answer([new], begin()), &group);
     assert_eq!(plan.register, BTreeSet::from([Target::new(new, PORT)]));
     assert_eq!(plan.deregister, group);
 }
 
 #[test]
 fn a_changed_port_replaces_the_target() {
-    let ([address, ..], now) = (addresses(), Instant::now());
-    let group = [described(address, OTHER_PORT, State::Registered)];
-    let plan = plan(&answer([address], now), &group, now);
+    let [address, ..] = addresses();
+    let group = [described(address, OTHER_PORT, State::Healthy)];
+    let plan = plan(&answer([address], begin()), &group);
     assert_eq!(plan.register, BTreeSet::from([Target::new(address, PORT)]));
     assert_eq!(plan.deregister, group);
+}
+
+#[test]
+fn a_target_in_any_state_but_draining_is_registered() {
+    let [address, new, _] = addresses();
+    for state in ["unhealthy", "unhealthy.draining", "unused", "unavailable"] {
+        let group = [described(address, PORT, State::Other(state.to_owned()))];
+        assert_eq!(
+            plan(&answer([address], begin()), &group),
+            Plan::default(),
+            "{state}"
+        );
+        let moved = plan(&answer([new], begin()), &group);
+        assert_eq!(moved.deregister, group, "{state}");
+    }
 }
 
 #[test]
 fn targets_are_ordered_numerically_ipv4_before_ipv6_then_by_port() {
     let addresses =
         ["2001:db8::7", "10.0.10.1", "10.0.9.1", "9.0.0.1"].map(|address| address.parse().unwrap());
-    let mut targets = answer(addresses, Instant::now()).targets(PORT);
+    let mut targets = answer(addresses, begin()).targets(PORT);
     targets.insert("10.0.9.1:80".parse().unwrap());
     let written: Vec<_> = targets.iter().map(Target::to_string).collect();
     assert_eq!(
@@ -256,62 +298,80 @@ fn targets_are_ordered_numerically_ipv4_before_ipv6_then_by_port() {
 
 #[test]
 fn what_is_kept_is_never_deregistered() {
-    let ([desired, theirs, _], now) = (addresses(), Instant::now());
+    let [desired, theirs, _] = addresses();
     let keep: [IpNet; 1] = ["10.0.2.0/24".parse().unwrap()];
     let group = [
-        described(theirs, PORT, State::Registered),
+        described(theirs, PORT, State::Healthy),
         described(theirs, OTHER_PORT, State::Initial),
-        described(desired, OTHER_PORT, State::Registered),
+        described(desired, OTHER_PORT, State::Healthy),
     ];
     let policy = Policy {
         keep_cidrs: &keep,
         ..AT_ONCE
     };
-    let (decision, _) = decide(
-        &answer([desired], now),
-        &group,
-        &Memory::default(),
-        policy,
-        now,
-    );
-    let plan = applied(&decision);
-    assert_eq!(plan.deregister, group[2..]);
+    let answer = answer([desired], begin());
+    let (decision, _) = decide(&answer, &group, &Memory::default(), policy);
+    assert_eq!(applied(decision).deregister, group[2..]);
 }
 
-/// A group, and its memory from one decision to the next.
+/// A group, and its memory from one decision to the next. A story tells what is decided when.
 struct Told {
-    begin: Instant,
     group: Vec<DescribedTarget>,
     memory: Memory,
-    policy: Policy<'static>,
+    misses: u32,
+    keep: Vec<IpNet>,
+    ttl: Duration,
+}
+
+/// That many seconds after the beginning.
+fn at(seconds: u64) -> SystemTime {
+    begin() + Duration::from_secs(seconds)
 }
 
 impl Told {
-    fn of<const N: usize>(policy: Policy<'static>, states: [(&str, State); N]) -> Self {
-        let target =
-            |(address, state): (&str, State)| described(address.parse().unwrap(), PORT, state);
-        Told {
-            begin: Instant::now(),
-            group: states.map(target).to_vec(),
+    fn new<const N: usize>(states: [(&str, State); N]) -> Self {
+        let mut told = Told {
+            group: Vec::new(),
             memory: Memory::default(),
-            policy,
-        }
+            misses: 0,
+            keep: Vec::new(),
+            ttl: TTL,
+        };
+        told.is_now(states);
+        told
+    }
+
+    fn may_miss(self, misses: u32) -> Self {
+        Told { misses, ..self }
     }
 
     fn is_now<const N: usize>(&mut self, states: [(&str, State); N]) {
-        self.group = Told::of(self.policy, states).group;
+        let target =
+            |(address, state): (&str, State)| described(address.parse().unwrap(), PORT, state);
+        self.group = states.map(target).to_vec();
     }
 
-    /// What is decided that many seconds after the beginning, in words.
-    fn decide<const N: usize>(&mut self, at: u64, addresses: [&str; N]) -> String {
-        let now = self.begin + Duration::from_secs(at);
+    fn acknowledge(&mut self, seconds: u64, address: &str) {
+        let target = Target::new(address.parse().unwrap(), PORT);
+        self.memory.acknowledge(&[target], at(seconds));
+    }
+
+    /// What is decided by an answer that was asked for then, in words.
+    fn decide<const N: usize>(&mut self, seconds: u64, addresses: [&str; N]) -> String {
+        let asked = at(seconds);
         let addresses = addresses.map(|address| address.parse().unwrap());
-        let answer = answer(addresses, now);
-        let (decision, memory) = decide(&answer, &self.group, &self.memory, self.policy, now);
+        let answer = Answer::new(addresses, asked, asked + self.ttl).unwrap();
+        let policy = Policy {
+            misses_before_deregistration: self.misses,
+            keep_cidrs: &self.keep,
+            ..AT_ONCE
+        };
+        let (decision, memory) = decide(&answer, &self.group, &self.memory, policy);
         self.memory = memory;
         match decision {
-            Decision::Doubt { look_again_at, .. } => {
-                format!("look again at {}", (look_again_at - self.begin).as_secs())
+            Decision::HoldBack(HeldBack { until, .. }) => {
+                let until = until.duration_since(begin()).unwrap();
+                format!("held back until {}", until.as_secs_f64())
             }
             Decision::Apply(plan) => {
                 let registered: Vec<_> = plan.register.iter().map(Target::to_string).collect();
@@ -327,20 +387,101 @@ const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
 const C: &str = "10.0.3.3";
 
-#[test]
-fn a_doubt_keeps_the_moment_of_its_first_answer() {
-    let mut told = Told::of(AT_ONCE, [(A, State::Draining), (B, State::Initial)]);
-    assert_eq!(told.decide(0, [A]), "look again at 5");
-    assert_eq!(told.decide(4, [A]), "look again at 5");
-    assert_eq!(told.decide(5, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+/// Another invocation has moved the group from A to B a moment ago.
+fn moved_to_b() -> Told {
+    Told::new([(A, State::Draining), (B, State::Initial)])
+}
+
+/// Nobody has changed anything for long.
+fn long_standing() -> Told {
+    Told::new([(A, State::Healthy), (B, State::Healthy)])
 }
 
 #[test]
-fn an_answer_that_doubts_nothing_ends_the_doubt() {
-    let mut told = Told::of(AT_ONCE, [(A, State::Draining), (B, State::Initial)]);
-    assert_eq!(told.decide(0, [A]), "look again at 5");
+fn a_doubt_is_believed_at_an_independent_answer_and_no_dependent_one_adds_to_it_or_ends_it() {
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    for second in 1..10 {
+        assert_eq!(told.decide(second, [A]), "held back until 10");
+    }
+    assert_eq!(told.decide(10, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+}
+
+#[test]
+fn the_ttl_of_the_first_answer_counts_whatever_a_dependent_one_says() {
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    told.ttl = Duration::from_secs(300);
+    assert_eq!(told.decide(9, [A]), "held back until 10");
+    assert_eq!(told.decide(10, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+}
+
+#[test]
+fn an_answer_with_a_ttl_of_0_is_doubted_for_the_margin() {
+    let mut told = moved_to_b();
+    told.ttl = Duration::ZERO;
+    let until = format!("held back until {}", MARGIN.as_secs_f64());
+    assert_eq!(told.decide(0, [A]), until);
+    assert_eq!(told.decide(8, [A]), until);
+    assert_eq!(told.decide(9, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+}
+
+#[test]
+fn the_whole_doubtful_plan_is_held_back_and_its_reason_names_the_target() {
+    for (states, answer, doubted) in [
+        ([(A, State::Draining), (B, State::Healthy)], vec![A, C], A),
+        ([(A, State::Healthy), (B, State::Initial)], vec![A, C], B),
+        ([(A, State::Healthy), (B, State::Healthy)], vec![A], B),
+    ] {
+        let told = Told::new(states);
+        let addresses = answer.into_iter().map(|address| address.parse().unwrap());
+        let answer = self::answer(addresses, begin());
+        let (decision, _) = decide(&answer, &told.group, &told.memory, AT_ONCE);
+        let Decision::HoldBack(held_back) = decision else {
+            panic!("{decision:?}")
+        };
+        let expected = &answer.targets(PORT) - &current(&told.group);
+        assert_eq!(held_back.plan.register, expected);
+        let expected = &current(&told.group) - &answer.targets(PORT);
+        assert_eq!(held_back.plan.targets_to_deregister(), expected);
+        let target = format!("{doubted}:{PORT}");
+        assert!(
+            held_back.reason.contains(&target),
+            "{target}: {}",
+            held_back.reason
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_says_something_else_ends_the_doubt_also_a_dependent_one() {
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
     assert_eq!(told.decide(4, [B]), "+ -");
-    assert_eq!(told.decide(6, [A]), "look again at 11");
+    assert_eq!(told.decide(11, [A]), "held back until 21");
+
+    let mut told = long_standing();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    assert_eq!(told.decide(4, [A, B]), "+ -");
+    assert_eq!(told.decide(11, [A]), "held back until 21");
+}
+
+#[test]
+fn a_description_that_says_something_else_ends_the_doubt() {
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    told.is_now([(A, State::Initial)]);
+    assert_eq!(told.decide(4, [A]), "+ -");
+    told.is_now([(A, State::Draining), (B, State::Initial)]);
+    assert_eq!(told.decide(11, [A]), "held back until 21");
+}
+
+#[test]
+fn an_answer_counts_from_the_first_description_that_shows_the_doubt() {
+    let mut told = Told::new([(A, State::Healthy)]);
+    assert_eq!(told.decide(0, [A]), "+ -");
+    told.is_now([(A, State::Draining), (B, State::Initial)]);
+    assert_eq!(told.decide(10, [A]), "held back until 20");
 }
 
 #[test]
@@ -350,165 +491,353 @@ fn another_doubt_begins_anew() {
         (B, State::Initial),
         (C, State::Draining),
     ];
-    let mut told = Told::of(AT_ONCE, both_drain);
-    assert_eq!(told.decide(0, [A]), "look again at 5");
-    assert_eq!(told.decide(5, [C]), "look again at 10");
-    assert_eq!(told.decide(10, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
+    let mut told = Told::new(both_drain);
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    assert_eq!(told.decide(10, [C]), "held back until 20");
+    assert_eq!(told.decide(20, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
 }
 
 #[test]
 fn that_a_target_has_left_may_be_told_by_two_different_answers() {
-    let mut told = Told::of(AT_ONCE, [(A, State::Registered), (B, State::Initial)]);
-    assert_eq!(told.decide(0, [A]), "look again at 5");
+    let mut told = Told::new([(A, State::Healthy), (B, State::Initial)]);
+    assert_eq!(told.decide(0, [A]), "held back until 10");
     assert_eq!(
-        told.decide(5, [C]),
+        told.decide(10, [C]),
         "+10.0.3.3:6379 -10.0.1.7:6379,10.0.2.9:6379"
     );
 }
 
 #[test]
 fn a_doubt_that_grew_waits_for_its_newest_part() {
-    let mut told = Told::of(AT_ONCE, [(A, State::Draining), (B, State::Initial)]);
-    assert_eq!(told.decide(0, [A, B]), "look again at 5");
-    assert_eq!(told.decide(3, [A]), "look again at 8");
-    assert_eq!(told.decide(8, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A, B]), "held back until 10");
+    assert_eq!(told.decide(3, [A]), "held back until 13");
+    assert_eq!(told.decide(10, [A]), "held back until 13");
+    assert_eq!(told.decide(13, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
 }
 
 #[test]
 fn a_doubt_of_which_a_part_has_settled_needs_no_new_wait() {
-    let mut told = Told::of(AT_ONCE, [(A, State::Draining), (B, State::Initial)]);
-    assert_eq!(told.decide(0, [A]), "look again at 5");
-    told.is_now([(A, State::Draining), (B, State::Registered)]);
-    assert_eq!(told.decide(5, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    told.is_now([(A, State::Draining), (B, State::Healthy)]);
+    assert_eq!(told.decide(10, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
 }
 
 #[test]
-fn a_doubt_is_forgotten_75_s_after_its_answer_expired() {
-    for (at, expected) in [
-        (5 + 74, "+10.0.1.7:6379 -10.0.2.9:6379"),
-        (5 + 75, "look again at 85"),
+fn a_doubt_begins_anew_90_s_after_it_could_have_been_believed() {
+    for (told, believed) in [
+        (moved_to_b as fn() -> Told, "+10.0.1.7:6379 -10.0.2.9:6379"),
+        (long_standing, "+ -10.0.2.9:6379"),
     ] {
-        let mut told = Told::of(AT_ONCE, [(A, State::Draining), (B, State::Initial)]);
-        assert_eq!(told.decide(0, [A]), "look again at 5");
-        assert_eq!(told.decide(at, [A]), expected);
+        for (second, expected) in [
+            (10, believed),
+            (10 + 89, believed),
+            (10 + 90, "held back until 110"),
+        ] {
+            let mut told = told();
+            assert_eq!(told.decide(0, [A]), "held back until 10");
+            assert_eq!(told.decide(second, [A]), expected);
+        }
     }
 }
 
 #[test]
-fn targets_that_were_both_there_for_long_are_not_deregistered_at_the_first_word() {
-    let both = [(A, State::Registered), (B, State::Registered)];
-    let mut told = Told::of(AT_ONCE, both);
-    assert_eq!(told.decide(0, [B]), "look again at 5");
-    assert_eq!(told.decide(5, [B]), "+ -10.0.1.7:6379");
+fn an_answer_that_says_the_same_in_between_does_not_prolong_a_doubt() {
+    let mut told = long_standing();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    assert_eq!(told.decide(9, [A]), "held back until 10");
+    assert_eq!(told.decide(10 + 90, [A]), "held back until 110");
 }
 
 #[test]
-fn what_is_doubted_of_targets_that_were_there_for_long_is_remembered_on_a_slow_schedule() {
-    for interval in [60, 120, 300, 3600] {
-        let both = [(A, State::Registered), (B, State::Registered)];
-        let mut told = Told::of(AT_ONCE, both);
-        assert_eq!(told.decide(0, [B]), "look again at 5");
-        assert_eq!(told.decide(interval, [B]), "+ -10.0.1.7:6379");
+fn a_doubt_of_which_a_slow_schedule_shows_no_second_answer_is_never_believed() {
+    for interval in [120, 300, 3600] {
+        let mut told = long_standing();
+        for n in 0..10 {
+            let until = format!("held back until {}", n * interval + 10);
+            assert_eq!(told.decide(n * interval, [B]), until);
+        }
     }
 }
 
 #[test]
-fn beside_a_target_that_is_new_a_stale_one_is_deregistered_at_once() {
-    let completing = [(A, State::Registered), (B, State::Initial)];
-    let mut told = Told::of(AT_ONCE, completing);
+fn what_drains_is_registered_at_once_where_nothing_else_is_current() {
+    let mut told = Told::new([(A, State::Draining)]);
+    assert_eq!(told.decide(0, [A]), "+10.0.1.7:6379 -");
+    let mut told = Told::new([(A, State::Draining), (B, State::Draining)]);
+    assert_eq!(told.decide(0, [A]), "+10.0.1.7:6379 -");
+    let mut told = Told::new([(A, State::Draining), (B, State::Healthy)]);
+    assert_eq!(told.decide(0, [A, B]), "held back until 10");
+}
+
+#[test]
+fn a_group_that_is_emptied_during_the_doubt_gets_its_target_at_once() {
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    told.is_now([(A, State::Draining), (B, State::Draining)]);
+    assert_eq!(told.decide(1, [A]), "+10.0.1.7:6379 -");
+}
+
+#[test]
+fn a_target_that_is_initial_is_not_deregistered_at_the_first_answer() {
+    let mut told = Told::new([(B, State::Initial)]);
+    assert_eq!(told.decide(0, [C]), "held back until 10");
+    assert_eq!(told.decide(10, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
+}
+
+#[test]
+fn a_target_counts_as_initial_for_90_s_after_its_registration_was_acknowledged() {
+    for (second, expected) in [
+        (0, "held back until 10"),
+        (89, "held back until 99"),
+        (90, "+10.0.3.3:6379 -10.0.2.9:6379"),
+    ] {
+        let mut told = Told::new([(B, State::Healthy)]);
+        told.acknowledge(0, B);
+        assert_eq!(told.decide(second, [C]), expected);
+    }
+}
+
+#[test]
+fn a_target_that_drains_is_not_initial_whenever_it_was_acknowledged() {
+    let mut told = Told::new([(A, State::Healthy), (B, State::Draining)]);
+    told.acknowledge(0, B);
+    assert_eq!(told.decide(1, [A]), "+ -");
+    assert_eq!(
+        told.decide(2, [A, B]),
+        "held back until 12",
+        "it comes back"
+    );
+    let mut told = Told::new([
+        (A, State::Healthy),
+        (C, State::Healthy),
+        (B, State::Draining),
+    ]);
+    told.acknowledge(0, B);
+    assert_eq!(told.decide(1, [A]), "held back until 11", "for C's sake");
+}
+
+#[test]
+fn beside_a_desired_target_that_is_initial_a_stale_one_is_deregistered_at_once() {
+    let completing = [(A, State::Healthy), (B, State::Initial)];
+    let mut told = Told::new(completing.clone());
     assert_eq!(told.decide(0, [B]), "+ -10.0.1.7:6379");
-    let mut told = Told::of(AT_ONCE, completing);
+    let mut told = Told::new(completing);
     assert_eq!(
         told.decide(0, [A]),
-        "look again at 5",
-        "not if the new one is to go"
+        "held back until 10",
+        "not if the initial one is to go"
     );
+    for (second, expected) in [(89, "+ -10.0.1.7:6379"), (90, "held back until 100")] {
+        let mut told = long_standing();
+        told.acknowledge(0, B);
+        assert_eq!(told.decide(second, [B]), expected);
+    }
+}
+
+#[test]
+fn beside_a_kept_target_that_is_initial_and_not_desired_a_stale_one_is_doubted() {
+    for is_acknowledged in [false, true] {
+        let mut told = Told::new([
+            (A, State::Healthy),
+            (B, State::Healthy),
+            (C, State::Initial),
+        ]);
+        told.keep = vec!["10.0.3.0/24".parse().unwrap()];
+        if is_acknowledged {
+            told.acknowledge(0, C);
+        }
+        assert_eq!(told.decide(0, [B]), "held back until 10");
+        assert_eq!(told.decide(10, [B]), "+ -10.0.1.7:6379");
+    }
 }
 
 #[test]
 fn a_target_stays_for_as_many_misses_in_a_row_as_it_may() {
-    let both = [(A, State::Initial), (B, State::Registered)];
-    let mut told = Told::of(AFTER_TWO_MISSES, both);
-    assert_eq!(told.decide(0, [A]), "+ -");
-    assert_eq!(told.decide(60, [A]), "+ -");
-    assert_eq!(told.decide(120, [A, B]), "+ -", "which ends the row");
-    assert_eq!(told.decide(180, [A]), "+ -");
-    assert_eq!(told.decide(240, [A]), "+ -");
-    assert_eq!(told.decide(300, [A]), "+ -10.0.2.9:6379");
+    for misses in [0, 1, 2, 5] {
+        let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(misses);
+        for n in 0..u64::from(misses) {
+            assert_eq!(told.decide(10 * n, [A]), "+ -", "{n} of {misses}");
+        }
+        let next = 10 * u64::from(misses);
+        assert_eq!(told.decide(next, [A]), "+ -10.0.2.9:6379");
+    }
+}
+
+#[test]
+fn a_miss_counts_from_the_margin_after_the_ttl_of_the_one_before() {
+    let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(1);
+    for second in 0..10 {
+        assert_eq!(told.decide(second, [A]), "+ -");
+    }
+    assert_eq!(told.decide(10, [A]), "+ -10.0.2.9:6379");
+}
+
+#[test]
+fn any_answer_that_has_the_address_ends_the_row_of_misses() {
+    for (second, is_independent) in [(11, false), (19, false), (20, true)] {
+        let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(2);
+        told.decide(0, [A]);
+        told.decide(10, [A]);
+        assert_eq!(told.decide(second, [A, B]), "+ -", "{is_independent}");
+        assert_eq!(told.decide(30, [A]), "+ -");
+        assert_eq!(told.decide(40, [A]), "+ -");
+        assert_eq!(told.decide(50, [A]), "+ -10.0.2.9:6379");
+    }
+}
+
+#[test]
+fn misses_do_not_expire_on_a_slow_schedule() {
+    for interval in [60, 300, 3600, 86_400] {
+        let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(2);
+        assert_eq!(told.decide(0, [A]), "+ -");
+        assert_eq!(told.decide(interval, [A]), "+ -");
+        assert_eq!(told.decide(2 * interval, [A]), "+ -10.0.2.9:6379");
+    }
+}
+
+#[test]
+fn misses_end_when_the_target_is_not_current_any_more() {
+    for away in [vec![], vec![State::Draining]] {
+        let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(1);
+        assert_eq!(told.decide(0, [A]), "+ -");
+        let before = told.group.clone();
+        told.group.truncate(1);
+        let away = away.into_iter();
+        told.group
+            .extend(away.map(|state| described(B.parse().unwrap(), PORT, state)));
+        assert_eq!(told.decide(5, [A]), "+ -");
+        told.group = before;
+        assert_eq!(told.decide(10, [A]), "+ -");
+        assert_eq!(told.decide(20, [A]), "+ -10.0.2.9:6379");
+    }
 }
 
 #[test]
 fn what_joins_is_registered_at_once_whatever_may_be_missed() {
-    let mut told = Told::of(AFTER_TWO_MISSES, [(A, State::Registered)]);
+    let mut told = Told::new([(A, State::Healthy)]).may_miss(2);
     assert_eq!(told.decide(0, [B]), "+10.0.2.9:6379 -");
 }
 
 #[test]
-fn misses_of_a_notification_neither_count_nor_clear() {
-    let both = [(A, State::Initial), (B, State::Registered)];
-    let mut told = Told::of(AFTER_TWO_MISSES, both);
-    told.decide(0, [A]);
-    told.decide(60, [A]);
-    told.policy.is_counting = false;
-    for second in 61..70 {
-        assert_eq!(told.decide(second, [A]), "+ -");
+fn a_wrong_port_of_an_address_that_dns_names_is_not_missed() {
+    let mut told = Told::new([]).may_miss(1000);
+    told.group = vec![described(A.parse().unwrap(), OTHER_PORT, State::Healthy)];
+    assert_eq!(told.decide(0, [A]), "+10.0.1.7:6379 -10.0.1.7:7000");
+}
+
+#[test]
+fn a_wrong_port_of_an_address_that_dns_does_not_name_is_missed() {
+    let mut told = Told::new([(A, State::Initial)]).may_miss(1);
+    let other = described(B.parse().unwrap(), OTHER_PORT, State::Healthy);
+    told.group.push(other);
+    assert_eq!(told.decide(0, [A]), "+ -");
+    assert_eq!(told.decide(10, [A]), "+ -10.0.2.9:7000");
+}
+
+#[test]
+fn doubt_and_misses_are_counted_side_by_side_and_whichever_is_more_decides() {
+    for (misses, believed) in [(0, 10), (1, 10), (2, 20), (3, 30)] {
+        let mut told = long_standing().may_miss(misses);
+        for second in (0..believed).step_by(10) {
+            let decision = told.decide(second, [A]);
+            let expected = if misses == 0 {
+                "held back until 10"
+            } else {
+                "+ -"
+            };
+            assert_eq!(decision, expected, "{misses} misses");
+        }
+        assert_eq!(told.decide(believed, [A]), "+ -10.0.2.9:6379");
     }
-    assert_eq!(told.decide(70, [A, B]), "+ -");
-    told.policy.is_counting = true;
-    assert_eq!(told.decide(120, [A]), "+ -10.0.2.9:6379");
 }
 
 #[test]
-fn a_notification_deregisters_at_once_where_nothing_may_be_missed() {
-    let mut told = Told::of(AT_ONCE, [(A, State::Registered)]);
-    told.policy.is_counting = false;
-    assert_eq!(told.decide(0, [B]), "+10.0.2.9:6379 -10.0.1.7:6379");
+fn misses_are_counted_while_the_plan_is_held_back() {
+    let mut told = Told::new([
+        (A, State::Initial),
+        (B, State::Healthy),
+        (C, State::Draining),
+    ])
+    .may_miss(1);
+    assert_eq!(told.decide(0, [A, C]), "held back until 10");
+    assert_eq!(told.decide(10, [A, C]), "+10.0.3.3:6379 -10.0.2.9:6379");
 }
 
 #[test]
-fn misses_of_a_doubtful_decision_neither_count_nor_clear() {
-    let three = |drained| [(A, State::Initial), (B, State::Registered), (C, drained)];
-    let mut told = Told::of(AFTER_TWO_MISSES, three(State::Draining));
-    assert_eq!(told.decide(0, [A]), "+ -", "B misses once");
-    assert_eq!(told.decide(10, [A, C]), "look again at 15");
-    assert_eq!(
-        told.decide(11, [A, B, C]),
-        "look again at 15",
-        "B is not cleared"
-    );
-    told.is_now(three(State::Registered));
-    assert_eq!(told.decide(20, [A, C]), "+ -", "B misses twice");
-    assert_eq!(told.decide(30, [A, C]), "+ -10.0.2.9:6379");
-}
-
-#[test]
-fn misses_count_while_it_is_doubted_that_other_targets_have_left() {
-    let all = [A, B, C].map(|address| (address, State::Registered));
-    let mut told = Told::of(AFTER_TWO_MISSES, all);
-    told.decide(0, [A, C]);
-    told.decide(10, [A]);
-    assert_eq!(told.decide(20, [A]), "look again at 25", "B misses enough");
-    assert_eq!(told.decide(25, [A]), "look again at 30", "C too");
-    assert_eq!(told.decide(30, [A]), "+ -10.0.2.9:6379,10.0.3.3:6379");
-}
-
-#[test]
-fn a_count_of_misses_is_dropped_after_three_minutes() {
-    for (at, expected) in [(60 + 179, "+ -10.0.2.9:6379"), (60 + 180, "+ -")] {
-        let both = [(A, State::Initial), (B, State::Registered)];
-        let mut told = Told::of(AFTER_TWO_MISSES, both);
-        told.decide(0, [A]);
-        told.decide(60, [A]);
-        assert_eq!(told.decide(at, [A]), expected);
+fn a_miss_that_was_counted_long_ago_does_not_make_up_for_a_doubt() {
+    for interval in [100, 300, 3600] {
+        let mut told = long_standing().may_miss(1);
+        assert_eq!(told.decide(0, [A]), "+ -");
+        let until = format!("held back until {}", interval + 10);
+        assert_eq!(told.decide(interval, [A]), until);
+        assert_eq!(told.decide(interval + 10, [A]), "+ -10.0.2.9:6379");
     }
+}
+
+#[test]
+fn a_miss_that_was_counted_before_the_doubt_does_not_make_up_for_it() {
+    let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(2);
+    assert_eq!(told.decide(0, [A]), "+ -");
+    assert_eq!(told.decide(10, [A]), "+ -");
+    told.is_now([(A, State::Healthy), (B, State::Healthy)]);
+    assert_eq!(told.decide(20, [A]), "held back until 30");
+    assert_eq!(told.decide(30, [A]), "+ -10.0.2.9:6379");
+}
+
+#[test]
+fn six_addresses_in_round_robin_are_not_deregistered_however_often_dns_is_asked() {
+    let all = [
+        "10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4", "10.0.1.5", "10.0.1.6",
+    ];
+    for misses in [0, 1] {
+        for ttl in [Duration::ZERO, TTL] {
+            let mut told = Told::new(all.map(|address| (address, State::Healthy))).may_miss(misses);
+            told.ttl = ttl;
+            for second in 0..600 {
+                let address = all[second % all.len()];
+                let decision = told.decide(second as u64, [address]);
+                match misses {
+                    0 => assert!(decision.starts_with("held back"), "{second}: {decision}"),
+                    _ => assert_eq!(decision, "+ -", "{second}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_went_backwards_forgets_doubts_misses_and_acknowledgements() {
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(100, [A]), "held back until 110");
+    assert_eq!(told.decide(50, [A]), "held back until 60");
+    assert_eq!(told.decide(60, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+
+    let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(1);
+    assert_eq!(told.decide(100, [A]), "+ -");
+    assert_eq!(told.decide(50, [A]), "+ -");
+    assert_eq!(told.decide(60, [A]), "+ -10.0.2.9:6379");
+
+    let mut told = Told::new([(B, State::Healthy)]);
+    told.acknowledge(100, B);
+    assert_eq!(told.decide(50, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
 }
 
 #[test]
 fn without_memory_a_removal_only_comes_later() {
-    let both = [(A, State::Registered), (B, State::Registered)];
-    let mut told = Told::of(AFTER_TWO_MISSES, both);
-    for second in 0..20 {
+    for misses in [0, 2] {
+        let mut told = long_standing().may_miss(misses);
+        for second in 0..300 {
+            told.memory = Memory::default();
+            let decision = told.decide(second, [A]);
+            assert!(decision == "+ -" || decision.starts_with("held back"));
+        }
+    }
+    let mut told = moved_to_b();
+    for second in 0..300 {
         told.memory = Memory::default();
-        assert_eq!(told.decide(second, [A]), "+ -");
+        let until = format!("held back until {}", second + 10);
+        assert_eq!(told.decide(second, [A]), until);
     }
 }
