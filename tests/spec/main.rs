@@ -18,4 +18,5 @@ mod stack;
 mod stress;
 mod template;
 mod virtual_world;
+mod window;
 mod world;
