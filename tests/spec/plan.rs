@@ -240,6 +240,20 @@ fn the_same_input_makes_the_same_decision_in_whatever_order_it_was_described() {
 }
 
 #[test]
+fn the_reason_is_the_same_in_whatever_order_the_group_was_described() {
+    let [first, second, desired] = addresses();
+    let mut group = [first, second].map(|address| described(address, PORT, State::Initial));
+    let answer = answer([desired], begin());
+    let decide = |group: &[_]| match decide(&answer, group, &Memory::default(), AT_ONCE).0 {
+        Decision::HoldBack(held_back) => held_back.reason,
+        Decision::Apply(plan) => panic!("{plan:?}"),
+    };
+    let reason = decide(&group);
+    group.reverse();
+    assert_eq!(decide(&group), reason);
+}
+
+#[test]
 fn an_answer_without_addresses_cannot_be_built() {
     assert_eq!(Answer::new([], begin(), begin()), None);
 }
