@@ -10,7 +10,7 @@ mod hostile;
 mod invariants;
 mod metrics;
 mod overlap;
-// mod plan;
+mod plan;
 mod polling;
 mod scenarios;
 mod secrets;
