@@ -203,10 +203,10 @@ impl Claim {
         match self {
             Claim::BringsBack(target) => format!("{target} drains, and DNS names it again"),
             Claim::Removes(target) if new.contains(target) => {
-                format!("{target} was registered a moment ago, and DNS does not name it")
+                format!("{target} was registered a moment ago, and DNS does not want it")
             }
             Claim::Removes(target) | Claim::Lacks(target) => format!(
-                "DNS does not name {target}, but all targets that would stay have been there for long"
+                "DNS does not want {target}, but all targets that would stay have been there for long"
             ),
         }
     }
