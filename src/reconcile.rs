@@ -202,7 +202,7 @@ async fn apply<P: RuntimeProvider>(
         progress.step = Some("registering in");
         change.log(
             "registering",
-            enumerate(&plan.register),
+            plan.register.iter().copied(),
             "new connections reach them once the load balancer finds them healthy",
         );
         let acknowledge = |targets: &[Target]| {
@@ -223,7 +223,7 @@ async fn apply<P: RuntimeProvider>(
         let targets = stale.iter().map(|stale| stale.target);
         change.log(
             "deregistering",
-            enumerate(targets.clone()),
+            targets.clone(),
             "their connections end with the deregistration delay",
         );
         if target_group.deregister(stale, *act_by).await? == Sent::TooLate {
@@ -239,15 +239,18 @@ async fn apply<P: RuntimeProvider>(
 
 impl Change<'_> {
     /// The line before a change, with what the group has.
-    fn log(&self, verb: &str, targets: String, outcome: &str) {
+    fn log(&self, verb: &str, targets: impl Iterator<Item = Target>, outcome: &str) {
+        let targets: Vec<_> = targets.collect();
         let current = self.described.iter().filter(|one| one.is_current());
         let current: BTreeMap<_, _> = current
             .map(|one| (one.target, one.state.to_string()))
             .collect();
         info!(
             "targetGroupArn" = %self.target_group.arn,
+            "json.targets" = json(&targets),
             "json.current" = json(&current),
-            "{verb} {targets}: {outcome}"
+            "{verb} {}: {outcome}",
+            enumerate(&targets)
         );
     }
 }

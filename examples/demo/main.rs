@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use stand_in::aws::{Aws, Call};
 use stand_in::dns::{Answer, Asked, Zone, addresses, cname};
 use stand_in::elb::{TargetDescription, TargetGroup};
+use stand_in::memory::WallClock;
 use stand_in::{dns, http};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
@@ -33,10 +34,12 @@ const ARN: &str =
     "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/redis/0123456789abcdef";
 /// Long enough for the fail-back to come while the old target drains.
 const DEREGISTRATION_DELAY: Duration = Duration::from_secs(30);
-/// Of the answers that are doubted: that long the story waits, and a second more.
+/// Of the answers that are doubted: the story waits that long, and the margin of 8.5 s more.
 const SHORT_TTL: u32 = 2;
 /// Of the last one, so that the story has an end.
-const LAST_DEREGISTRATION_DELAY: Duration = Duration::from_secs(6);
+const LAST_DEREGISTRATION_DELAY: Duration = Duration::from_secs(16);
+/// The schedule's. The story skips it.
+const A_MINUTE: Duration = Duration::from_secs(60);
 /// For somebody who reads along: after a line, and after a step.
 const LINE_PAUSE: Duration = Duration::from_millis(250);
 const STEP_PAUSE: Duration = Duration::from_millis(2500);
@@ -50,8 +53,12 @@ const BAD: Style = AnsiColor::Red.on_default();
 
 const SCHEDULE: &str = include_str!("../../events/schedule.json");
 
-const QUIET: &[&str] = &["Failover 0", "ReconcileFailure 0"];
-const FAILOVER: &[&str] = &["Failover 1", "ReconcileFailure 0"];
+const QUIET: &[&str] = &["Failover 0", "ReconcileFailure 0", "NoHealthyTarget 0"];
+const FAILOVER: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget 1"];
+/// It was decided on an empty group.
+const FIRST: &[&str] = &["Failover 0", "ReconcileFailure 0", "NoHealthyTarget 1"];
+/// The plan was held back in one reconcile and believed in the next, and no desired target was healthy yet.
+const FAIL_BACK: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget 2"];
 const FAILURE: &[&str] = &["Failover 0", "ReconcileFailure 1"];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -84,7 +91,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
             proof: "the first target is registered, which is no failover",
             answer: "success",
             changes: &["RegisterTargets 10.0.1.7:6379"],
-            published: QUIET,
+            published: FIRST,
             group: &["10.0.1.7:6379 healthy"],
         })
         .await;
@@ -139,7 +146,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
     story.tell(
         "The fail-back",
         "The endpoint returns to node A, whose target still drains. That may be a stale answer of a DNS\n   \
-         cache: the function waits until its TTL is over and asks again before it believes it.",
+         cache: the function waits until its TTL and a margin of 8.5 s are over, and asks again before it believes it.",
     );
     story.zone.set(
         "node-a.example.com",
@@ -167,7 +174,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
                 "RegisterTargets 10.0.1.7:6379",
                 "DeregisterTargets 10.0.2.9:6379",
             ],
-            published: FAILOVER,
+            published: FAIL_BACK,
             group: &["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"],
         })
         .await;
@@ -205,6 +212,7 @@ struct Expected {
 struct Story {
     zone: Zone,
     aws: Aws,
+    clock: WallClock,
     function: Function<TokioRuntimeProvider>,
     begin: Instant,
     steps: Vec<(&'static str, bool)>,
@@ -219,7 +227,11 @@ impl Story {
         group.deregistration_delay = DEREGISTRATION_DELAY;
         aws.add(group);
         let variable = |name: &str| settings(name, servers.0.address);
-        let sdk = sdk().endpoint_url(format!("http://{}", servers.1.address));
+        let clock = WallClock::at(SystemTime::now());
+        aws.set_clock(clock.clone());
+        let sdk = sdk()
+            .endpoint_url(format!("http://{}", servers.1.address))
+            .time_source(clock.clone());
         println!(
             "{TITLE}nlb-hostname-target{TITLE:#}: a target group follows {NAME}{ENDPOINT}{NAME:#}"
         );
@@ -232,6 +244,7 @@ impl Story {
         Ok(Story {
             zone,
             aws,
+            clock,
             function: Function::new(variable, &sdk.load().await, TokioRuntimeProvider::default()),
             begin: Instant::now(),
             steps: Vec::new(),
@@ -248,6 +261,7 @@ impl Story {
 
     /// Invokes the function, shows what came of it, and remembers whether that is what must be.
     async fn run(&mut self, expected: Expected) {
+        self.clock.forward(A_MINUTE);
         let outcome = self.function.handle(event(SCHEDULE)).await;
         let (answer, detail) = match outcome {
             Ok(_) => ("success".to_owned(), String::new()),

@@ -70,10 +70,10 @@ class Deployment:
         return "\n".join(event.get("ResourceStatusReason", "") for event in events)
 
     def log(self, message: str) -> list[dict]:
-        """The lines with this message."""
+        """The lines whose message begins so."""
         events = boto3.client("logs").filter_log_events(logGroupName=self.output("LogGroupName"))["events"]
         lines = [event["message"] for event in events if event["message"].startswith("{")]
-        return [line for line in map(json.loads, lines) if line.get("message") == message]
+        return [line for line in map(json.loads, lines) if line.get("message", "").startswith(message)]
 
     def set_variable(self, name: str, value: str) -> None:
         function = self.output("FunctionName")

@@ -597,6 +597,8 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
             "result"
         ]
     );
+    assert_eq!(of_failover[0]["targets"], json!(["10.0.2.9:6379"]));
+    assert_eq!(of_failover[1]["targets"], json!(["10.0.1.7:6379"]));
     for change in &of_failover[..2] {
         assert_eq!(change["current"], json!({"10.0.1.7:6379": "healthy"}));
     }
