@@ -81,6 +81,9 @@ struct Running {
     published: [Sums; 2],
     /// The sandbox was lost, or kept its data for too long.
     is_lost: bool,
+    /// The oldest data that may be unpublished.
+    waiting_since: Option<Duration>,
+    was_dry_run: bool,
 }
 
 #[derive(Debug, Default)]
@@ -248,8 +251,15 @@ impl Checker<'_> {
     fn begin(&mut self, life: Life, event: Event) {
         let (now, groups) = (self.now, self.setting.groups());
         let running = self.running(life);
-        // I10: what could not be published may be dropped meanwhile.
-        running.is_lost |= running.is_publishing_failed && now > running.begun + KEPT_DATA;
+        // I10: what could not be published may be dropped meanwhile. A dry run publishes nothing.
+        if running.is_publishing_failed {
+            running.waiting_since.get_or_insert(running.begun);
+        } else if !running.was_dry_run {
+            running.waiting_since = None;
+        }
+        let is_old = |since: Duration| now > since + KEPT_DATA;
+        running.is_lost |= running.waiting_since.is_some_and(is_old);
+        running.was_dry_run = event == Event::DryRun;
         (running.begun, running.event) = (now, Some(event));
         running.is_publishing_failed = false;
         for group in 0..groups {
