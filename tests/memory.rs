@@ -205,13 +205,13 @@ impl World {
     /// that this sandbox did not register a moment ago, so the failover is not doubtful and need not be
     /// waited for. Forgets what was called.
     fn heal(&self, n: u32) {
-        let node = format!("10.0.{}.7", n / 10 % 256);
+        let node = node(n);
         for index in 0..GROUPS {
             if n == 1 || n.is_multiple_of(10) {
                 let mut group = TargetGroup::ipv4(&arn(index), 6379);
                 group.deregistration_delay = Duration::ZERO;
                 self.aws.add(group);
-                self.aws.register(&arn(index), "10.1.0.7", 6379);
+                self.aws.register(&arn(index), "10.0.0.8", 6379);
             }
             self.zone.set(&endpoint(index), addresses([&node]));
         }
@@ -232,6 +232,11 @@ fn denied() -> http::Response {
     response
 }
 
+/// Where the endpoints are at the n-th invocation.
+fn node(n: u32) -> String {
+    format!("10.0.{}.7", n / 10 % 256)
+}
+
 fn mixed(world: &World, n: u32) -> Duration {
     let stranger = (endpoint(0), [1, 1, 1, 1].into());
     let garbage = Fault::Garbage(200, "<html>");
@@ -239,7 +244,7 @@ fn mixed(world: &World, n: u32) -> Duration {
         1 => world.answer(dns::Answer::NxDomain),
         3 => world.answer(dns::Answer::ServFail),
         5 => world.answer(dns::Answer::Records(ResponseCode::NoError, vec![stranger])),
-        7 => world.answer(dns::Answer::Truncated(Box::new(addresses(["10.0.9.9"])))),
+        7 => world.answer(dns::Answer::Truncated(Box::new(addresses([&node(n)])))),
         9 => world.answer(dns::Answer::Empty),
         10 => world.aws.inject("RegisterTargets", DENIED),
         11 => world.aws.inject("DescribeTargetHealth", DENIED),

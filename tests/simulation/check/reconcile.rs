@@ -292,8 +292,8 @@ impl Followed {
             self.current = live(described);
         }
         self.current = &self.current - &pass.deregistered;
-        // Whether a reconcile that did not get its description learns from its answer is left open.
-        let is_weak = is_failed && described.is_none();
+        // A reconcile that fails before it changes anything had no good answer or no description.
+        let is_weak = is_failed && !pass.is_changing;
         self.count_misses(&look, is_weak, of);
         let doubts = match (&look.desired, &described) {
             (Some(desired), Some(described)) => {
