@@ -2,7 +2,7 @@
 //! and what is remembered of earlier reconciles. Pure: no clock, no network, no state. The rules
 //! that keep clients connected live in types here. An [`Answer`] without addresses cannot be built,
 //! so an outage of DNS can never read as "nobody should serve". A [`Plan`] to apply comes out of one
-//! function, [`decide`]. The rules of time are in [`belief`].
+//! function, [`decide`]. The rules of time are in `plan/belief.rs`.
 
 mod belief;
 mod target;
