@@ -145,11 +145,11 @@ pub fn log_reconcile(
             "json.deregister" = json(&held_back.plan.targets_to_deregister()),
             "reason" = held_back.reason,
             "until" = %DateTime::from(held_back.until),
-            "held back: {}. The targets stay as they are; {} decides from then on",
+            "held back: {}. Clients keep the targets that they have; {}",
             held_back.reason,
             match is_last {
-                true => "the first invocation",
-                false => "this invocation",
+                true => "the first invocation after the time in \"until\" decides",
+                false => "this invocation reconciles again at the time in \"until\"",
             }
         ),
         (Ok(()), None) if is_changed => info!(
