@@ -13,9 +13,7 @@ use ipnet::IpNet;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
-use variable::{
-    Variable, boolean, cidr, dns_server, domain, list, namespace, number, port, seconds,
-};
+use variable::{Variable, boolean, cidr, dns_server, domain, list, namespace, port};
 
 /// What an NLB accepts as IPv4 targets, and the unique local and global unicast ranges of IPv6.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
@@ -72,6 +70,11 @@ impl Config {
     /// [`Error::InvalidConfig`] for the first variable that is missing or malformed.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
         let variable = |name| Variable::look_up(name, &lookup);
+        let number = |name, default, range| variable(name).or(default).number("a number", range);
+        let seconds = |name, default, range| {
+            let seconds = variable(name).or(default).number("seconds", range)?;
+            Ok(Duration::from_secs(seconds.into()))
+        };
         let endpoints =
             variable("ENDPOINTS").required("host names, comma separated", list(Endpoint::parse))?;
         let arns = variable("TARGET_GROUP_ARNS").required(
@@ -100,21 +103,11 @@ impl Config {
                     list(dns_server),
                 )?
                 .unwrap_or_default(),
-            lookups_per_reconcile: variable("LOOKUPS_PER_RECONCILE")
-                .or("1")
-                .required("a number from 1 to 32", number(1..=32))?,
-            misses_before_deregistration: variable("MISSES_BEFORE_DEREGISTRATION")
-                .or("0")
-                .required("a number from 0 to 1000", number(0..=1000))?,
-            poll_interval: variable("POLL_INTERVAL_SECONDS")
-                .or("5")
-                .required("seconds from 1 to 60", seconds(1..=60))?,
-            schedule_poll: variable("SCHEDULE_POLL_SECONDS")
-                .or("0")
-                .required("seconds from 0 to 55", seconds(0..=55))?,
-            event_poll: variable("EVENT_POLL_SECONDS")
-                .or("50")
-                .required("seconds from 0 to 55", seconds(0..=55))?,
+            lookups_per_reconcile: number("LOOKUPS_PER_RECONCILE", "1", 1..=32)?,
+            misses_before_deregistration: number("MISSES_BEFORE_DEREGISTRATION", "0", 0..=1000)?,
+            poll_interval: seconds("POLL_INTERVAL_SECONDS", "5", 1..=60)?,
+            schedule_poll: seconds("SCHEDULE_POLL_SECONDS", "0", 0..=55)?,
+            event_poll: seconds("EVENT_POLL_SECONDS", "50", 0..=55)?,
             allowed_cidrs: variable("ALLOWED_CIDRS")
                 .or(DEFAULT_ALLOWED_CIDRS)
                 .required(CIDRS, list(cidr))?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use http::Uri;
-use serde::Serialize;
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -23,17 +23,6 @@ const ANSWER_RESERVE: Duration = Duration::from_secs(5);
 const MAX_REASON: usize = 2048;
 /// With all retries: less than the reserve.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Answer<'a> {
-    status: &'static str,
-    reason: String,
-    physical_resource_id: &'a str,
-    stack_id: &'a str,
-    request_id: &'a str,
-    logical_resource_id: &'a str,
-}
 
 fn reason(errors: &Errors) -> String {
     let mut reason = format!("{}: {errors}", errors.error_type());
@@ -53,7 +42,7 @@ pub fn deadline(timeout: Instant) -> Deadline {
 /// Whether all of them may pass by themselves soon after a deployment: IAM is eventually consistent, and
 /// a name that was just made is not known everywhere.
 pub fn are_perhaps_early(errors: &Errors) -> bool {
-    errors.iter().all(|error| match error {
+    errors.0.iter().all(|error| match error {
         Error::ResolveFailed { .. } => true,
         Error::DescribeFailed { cause, .. }
         | Error::RegisterFailed { cause, .. }
@@ -83,21 +72,18 @@ pub async fn answer(
         .ok_or_else(|| {
             format!("the ResponseURL is not one of CloudFormation's under {url_suffix}")
         })?;
-    let answer = Answer {
-        status: if outcome.is_ok() { "SUCCESS" } else { "FAILED" },
-        reason: outcome.err().map_or_else(String::new, reason),
-        physical_resource_id: &request.physical_resource_id,
-        stack_id: &request.stack_id,
-        request_id: &request.request_id,
-        logical_resource_id: &request.logical_resource_id,
-    };
-    info!(
-        "status" = answer.status,
-        "reason" = answer.reason,
-        "answering CloudFormation"
-    );
-    let body = serde_json::to_string(&answer).map_err(|error| error.to_string())?;
-    aws::put(sdk, &url, body, ANSWER_TIMEOUT).await
+    let status = if outcome.is_ok() { "SUCCESS" } else { "FAILED" };
+    let reason = outcome.err().map_or_else(String::new, reason);
+    info!(status, reason, "answering CloudFormation");
+    let body = json!({
+        "Status": status,
+        "Reason": reason,
+        "PhysicalResourceId": request.physical_resource_id,
+        "StackId": request.stack_id,
+        "RequestId": request.request_id,
+        "LogicalResourceId": request.logical_resource_id,
+    });
+    aws::put(sdk, &url, body.to_string(), ANSWER_TIMEOUT).await
 }
 
 /// Whether the URL is in one of the buckets in which CloudFormation waits for answers. Who calls the

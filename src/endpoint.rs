@@ -5,5 +5,5 @@ mod name;
 mod resolver;
 
 pub use lookup::Found;
-pub use name::{AddressFamily, Endpoint};
+pub use name::Endpoint;
 pub use resolver::Resolver;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use lambda_runtime::Diagnostic;
+use tracing::error;
 
 use crate::aws::Cause;
 
@@ -109,31 +110,41 @@ impl Error {
             Error::DeadlineExceeded { .. } => "DeadlineExceeded",
         }
     }
+
+    /// Whether data are gone, so that no later publication can mend it.
+    pub fn is_dropped(&self) -> bool {
+        matches!(
+            self,
+            Error::PublishFailed {
+                is_dropped: true,
+                ..
+            }
+        )
+    }
+
+    /// One line of what concerns no target group.
+    pub fn log(&self) {
+        error!("errorType" = self.error_type(), "{self}");
+    }
 }
 
 /// One failure or more, of one target group or of a whole invocation. The first gives the type, all
 /// give the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errors(Vec<Error>);
+pub struct Errors(pub Vec<Error>);
 
 impl Errors {
     /// `Ok` when nothing failed.
     pub fn check(errors: impl IntoIterator<Item = Error>) -> Result<(), Errors> {
         let errors: Vec<_> = errors.into_iter().collect();
-        match errors.is_empty() {
-            true => Ok(()),
-            false => Err(Errors(errors)),
-        }
+        let is_well = errors.is_empty().then_some(());
+        is_well.ok_or(Errors(errors))
     }
 
     /// With one more, told last.
     pub fn and(mut self, another: Error) -> Self {
         self.0.push(another);
         self
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Error> {
-        self.0.iter()
     }
 
     /// Lambda's `errorType`, of the first.
@@ -148,20 +159,11 @@ impl From<Error> for Errors {
     }
 }
 
-impl IntoIterator for Errors {
-    type Item = Error;
-    type IntoIter = std::vec::IntoIter<Error>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An endpoint that feeds several groups fails each of them with the same words.
         let mut seen = HashSet::new();
-        let mut texts: Vec<_> = self.iter().map(Error::to_string).collect();
+        let mut texts: Vec<_> = self.0.iter().map(Error::to_string).collect();
         texts.retain(|text| seen.insert(text.clone()));
         let others = texts.len().saturating_sub(MOST_IN_A_LINE);
         texts.truncate(MOST_IN_A_LINE);

@@ -10,7 +10,7 @@ use hickory_resolver::net::runtime::RuntimeProvider;
 use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
-use tracing::{Instrument, error, error_span};
+use tracing::{Instrument, error_span};
 
 use crate::aws;
 use crate::config::Config;
@@ -138,8 +138,7 @@ impl<P: RuntimeProvider> Function<P> {
             Ok(()) => outcome,
             Err(cause) => {
                 let failed = Error::AnswerFailed(cause);
-                let error_type = failed.error_type();
-                error!("errorType" = error_type, "errorMessage" = %failed, "answering failed");
+                failed.log();
                 Err(match outcome {
                     Ok(_) => Errors::from(failed),
                     Err(errors) => errors.and(failed),
@@ -157,8 +156,7 @@ impl<P: RuntimeProvider> Function<P> {
         pace: &Pace,
     ) -> Result<Report, Errors> {
         let config = self.config.as_ref().map_err(|invalid| {
-            let error_type = invalid.error_type();
-            error!("errorType" = error_type, "errorMessage" = %invalid, "invalid configuration");
+            invalid.log();
             Errors::from(invalid.clone())
         })?;
         let is_dry_run = config.is_dry_run || event.is_dry_run;

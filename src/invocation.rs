@@ -4,12 +4,12 @@
 
 use std::time::SystemTime;
 
-use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{Instrument, error_span};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
@@ -45,14 +45,20 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         } = memory;
         let (sender, receiver) = mpsc::unbounded_channel();
         let loops = self.context.config.target_groups.iter().zip(target_groups);
-        let loops = join_all(
-            loops.map(|(group, memory)| self.reconcile_in_window(group, memory, sender.clone())),
-        );
+        let loops = join_all(loops.map(|(group, memory)| {
+            // Every line of the log says which group it is about.
+            let span = error_span!("target group", "targetGroupArn" = %group.arn);
+            let group = self.reconcile_in_window(group, memory, sender.clone());
+            group.instrument(span)
+        }));
         drop(sender);
         let (ended, unpublished) = join!(loops, self.publish(metrics, receiver));
 
         let (target_groups, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-        let group_errors = outcomes.into_iter().filter_map(Result::err).flatten();
+        let group_errors = outcomes
+            .into_iter()
+            .filter_map(Result::err)
+            .flat_map(|errors| errors.0);
         let report = Report {
             dry_run: self.context.is_dry_run,
             target_groups,
@@ -98,7 +104,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             next = self
                 .window
                 .next(Some(start.earliest), held_until, Instant::now());
-            report::log_reconcile(group, &progress, &outcome, next.is_none());
+            report::log_reconcile(&progress, &outcome, next.is_none());
             let sample = self.sample(group, &progress, outcome.is_err());
             send(held_sample.take());
             match progress.held_back {
@@ -169,20 +175,47 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             return Vec::new();
         }
         let mut failures = Vec::new();
-        let publishing = publish_as_it_comes(
-            &self.destination,
-            self.context.clock,
-            metrics,
-            &mut receiver,
-            &mut failures,
-        );
+        let publishing = self.publish_as_it_comes(metrics, &mut receiver, &mut failures);
         if timeout_at(self.deadline.answer, publishing).await.is_err() {
             while let Ok(sample) = receiver.try_recv() {
                 metrics.record(sample);
             }
-            failures.push(metrics.deadline_exceeded(&self.destination, self.context.clock.now()));
+            let error = metrics.deadline_exceeded(&self.destination, self.context.clock.now());
+            error.log();
+            failures.push(error);
         }
         failures
+    }
+
+    /// Hands over what could not be published in the end. Samples that are there already go out
+    /// together, and once CloudWatch is out of reach nothing is tried before the end: a hanging one
+    /// would cost its time for every failover.
+    async fn publish_as_it_comes(
+        &self,
+        metrics: &mut Metrics,
+        receiver: &mut UnboundedReceiver<Sample>,
+        failures: &mut Vec<Error>,
+    ) {
+        let (mut is_reachable, mut is_over) = (true, false);
+        while !is_over {
+            let mut is_failover = false;
+            let mut next = receiver.recv().await;
+            is_over = next.is_none();
+            while let Some(sample) = next {
+                is_failover |= sample.is_failover;
+                metrics.record(sample);
+                next = receiver.try_recv().ok();
+            }
+            if is_over || (is_failover && is_reachable) {
+                let mut failed = metrics
+                    .publish(&self.destination, self.context.clock.now())
+                    .await;
+                failed.iter().for_each(Error::log);
+                is_reachable = failed.iter().all(Error::is_dropped);
+                failed.retain(|error| is_over || error.is_dropped());
+                failures.append(&mut failed);
+            }
+        }
     }
 }
 
@@ -191,33 +224,4 @@ fn deadline_exceeded(group: &TargetGroupConfig, progress: &Progress) -> Errors {
         step: progress.step.unwrap_or("waiting to reconcile"),
         target_group_arn: group.arn.to_string(),
     })
-}
-
-/// Hands over what could not be published in the end. Samples that are there already go out
-/// together, and once CloudWatch is out of reach nothing is tried before the end: a hanging one would
-/// cost its time for every failover.
-async fn publish_as_it_comes(
-    destination: &Destination<'_>,
-    clock: &SharedTimeSource,
-    metrics: &mut Metrics,
-    receiver: &mut UnboundedReceiver<Sample>,
-    failures: &mut Vec<Error>,
-) {
-    let mut is_reachable = true;
-    while let Some(sample) = receiver.recv().await {
-        let mut is_failover = sample.is_failover;
-        metrics.record(sample);
-        while let Ok(sample) = receiver.try_recv() {
-            is_failover |= sample.is_failover;
-            metrics.record(sample);
-        }
-        if is_failover && is_reachable {
-            let unpublished = metrics.publish(destination, clock.now()).await;
-            failures.extend(unpublished.dropped);
-            is_reachable = unpublished.kept.is_none();
-        }
-    }
-    let unpublished = metrics.publish(destination, clock.now()).await;
-    failures.extend(unpublished.dropped);
-    failures.extend(unpublished.kept);
 }

@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
 const NESTED: &str = "json.";
@@ -44,61 +44,49 @@ pub fn init(level: Level) {
 
 struct JsonLines;
 
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: String,
-    level: &'a str,
-    message: Option<Value>,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
-}
-
-impl<S, N> FormatEvent<S, N> for JsonLines
+impl<S> FormatEvent<S, JsonFields> for JsonLines
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
-    N: for<'writer> FormatFields<'writer> + 'static,
 {
     fn format_event(
         &self,
-        context: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, S, JsonFields>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let message = fields.0.shift_remove("message");
-        fields.0.extend(of_invocation(context));
-        let line = Line {
-            timestamp,
-            level: event.metadata().level().as_str(),
-            message,
-            fields: fields.0,
-        };
-        writeln!(writer, "{}", json(&line))
+        let level = event.metadata().level().as_str();
+        let head = [
+            ("timestamp", timestamp.into()),
+            ("level", level.into()),
+            ("message", Value::Null),
+        ];
+        let head = head.map(|(name, value)| (name.to_owned(), value));
+        let mut line = Fields(Map::from_iter(head));
+        event.record(&mut line);
+        line.0.extend(of_spans(context));
+        writeln!(writer, "{}", json(&line.0))
     }
 }
 
-/// The request's id, from the span that lambda_runtime opens around an invocation, and what caused it,
-/// from our own.
-fn of_invocation<S, N>(context: &FmtContext<'_, S, N>) -> Map<String, Value>
+/// The request's id, from the span that lambda_runtime opens around an invocation, and what caused it and
+/// which target group it is about, from our own.
+fn of_spans<S>(context: &FmtContext<'_, S, JsonFields>) -> Map<String, Value>
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
-    N: for<'writer> FormatFields<'writer> + 'static,
 {
     let mut fields = Map::new();
     for span in context.event_scope().into_iter().flatten() {
         let extensions = span.extensions();
-        let formatted = extensions.get::<FormattedFields<N>>();
+        let formatted = extensions.get::<FormattedFields<JsonFields>>();
         let of_span = formatted.map(|formatted| serde_json::from_str(&formatted.fields));
         fields.extend(of_span.and_then(Result::ok).unwrap_or(Map::new()));
     }
-    fields.retain(|name, _| ["cause", "requestId"].contains(&name.as_str()));
+    fields.retain(|name, _| ["cause", "requestId", "targetGroupArn"].contains(&name.as_str()));
     fields
 }
 
-#[derive(Default)]
 struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
@@ -120,10 +108,6 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
         self.0.insert(field.name().to_owned(), value.into());
     }
 }

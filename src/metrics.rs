@@ -50,15 +50,6 @@ pub struct Metrics {
     pending: VecDeque<MetricDatum>,
 }
 
-/// What a publication could not publish.
-#[derive(Debug, Default)]
-pub struct Unpublished {
-    /// These data are gone.
-    pub dropped: Vec<Error>,
-    /// These data are still pending.
-    pub kept: Option<Error>,
-}
-
 impl Metrics {
     /// Keeps the sample for the next publication.
     pub fn record(&mut self, sample: Sample) {
@@ -71,46 +62,35 @@ impl Metrics {
     /// Data that were not acknowledged stay for the next time, also when the future is dropped. Data
     /// that CloudWatch calls invalid are dropped, since they would be invalid for ever. After any
     /// other failure the remaining calls are not tried.
-    pub async fn publish(&mut self, destination: &Destination<'_>, now: SystemTime) -> Unpublished {
+    ///
+    /// Returns what failed, one [`Error::PublishFailed`] for each call.
+    pub async fn publish(&mut self, destination: &Destination<'_>, now: SystemTime) -> Vec<Error> {
         self.settle(destination.function_name, now);
-        let mut unpublished = Unpublished::default();
+        let mut failures = Vec::new();
         while !self.pending.is_empty() {
             let data: Vec<_> = self.pending.iter().take(DATA_PER_CALL).cloned().collect();
             let count = data.len();
             let call = destination
                 .client
                 .put_metric_data()
-                .namespace(destination.namespace);
-            if let Err(failed) = call.set_metric_data(Some(data)).send().await {
+                .set_metric_data(Some(data));
+            if let Err(failed) = call.namespace(destination.namespace).send().await {
                 let is_dropped = is_invalid(&failed);
-                let error = publish_failed(destination, count, is_dropped, aws::cause(&failed));
-                error!(
-                    "errorType" = error.error_type(),
-                    "isDropped" = is_dropped,
-                    "{error}"
-                );
+                failures.push(destination.failed(count, aws::cause(&failed), is_dropped));
                 if !is_dropped {
-                    unpublished.kept = Some(error);
                     break;
                 }
-                unpublished.dropped.push(error);
             }
             self.pending.drain(..count);
         }
-        unpublished
+        failures
     }
 
     /// The error of an invocation whose deadline came before CloudWatch had acknowledged everything.
     pub fn deadline_exceeded(&mut self, destination: &Destination<'_>, now: SystemTime) -> Error {
         self.settle(destination.function_name, now);
         let cause = "the invocation's deadline came".to_owned();
-        let error = publish_failed(destination, self.pending.len(), false, cause.into());
-        error!(
-            "errorType" = error.error_type(),
-            "isDropped" = false,
-            "{error}"
-        );
-        error
+        destination.failed(self.pending.len(), cause.into(), false)
     }
 
     /// Turns samples into pending data, and drops the oldest where those are too many or too old.
@@ -140,16 +120,13 @@ fn is_invalid(error: &SdkError<PutMetricDataError>) -> bool {
     INVALID.contains(&code.trim_end_matches("Exception"))
 }
 
-fn publish_failed(
-    destination: &Destination<'_>,
-    count: usize,
-    is_dropped: bool,
-    cause: Cause,
-) -> Error {
-    Error::PublishFailed {
-        count,
-        namespace: destination.namespace.to_owned(),
-        cause,
-        is_dropped,
+impl Destination<'_> {
+    fn failed(&self, count: usize, cause: Cause, is_dropped: bool) -> Error {
+        Error::PublishFailed {
+            count,
+            namespace: self.namespace.to_owned(),
+            cause,
+            is_dropped,
+        }
     }
 }

@@ -2,8 +2,7 @@
 //! 40 calls refilled at 10 a second, and other tools live from it too.
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -12,24 +11,24 @@ use tokio::time::{Instant, sleep_until};
 /// Describe calls that may go at first, and in any second after that. A call counts once, whatever
 /// the SDK's own retries make of it.
 const BURST: u32 = 20;
-const PER_SECOND: usize = 5;
+const PER_SECOND: u32 = 5;
 /// Reconciles under way at once: more than a deployment has groups, as long as its variables fit
 /// into Lambda's 4 KB.
 const CONCURRENCY: usize = 64;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Lent to all loops of one invocation.
 pub struct Pace {
-    burst: Cell<u32>,
-    /// When the last calls may be made, the earliest first.
-    last: RefCell<VecDeque<Instant>>,
+    /// The begin of the second whose calls are given out, and how many of them are left.
+    second: Cell<(Instant, u32)>,
     permits: Semaphore,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            burst: Cell::new(BURST),
-            last: RefCell::default(),
+            second: Cell::new((Instant::now(), BURST)),
             permits: Semaphore::new(CONCURRENCY),
         }
     }
@@ -37,7 +36,7 @@ impl Default for Pace {
 
 impl Pace {
     /// Waits until a reconcile that makes so many describe calls may begin.
-    pub async fn wait_for(&self, describe_calls: usize) {
+    pub async fn wait_for(&self, describe_calls: u32) {
         sleep_until(self.reserve(describe_calls)).await;
     }
 
@@ -49,19 +48,14 @@ impl Pace {
     }
 
     /// When so many more calls may be made together.
-    fn reserve(&self, describe_calls: usize) -> Instant {
-        let mut last = self.last.borrow_mut();
-        let mut start = Instant::now();
-        for reserved in 0..describe_calls {
-            let is_covered = self.burst.get() > 0;
-            self.burst.set(self.burst.get().saturating_sub(1));
-            let is_full = last.len() + reserved == PER_SECOND;
-            let earliest = if is_full { last.pop_front() } else { None };
-            if let Some(earliest) = earliest.filter(|_| !is_covered) {
-                start = start.max(earliest + Duration::from_secs(1));
-            }
+    fn reserve(&self, describe_calls: u32) -> Instant {
+        let now = Instant::now();
+        let (mut second, mut left) = self.second.get();
+        let is_over = left < PER_SECOND && now >= second + SECOND;
+        if is_over || left < describe_calls {
+            (second, left) = (now.max(second + SECOND), PER_SECOND);
         }
-        last.extend(std::iter::repeat_n(start, describe_calls));
-        start
+        self.second.set((second, left - describe_calls));
+        now.max(second)
     }
 }

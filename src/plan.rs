@@ -17,7 +17,7 @@ use belief::{Row, is_recent};
 pub use target::{DescribedTarget, State, Target};
 
 /// What to do to one target group: register, then deregister.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     pub register: BTreeSet<Target>,
     pub deregister: Vec<DescribedTarget>,
@@ -64,7 +64,7 @@ pub struct Memory {
 }
 
 /// What is to be done now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     Apply(Plan),
     /// Nothing is done: the plan is doubtful.
@@ -72,7 +72,7 @@ pub enum Decision {
 }
 
 /// A doubtful plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HeldBack {
     pub plan: Plan,
     /// What is doubtful in it.

@@ -99,7 +99,7 @@ async fn attempt<P: RuntimeProvider>(
             context.network,
             context.clock,
             &group.endpoints,
-            properties.address_family
+            properties.record_type
         ),
         target_group.describe_targets()
     );
@@ -154,10 +154,8 @@ async fn properties(
 /// Both, or all that failed in either.
 fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<(A, B), Errors> {
     match (answer, described) {
-        (Ok(answer), Ok(described)) => Ok((answer, described)),
-        (Err(errors), Ok(_)) => Err(errors),
-        (Ok(_), Err(error)) => Err(error.into()),
         (Err(errors), Err(error)) => Err(errors.and(error)),
+        (answer, described) => Ok((answer?, described?)),
     }
 }
 
@@ -243,10 +241,9 @@ impl Change<'_> {
         let targets: Vec<_> = targets.collect();
         let current = self.described.iter().filter(|one| one.is_current());
         let current: BTreeMap<_, _> = current
-            .map(|one| (one.target, one.state.to_string()))
+            .map(|one| (one.target, one.state.as_str()))
             .collect();
         info!(
-            "targetGroupArn" = %self.target_group.arn,
             "json.targets" = json(&targets),
             "json.current" = json(&current),
             "{verb} {}: {outcome}",

@@ -21,7 +21,7 @@ pub struct Report {
     pub target_groups: Vec<TargetGroupReport>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetGroupReport {
     pub target_group_arn: String,
@@ -39,25 +39,11 @@ pub struct TargetGroupReport {
     /// A plan was held back.
     #[serde(skip)]
     pub is_held_back: bool,
-    /// Of the last reconcile.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failure>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Failure {
-    pub error_type: &'static str,
-    pub error_message: String,
-}
-
-impl From<&Errors> for Failure {
-    fn from(errors: &Errors) -> Self {
-        Failure {
-            error_type: errors.error_type(),
-            error_message: errors.to_string(),
-        }
-    }
+    /// The failure of the last reconcile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
 }
 
 impl Report {
@@ -84,13 +70,7 @@ impl TargetGroupReport {
         TargetGroupReport {
             target_group_arn: group.arn.to_string(),
             endpoints: group.endpoints.iter().map(Endpoint::to_string).collect(),
-            desired: BTreeSet::new(),
-            registered: BTreeSet::new(),
-            deregistered: BTreeSet::new(),
-            failover: false,
-            reconciles: 0,
-            is_held_back: false,
-            failure: None,
+            ..TargetGroupReport::default()
         }
     }
 
@@ -104,24 +84,19 @@ impl TargetGroupReport {
         self.deregistered.extend(progress.deregistered);
         self.failover |= progress.is_failover;
         self.is_held_back |= progress.held_back.is_some();
-        self.failure = outcome.as_ref().err().map(Failure::from);
+        self.error_type = outcome.as_ref().err().map(Errors::error_type);
+        self.error_message = outcome.as_ref().err().map(Errors::to_string);
     }
 
     fn is_eventful(&self) -> bool {
         let is_changed = !self.registered.is_empty() || !self.deregistered.is_empty();
-        is_changed || self.is_held_back || self.failure.is_some()
+        is_changed || self.is_held_back || self.error_type.is_some()
     }
 }
 
 /// The one line of a reconcile that changed something, was held back or failed. `is_last` says whether
 /// the invocation ends with it.
-pub fn log_reconcile(
-    group: &TargetGroupConfig,
-    progress: &Progress,
-    outcome: &Result<(), Errors>,
-    is_last: bool,
-) {
-    let arn = group.arn.to_string();
+pub fn log_reconcile(progress: &Progress, outcome: &Result<(), Errors>, is_last: bool) {
     let (desired, registered, deregistered) = (
         json(&progress.desired),
         json(&progress.registered),
@@ -130,7 +105,6 @@ pub fn log_reconcile(
     let is_changed = !progress.registered.is_empty() || !progress.deregistered.is_empty();
     match (outcome, &progress.held_back) {
         (Err(errors), _) => error!(
-            "targetGroupArn" = arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
@@ -139,7 +113,6 @@ pub fn log_reconcile(
             "reconcile failed"
         ),
         (Ok(()), Some(held_back)) => warn!(
-            "targetGroupArn" = arn,
             "json.desired" = desired,
             "json.register" = json(&held_back.plan.register),
             "json.deregister" = json(&held_back.plan.targets_to_deregister()),
@@ -153,17 +126,12 @@ pub fn log_reconcile(
             }
         ),
         (Ok(()), None) if is_changed => info!(
-            "targetGroupArn" = arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
             "failover" = progress.is_failover,
             "reconciled"
         ),
-        (Ok(()), None) => debug!(
-            "targetGroupArn" = arn,
-            "json.desired" = desired,
-            "reconciled"
-        ),
+        (Ok(()), None) => debug!("json.desired" = desired, "reconciled"),
     }
 }

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fmt;
 
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::answer::Unreadable;
 
@@ -39,22 +38,19 @@ where
             format!("{code}: {}", message.lines().next().unwrap_or_default())
         }
         (Some(code), None) => code.to_owned(),
-        (None, _) => match error {
-            SdkError::ServiceError(answer) => unreadable(answer.raw()),
-            SdkError::ResponseError(answer)
-                if causes(error).any(|cause| cause.is::<Unreadable>()) =>
-            {
-                unreadable(answer.raw())
+        (None, _) => {
+            let is_unreadable = matches!(error, SdkError::ServiceError(_))
+                || causes(error).any(|cause| cause.is::<Unreadable>());
+            match error.raw_response().filter(|_| is_unreadable) {
+                Some(answer) => {
+                    format!("HTTP {} and an unreadable answer", answer.status().as_u16())
+                }
+                None => chain(error),
             }
-            error => chain(error),
-        },
+        }
     };
     let code = error.code().map(str::to_owned);
     Cause { code, text }
-}
-
-fn unreadable(answer: &HttpResponse) -> String {
-    format!("HTTP {} and an unreadable answer", answer.status().as_u16())
 }
 
 /// What went wrong and what caused it, each once.

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -55,6 +54,16 @@ impl Variable {
         let unset = Error::InvalidConfig(format!("{self}: expected {expected}"));
         self.optional(expected, parse)?.ok_or(unset)
     }
+
+    /// A number of that unit within the range.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] where it is unset, or anything else.
+    pub fn number(self, unit: &str, range: RangeInclusive<u32>) -> Result<u32, Error> {
+        let expected = format!("{unit} from {} to {}", range.start(), range.end());
+        let parse = |text: &str| decimal(text).filter(|number| range.contains(number));
+        self.required(&expected, parse)
+    }
 }
 
 impl std::fmt::Display for Variable {
@@ -72,21 +81,13 @@ pub fn list<T>(element: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<V
 }
 
 /// Decimal digits only: [`str::parse`] would take a sign too.
-pub fn number(range: RangeInclusive<u32>) -> impl Fn(&str) -> Option<u32> {
-    move |text| {
-        let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok();
-        number.filter(|number| is_decimal && range.contains(number))
-    }
-}
-
-pub fn seconds(range: RangeInclusive<u32>) -> impl Fn(&str) -> Option<Duration> {
-    let number = number(range);
-    move |text| Some(Duration::from_secs(number(text)?.into()))
+fn decimal(text: &str) -> Option<u32> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_decimal)
 }
 
 pub fn port(text: &str) -> Option<u16> {
-    number(1..=u16::MAX.into())(text)?.try_into().ok()
+    decimal(text)?.try_into().ok().filter(|port| *port > 0)
 }
 
 pub fn dns_server(text: &str) -> Option<SocketAddr> {

@@ -18,19 +18,16 @@ pub struct Found {
     pub ttl: Duration,
 }
 
-/// Why a server gave no addresses and did not say that there are none.
-pub enum Failure {
-    NxDomain,
-    Other(String),
-}
+/// What a server knows: the addresses, or why there are none.
+pub type Known = Result<Found, String>;
 
-/// What a server knows. The response's code comes first: records beside an error are no answer,
-/// though hickory hands them over.
+/// What a server knows, or else why it did not say. The response's code comes first: records beside an
+/// error are no answer, though hickory hands them over.
 pub fn knowledge(
     name: &Name,
     record_type: RecordType,
     answer: Result<Lookup, NetError>,
-) -> Result<Found, Failure> {
+) -> Result<Known, String> {
     let (code, found) = match answer {
         Ok(lookup) => {
             let code = lookup.message().metadata.response_code;
@@ -38,16 +35,16 @@ pub fn knowledge(
         }
         Err(NetError::Dns(DnsError::NoRecordsFound(no))) => (no.response_code, Found::default()),
         Err(NetError::Dns(DnsError::ResponseCode(code))) => (code, Found::default()),
-        Err(NetError::Timeout) => return Err(Failure::Other("did not answer".to_owned())),
-        Err(error) => return Err(Failure::Other(format!("failed: {error}"))),
+        Err(NetError::Timeout) => return Err("did not answer".to_owned()),
+        Err(error) => return Err(format!("failed: {error}")),
     };
     match code {
-        ResponseCode::NoError => Ok(found),
-        ResponseCode::NXDomain => Err(Failure::NxDomain),
-        code => Err(Failure::Other(format!(
-            "answered {}",
-            format!("{code:?}").to_uppercase()
-        ))),
+        ResponseCode::NoError if found.addresses.is_empty() => {
+            Ok(Err(format!("knows no {record_type} record")))
+        }
+        ResponseCode::NoError => Ok(Ok(found)),
+        ResponseCode::NXDomain => Ok(Err("answered NXDOMAIN".to_owned())),
+        code => Err(format!("answered {}", format!("{code:?}").to_uppercase())),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The name of an endpoint, and the family of addresses that is asked for.
+//! The name of an endpoint.
 
 use std::fmt;
 
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::Name;
 
 /// The DNS name that is followed. Lower case and absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,21 +35,5 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.to_ascii().trim_end_matches('.'))
-    }
-}
-
-/// The target group's, fixed when it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AddressFamily {
-    Ipv4,
-    Ipv6,
-}
-
-impl AddressFamily {
-    pub(super) fn record_type(self) -> RecordType {
-        match self {
-            AddressFamily::Ipv4 => RecordType::A,
-            AddressFamily::Ipv6 => RecordType::AAAA,
-        }
     }
 }

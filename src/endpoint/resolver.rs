@@ -12,10 +12,11 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::RuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
 use hickory_resolver::system_conf;
 
-use super::lookup::{Failure, Found, knowledge};
-use super::name::{AddressFamily, Endpoint};
+use super::lookup::{Found, knowledge};
+use super::name::Endpoint;
 
 /// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
 /// counts.
@@ -63,9 +64,8 @@ impl<P: RuntimeProvider> Resolver<P> {
     pub async fn resolve(
         &self,
         endpoint: &Endpoint,
-        family: AddressFamily,
+        record_type: RecordType,
     ) -> Result<Found, String> {
-        let record_type = family.record_type();
         let lookups = self.servers.iter().map(async |(server, resolver)| {
             let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
             (*server, answer)
@@ -74,12 +74,8 @@ impl<P: RuntimeProvider> Resolver<P> {
         let mut failures = Vec::new();
         while let Some((server, answer)) = answers.next().await {
             match knowledge(&endpoint.0, record_type, answer) {
-                Ok(found) if found.addresses.is_empty() => {
-                    return Err(format!("{server} knows no {record_type} record"));
-                }
-                Ok(found) => return Ok(found),
-                Err(Failure::NxDomain) => return Err(format!("{server} answered NXDOMAIN")),
-                Err(Failure::Other(cause)) => failures.push(format!("{server} {cause}")),
+                Ok(known) => return known.map_err(|reason| format!("{server} {reason}")),
+                Err(cause) => failures.push(format!("{server} {cause}")),
             }
         }
         Err(failures.join(", "))

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::builders::MetricDatumBuilder;
 use aws_sdk_cloudwatch::types::{self, MetricDatum, StandardUnit};
 
 const METRICS: [&str; 3] = ["Failover", "ReconcileFailure", "NoHealthyTarget"];
@@ -101,22 +100,13 @@ impl Tally {
                 .dimensions(dimension.clone())
                 .set_timestamp(self.last.map(DateTime::from))
                 .unit(StandardUnit::Count);
-            let datum = match counts {
-                [0, 0] => return None,
-                [0, 1] | [1, 0] => datum.value(counts[1].into()),
-                _ => counted(datum, counts),
-            };
-            Some(datum.build())
+            let values = [0.0, 1.0].into_iter().zip(counts);
+            let seen = values.filter(|(_, count)| *count > 0);
+            let datum = seen.fold(datum, |datum, (value, count)| {
+                datum.values(value).counts(count.into())
+            });
+            (counts != [0, 0]).then(|| datum.build())
         };
         METRICS.into_iter().zip(counts).filter_map(datum).collect()
     }
-}
-
-/// Each value and how often it occurred; a value that did not occur is left out.
-fn counted(datum: MetricDatumBuilder, counts: [u32; 2]) -> MetricDatumBuilder {
-    let values = [0.0, 1.0].into_iter().zip(counts);
-    let seen = values.filter(|(_, count)| *count > 0);
-    seen.fold(datum, |datum, (value, count)| {
-        datum.values(value).counts(count.into())
-    })
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
 use ipnet::IpNet;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::endpoint::{AddressFamily, Endpoint, Found, Resolver};
+use crate::endpoint::{Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
 use crate::plan::{ACT, Answer};
 
@@ -30,12 +31,12 @@ pub async fn resolve<P: RuntimeProvider>(
     network: &P,
     clock: &SharedTimeSource,
     endpoints: &[Endpoint],
-    family: AddressFamily,
+    record_type: RecordType,
 ) -> Result<Answer, Errors> {
     let resolver = &Resolver::new(&config.dns_servers, network);
     let asked = clock.now();
     let lookups = endpoints.iter().map(async |endpoint| {
-        let lookups = resolve_one(config, resolver, endpoint, family);
+        let lookups = resolve_one(config, resolver, endpoint, record_type);
         let lookups = timeout(ACT, lookups).await;
         lookups.unwrap_or_else(|_| {
             let cause = format!("no answer within {} s", ACT.as_secs());
@@ -71,12 +72,12 @@ async fn resolve_one<P: RuntimeProvider>(
     config: &Config,
     resolver: &Result<Resolver<P>, String>,
     endpoint: &Endpoint,
-    family: AddressFamily,
+    record_type: RecordType,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     for _ in 0..config.lookups_per_reconcile {
         let lookup = match resolver {
-            Ok(resolver) => resolver.resolve(endpoint, family).await,
+            Ok(resolver) => resolver.resolve(endpoint, record_type).await,
             Err(cause) => Err(cause.clone()),
         };
         let lookup = lookup.map_err(|cause| resolve_failed(endpoint, cause))?;

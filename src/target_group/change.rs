@@ -79,22 +79,19 @@ impl TargetGroup<'_> {
         zone: Option<&str>,
         act_by: Instant,
     ) -> Result<Sent, Cause> {
-        let descriptions = targets.iter().map(|target| {
-            let description = TargetDescription::builder().id(target.ip().to_string());
-            description
+        let mut call = self.client.register_targets();
+        for target in targets {
+            let description = TargetDescription::builder()
+                .id(target.ip().to_string())
                 .port(target.port().into())
-                .set_availability_zone(zone.map(str::to_owned))
-                .build()
-        });
-        let call = self
-            .client
-            .register_targets()
-            .target_group_arn(self.arn.to_string())
-            .set_targets(Some(descriptions.collect()));
+                .set_availability_zone(zone.map(str::to_owned));
+            call = call.targets(description.build());
+        }
+        let call = call.target_group_arn(self.arn.to_string());
         send(call.send(), act_by).await
     }
 
-    /// Calls `DeregisterTargets` before `act_by`, with id, port and zone as they were described: without
+    /// Calls `DeregisterTargets` before `act_by`, with each target as it was described: without
     /// the registered port the call succeeds and does nothing
     /// (<https://github.com/chaostoolkit/chaostoolkit-aws/issues/60>).
     ///
@@ -105,18 +102,10 @@ impl TargetGroup<'_> {
         described: &[DescribedTarget],
         act_by: Instant,
     ) -> Result<Sent, Error> {
-        let descriptions = described.iter().map(|described| {
-            let description = TargetDescription::builder().id(&described.id);
-            description
-                .port(described.target.port().into())
-                .set_availability_zone(described.zone.clone())
-                .build()
-        });
-        let call = self
-            .client
-            .deregister_targets()
-            .target_group_arn(self.arn.to_string())
-            .set_targets(Some(descriptions.collect()));
+        let descriptions = described.iter().map(|one| one.description.clone());
+        let call = self.client.deregister_targets();
+        let call = call.set_targets(Some(descriptions.collect()));
+        let call = call.target_group_arn(self.arn.to_string());
         let sent = send(call.send(), act_by).await;
         sent.map_err(|cause| Error::DeregisterFailed {
             targets: enumerate(described.iter().map(|described| described.target)),
@@ -138,14 +127,12 @@ where
         return Ok(Sent::TooLate);
     }
     match timeout_at(act_by, call).await {
-        Ok(outcome) => outcome
-            .map(|_| Sent::All)
-            .map_err(|error| aws::cause(&error)),
-        Err(_) => Err(
-            "no acknowledgement came before the DNS answer was too old to act on"
-                .to_owned()
-                .into(),
-        ),
+        Ok(Ok(_)) => Ok(Sent::All),
+        Ok(Err(error)) => Err(aws::cause(&error)),
+        Err(_) => {
+            let cause = "no acknowledgement came before the DNS answer was too old to act on";
+            Err(cause.to_owned().into())
+        }
     }
 }
 

@@ -2,22 +2,23 @@
 
 use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use aws_sdk_elasticloadbalancingv2::types::{
-    TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum, TargetHealthDescription,
-    TargetHealthStateEnum, TargetTypeEnum,
+    TargetDescription, TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum,
+    TargetHealthDescription, TargetTypeEnum,
 };
+use hickory_resolver::proto::rr::RecordType;
 
 use super::group::TargetGroup;
-use crate::aws::{self, SdkError};
-use crate::endpoint::AddressFamily;
+use crate::aws::{self, Cause, SdkError};
 use crate::error::Error;
-use crate::plan::{DescribedTarget, State, Target};
+use crate::plan::{DescribedTarget, Target};
 
 /// What the target group is; none of it can be changed once it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Properties {
     /// Registered for every address unless `TARGET_PORT` is set.
     pub port: u16,
-    pub address_family: AddressFamily,
+    /// An IPv4 group takes A records, an IPv6 group AAAA.
+    pub record_type: RecordType,
 }
 
 impl TargetGroup<'_> {
@@ -56,18 +57,11 @@ impl TargetGroup<'_> {
             .send()
             .await
             .map_err(|error| self.describe_failed("the targets of", &error))?;
-        let described = output
-            .target_health_descriptions
-            .unwrap_or_default()
-            .into_iter();
-        let described = described.map(|description| described_target(&description));
+        let described = output.target_health_descriptions.unwrap_or_default();
+        let described = described.into_iter().map(described_target);
         described
-            .collect::<Result<_, _>>()
-            .map_err(|cause| Error::DescribeFailed {
-                what: "the targets of",
-                target_group_arn: self.arn.to_string(),
-                cause: cause.into(),
-            })
+            .collect::<Result<_, String>>()
+            .map_err(|cause| self.undescribed("the targets of", cause.into()))
     }
 
     fn describe_failed<E>(&self, what: &'static str, error: &SdkError<E>) -> Error
@@ -78,11 +72,15 @@ impl TargetGroup<'_> {
             Some("TargetGroupNotFound") => {
                 self.invalid(format!("it does not exist ({})", aws::cause(error)))
             }
-            _ => Error::DescribeFailed {
-                what,
-                target_group_arn: self.arn.to_string(),
-                cause: aws::cause(error),
-            },
+            _ => self.undescribed(what, aws::cause(error)),
+        }
+    }
+
+    fn undescribed(&self, what: &'static str, cause: Cause) -> Error {
+        Error::DescribeFailed {
+            what,
+            target_group_arn: self.arn.to_string(),
+            cause,
         }
     }
 
@@ -96,18 +94,15 @@ impl TargetGroup<'_> {
 
 /// The error is the reason why the group cannot be followed into.
 fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
-    match described.target_type() {
-        Some(TargetTypeEnum::Ip) => (),
-        Some(other) => {
-            return Err(format!(
-                "its target type is \"{other}\", \"ip\" is required"
-            ));
-        }
-        None => return Err("it has no target type".to_owned()),
+    let target_type = described.target_type().map_or("", TargetTypeEnum::as_str);
+    if target_type != "ip" {
+        return Err(format!(
+            "its target type is {target_type:?}, \"ip\" is required"
+        ));
     }
-    let address_family = match described.ip_address_type() {
-        None | Some(TargetGroupIpAddressTypeEnum::Ipv4) => AddressFamily::Ipv4,
-        Some(TargetGroupIpAddressTypeEnum::Ipv6) => AddressFamily::Ipv6,
+    let record_type = match described.ip_address_type() {
+        None | Some(TargetGroupIpAddressTypeEnum::Ipv4) => RecordType::A,
+        Some(TargetGroupIpAddressTypeEnum::Ipv6) => RecordType::AAAA,
         Some(other) => {
             return Err(format!(
                 "its address family is {other}, neither ipv4 nor ipv6"
@@ -117,34 +112,25 @@ fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
     let port = described.port().and_then(|port| u16::try_from(port).ok());
     Ok(Properties {
         port: port.ok_or("it has no port")?,
-        address_family,
+        record_type,
     })
 }
 
 /// The error is the cause: a target that is no address with a port, which a group of type `ip` does
 /// not have, or one without state, which may be draining.
-fn described_target(description: &TargetHealthDescription) -> Result<DescribedTarget, String> {
-    let target = description.target();
-    let id = target.and_then(|target| target.id()).unwrap_or_default();
-    let port = target.and_then(|target| target.port());
-    let state = description
-        .target_health()
-        .and_then(|health| health.state())
-        .ok_or_else(|| format!("its target {id:?} has no state"))?;
-    match (id.parse(), port.map(u16::try_from)) {
-        (Ok(address), Some(Ok(port))) => Ok(DescribedTarget {
-            target: Target::new(address, port),
-            id: id.to_owned(),
-            zone: target
-                .and_then(|target| target.availability_zone())
-                .map(str::to_owned),
-            state: match state {
-                TargetHealthStateEnum::Initial => State::Initial,
-                TargetHealthStateEnum::Healthy => State::Healthy,
-                TargetHealthStateEnum::Draining => State::Draining,
-                other => State::Other(other.to_string()),
-            },
-        }),
-        _ => Err(format!("its target {id:?} is no address with a port")),
-    }
+fn described_target(description: TargetHealthDescription) -> Result<DescribedTarget, String> {
+    let state = description.target_health.and_then(|health| health.state);
+    let description = description
+        .target
+        .unwrap_or_else(|| TargetDescription::builder().build());
+    let id = description.id().unwrap_or_default().to_owned();
+    let port = description.port().map(u16::try_from);
+    let (Ok(address), Some(Ok(port))) = (id.parse(), port) else {
+        return Err(format!("its target {id:?} is no address with a port"));
+    };
+    Ok(DescribedTarget {
+        target: Target::new(address, port),
+        state: state.ok_or_else(|| format!("its target {id:?} has no state"))?,
+        description,
+    })
 }

@@ -35,7 +35,7 @@ async fn an_invalid_configuration_answers_every_invocation_and_touches_nothing()
     assert!(sandbox.is_alive());
     assert_eq!(world.aws.take_calls(), []);
     assert_eq!(world.zone.take_asked(), []);
-    let logged = lines(&sandbox, "invalid configuration");
+    let logged = lines(&sandbox, "TARGET_PORT is \"http\"");
     assert_eq!((logged.len(), &logged[0]["level"]), (2, &json!("ERROR")));
 }
 

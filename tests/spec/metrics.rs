@@ -9,7 +9,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use nlb_hostname_target::aws;
 use nlb_hostname_target::error::Error;
-use nlb_hostname_target::metrics::{Destination, Metrics, Sample, Unpublished};
+use nlb_hostname_target::metrics::{Destination, Metrics, Sample};
 use stand_in::aws::{Aws, Fault};
 use stand_in::cloudwatch::Datum;
 use stand_in::http::Server;
@@ -84,7 +84,7 @@ impl Publisher {
             .for_each(|sample| self.metrics.record(sample));
     }
 
-    async fn try_publish(&mut self, now: SystemTime) -> Unpublished {
+    async fn try_publish(&mut self, now: SystemTime) -> Vec<Error> {
         let destination = Destination {
             client: &self.client,
             namespace: "NlbHostnameTarget",
@@ -95,17 +95,17 @@ impl Publisher {
 
     /// What arrives of a publication at that time.
     async fn publish(&mut self, now: SystemTime) -> Vec<Datum> {
-        assert!(self.try_publish(now).await.kept.is_none());
+        assert_eq!(self.try_publish(now).await, []);
         self.cloudwatch.take_data()
     }
 
     /// A publication at that time that CloudWatch does not take.
     async fn fail(&mut self, now: SystemTime) -> Error {
         self.cloudwatch.inject_always("PutMetricData", UNAVAILABLE);
-        let unpublished = self.try_publish(now).await;
+        let mut failures = self.try_publish(now).await;
         assert_eq!(self.cloudwatch.take_data(), []);
         self.cloudwatch.heal();
-        unpublished.kept.expect("an error")
+        failures.pop().expect("an error")
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use ipnet::IpNet;
 use nlb_hostname_target::plan::{
     Answer, Decision, DescribedTarget, HeldBack, Memory, Plan, Policy, State, Target, decide,
@@ -39,8 +40,11 @@ fn begin() -> SystemTime {
 fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
     DescribedTarget {
         target: Target::new(address, port),
-        id: address.to_string(),
-        zone: Some("eu-west-1a".to_owned()),
+        description: TargetDescription::builder()
+            .id(address.to_string())
+            .port(port.into())
+            .availability_zone("eu-west-1a")
+            .build(),
         state,
     }
 }
@@ -219,7 +223,7 @@ fn the_same_input_makes_the_same_decision_in_whatever_order_it_was_described() {
             Decision::HoldBack(held_back) => Some(held_back.until),
         };
         let (Decision::Apply(plan) | Decision::HoldBack(HeldBack { plan, .. })) = &mut decision;
-        plan.deregister.sort();
+        plan.deregister.sort_by_key(|stale| stale.target);
         (until, plan.clone(), memory)
     };
     for group in groups().step_by(7) {
@@ -280,7 +284,7 @@ fn a_changed_port_replaces_the_target() {
 fn a_target_in_any_state_but_draining_is_registered() {
     let [address, new, _] = addresses();
     for state in ["unhealthy", "unhealthy.draining", "unused", "unavailable"] {
-        let group = [described(address, PORT, State::Other(state.to_owned()))];
+        let group = [described(address, PORT, State::from(state))];
         assert_eq!(
             plan(&answer([address], begin()), &group),
             Plan::default(),

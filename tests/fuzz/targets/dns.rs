@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
 use hickory_proto::rr::{Name, RData};
 use ipnet::IpNet;
-use nlb_hostname_target::endpoint::{AddressFamily, Endpoint, Found, Resolver};
+use nlb_hostname_target::endpoint::{Endpoint, Found, Resolver};
 use stand_in::dns::Source;
 use stand_in::memory::Network;
 use tokio::time::Instant;
@@ -66,7 +67,7 @@ async fn resolve(source: Source) -> Result<Found, String> {
     let network = Network::new([(server, source)]);
     let resolver = Resolver::new(&[server], &network)?;
     let endpoint = Endpoint::parse(ENDPOINT).expect("a host name");
-    resolver.resolve(&endpoint, AddressFamily::Ipv4).await
+    resolver.resolve(&endpoint, RecordType::A).await
 }
 
 /// The group follows, or the answer is refused and nothing changes.
