@@ -27,6 +27,12 @@ impl Plan {
     pub fn targets_to_deregister(&self) -> BTreeSet<Target> {
         self.deregister.iter().map(|stale| stale.target).collect()
     }
+
+    /// Whether the endpoint moved away from any target that is to be deregistered.
+    pub fn is_failover(&self, answer: &Answer) -> bool {
+        let mut stale = self.deregister.iter();
+        stale.any(|stale| !answer.contains(stale.target.ip()))
+    }
 }
 
 /// What the deployment wants, beside what DNS says.
