@@ -9,7 +9,6 @@ use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{Instrument, error_span};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
@@ -45,12 +44,9 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         } = memory;
         let (sender, receiver) = mpsc::unbounded_channel();
         let loops = self.context.config.target_groups.iter().zip(target_groups);
-        let loops = join_all(loops.map(|(group, memory)| {
-            // Every line of the log says which group it is about.
-            let span = error_span!("target group", "targetGroupArn" = %group.arn);
-            let group = self.reconcile_in_window(group, memory, sender.clone());
-            group.instrument(span)
-        }));
+        let loops = join_all(
+            loops.map(|(group, memory)| self.reconcile_in_window(group, memory, sender.clone())),
+        );
         drop(sender);
         let (ended, unpublished) = join!(loops, self.publish(metrics, receiver));
 
@@ -104,7 +100,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             next = self
                 .window
                 .next(Some(start.earliest), held_until, Instant::now());
-            report::log_reconcile(&progress, &outcome, next.is_none());
+            report::log_reconcile(group, &progress, &outcome, next.is_none());
             let sample = self.sample(group, &progress, outcome.is_err());
             send(held_sample.take());
             match progress.held_back {
