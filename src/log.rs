@@ -70,8 +70,8 @@ where
     }
 }
 
-/// The request's id, from the span that lambda_runtime opens around an invocation, and what caused it and
-/// which target group it is about, from our own.
+/// The request's id, from the span that lambda_runtime opens around an invocation, and what caused it,
+/// from our own.
 fn of_spans<S>(context: &FmtContext<'_, S, JsonFields>) -> Map<String, Value>
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
@@ -83,7 +83,7 @@ where
         let of_span = formatted.map(|formatted| serde_json::from_str(&formatted.fields));
         fields.extend(of_span.and_then(Result::ok).unwrap_or(Map::new()));
     }
-    fields.retain(|name, _| ["cause", "requestId", "targetGroupArn"].contains(&name.as_str()));
+    fields.retain(|name, _| ["cause", "requestId"].contains(&name.as_str()));
     fields
 }
 

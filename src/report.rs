@@ -96,7 +96,12 @@ impl TargetGroupReport {
 
 /// The one line of a reconcile that changed something, was held back or failed. `is_last` says whether
 /// the invocation ends with it.
-pub fn log_reconcile(progress: &Progress, outcome: &Result<(), Errors>, is_last: bool) {
+pub fn log_reconcile(
+    group: &TargetGroupConfig,
+    progress: &Progress,
+    outcome: &Result<(), Errors>,
+    is_last: bool,
+) {
     let (desired, registered, deregistered) = (
         json(&progress.desired),
         json(&progress.registered),
@@ -105,6 +110,7 @@ pub fn log_reconcile(progress: &Progress, outcome: &Result<(), Errors>, is_last:
     let is_changed = !progress.registered.is_empty() || !progress.deregistered.is_empty();
     match (outcome, &progress.held_back) {
         (Err(errors), _) => error!(
+            "targetGroupArn" = %group.arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
@@ -113,6 +119,7 @@ pub fn log_reconcile(progress: &Progress, outcome: &Result<(), Errors>, is_last:
             "reconcile failed"
         ),
         (Ok(()), Some(held_back)) => warn!(
+            "targetGroupArn" = %group.arn,
             "json.desired" = desired,
             "json.register" = json(&held_back.plan.register),
             "json.deregister" = json(&held_back.plan.targets_to_deregister()),
@@ -126,12 +133,17 @@ pub fn log_reconcile(progress: &Progress, outcome: &Result<(), Errors>, is_last:
             }
         ),
         (Ok(()), None) if is_changed => info!(
+            "targetGroupArn" = %group.arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
             "failover" = progress.is_failover,
             "reconciled"
         ),
-        (Ok(()), None) => debug!("json.desired" = desired, "reconciled"),
+        (Ok(()), None) => debug!(
+            "targetGroupArn" = %group.arn,
+            "json.desired" = desired,
+            "reconciled"
+        ),
     }
 }

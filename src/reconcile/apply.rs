@@ -88,6 +88,7 @@ impl Change<'_> {
             .map(|one| (one.target, one.state.as_str()))
             .collect();
         info!(
+            "targetGroupArn" = %self.target_group.arn,
             "json.targets" = json(&targets),
             "json.current" = json(&current),
             "{verb} {}: {outcome}",
