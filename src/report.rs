@@ -102,11 +102,9 @@ pub fn log_reconcile(
     outcome: &Result<(), Errors>,
     is_last: bool,
 ) {
-    let (desired, registered, deregistered) = (
-        json(&progress.desired),
-        json(&progress.registered),
-        json(&progress.deregistered),
-    );
+    let desired = json(&progress.desired);
+    let registered = json(&progress.registered);
+    let deregistered = json(&progress.deregistered);
     let is_changed = !progress.registered.is_empty() || !progress.deregistered.is_empty();
     match (outcome, &progress.held_back) {
         (Err(errors), _) => error!(

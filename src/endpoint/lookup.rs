@@ -18,16 +18,14 @@ pub struct Found {
     pub ttl: Duration,
 }
 
-/// What a server knows: the addresses, or why there are none.
-pub type Known = Result<Found, String>;
-
-/// What a server knows, or else why it did not say. The response's code comes first: records beside an
-/// error are no answer, though hickory hands them over.
+/// What a server knows: the addresses, or why there are none. The outer error is why it did not say.
+/// The response's code comes first: records beside an error are no answer, though hickory hands them
+/// over.
 pub fn knowledge(
     name: &Name,
     record_type: RecordType,
     answer: Result<Lookup, NetError>,
-) -> Result<Known, String> {
+) -> Result<Result<Found, String>, String> {
     let (code, found) = match answer {
         Ok(lookup) => {
             let code = lookup.message().metadata.response_code;
