@@ -302,7 +302,9 @@ impl Checker<'_> {
         };
         for group in groups {
             let followed = running.groups.entry(group).or_default();
-            followed.answered(endpoint, addresses, asked, (now, ttl));
+            if setting.is_shared(endpoint) || !followed.has_answer_since(endpoint, asked) {
+                followed.answered(endpoint, addresses, asked, (now, ttl));
+            }
         }
     }
 

@@ -197,6 +197,17 @@ impl Followed {
         self.pass = Some(next);
     }
 
+    /// A question that was sent again may be answered twice: a reconcile asks for an endpoint again only
+    /// when it has an answer, so this one belongs to an answer that is there.
+    pub fn has_answer_since(&self, endpoint: usize, asked: Duration) -> bool {
+        let answers = self
+            .pass
+            .as_ref()
+            .and_then(|pass| pass.answers.get(&endpoint));
+        let last = answers.and_then(|answers| answers.last());
+        last.is_some_and(|last| asked < last.arrived)
+    }
+
     pub fn answered(
         &mut self,
         endpoint: usize,
@@ -627,7 +638,6 @@ impl Pass {
 
     /// What DNS said, once all endpoints have answered.
     fn look(&self, of: Of<'_>) -> Option<Look> {
-        // A question that was sent again may be answered twice, and the first answer counts.
         let lookups = of.setting.lookups as usize;
         let answers = || self.answers.values().flatten();
         let is_same = |answers: &Vec<Answer>| {
