@@ -199,6 +199,65 @@ async fn i8_a_slow_stale_answer_and_a_call_that_hangs_meet_no_other_sandbox_that
     }
 }
 
+/// Both sandboxes are slow. The second one must not believe as long as the first one may still act:
+/// 1. The first one registers B, and fails to deregister A. The endpoint moves back to A, and the second
+///    one doubts that B is to go.
+/// 2. At the last moment at which its cache gives B, the first one tries again. Its description is slow,
+///    and its call to deregister A hangs and is tried again.
+/// 3. The second one asks again before that call takes effect, and describes A as healthy. Its five lookups
+///    are answered after the margin, and yet they were sent before it was over.
+#[tokio::test(start_paused = true)]
+async fn i8_an_answer_counts_from_its_question_however_late_the_answer_and_the_calls_come() {
+    const TTL: Duration = Duration::from_secs(60);
+    let late = |ms| Fault::Latency(Duration::from_millis(ms));
+    // The second one comes too late to act on: counted from here, the time to act would overrun the margin.
+    let soon = [late(2200)];
+    let too_late = [Fault::Hang, Fault::Hang, late(800)];
+    for (description, lookup, asks_again) in [&soon[..], &too_late]
+        .into_iter()
+        .flat_map(|description| [5, 900].map(|ms| (description, Duration::from_millis(ms))))
+        .flat_map(|(description, lookup)| {
+            (2..20).map(move |n| (description, lookup, n * Duration::from_millis(500)))
+        })
+    {
+        let mut world = VirtualWorld::settled(A, 60).await;
+        let first = world.function_that_asks(&Cache::of(&world.zone)).await;
+        world.set("LOOKUPS_PER_RECONCILE", 5);
+        let second = world.function().await;
+        world.point(B);
+        let cached = Instant::now();
+        let denied = Fault::Error(400, "AccessDenied", "no");
+        world.aws.inject("DeregisterTargets", denied);
+        tick(&first).await.unwrap_err();
+        world.point(A);
+        assert_left_undone(&world, &second).await;
+
+        world.zone.set_latency(lookup);
+        for fault in description {
+            world.aws.inject("DescribeTargetHealth", fault.clone());
+        }
+        world.aws.inject("DeregisterTargets", Fault::Hang);
+        let tick_at = async |function: &VirtualFunction, at| {
+            sleep_until(at).await;
+            tick(function).await
+        };
+        let last_moment = cached + TTL + TTL_RESOLUTION * 9 / 10;
+        // Either may fail; another invocation follows.
+        let _ = join!(
+            tick_at(&first, last_moment),
+            tick_at(&second, cached + TTL + asks_again)
+        );
+        for function in [&first, &second, &first, &second] {
+            sleep(seconds(30)).await;
+            let _ = tick(function).await;
+        }
+        assert_never_empty(&[A, B], &world.aws.take_calls());
+        let group = world.group();
+        let mut current = group.iter().filter(|line| !line.ends_with("draining"));
+        assert!(current.all(|line| line.starts_with(A)), "{group:?}");
+    }
+}
+
 /// Two attempts to describe the targets hang, so the answer is older than 5 s when they are described.
 #[tokio::test(start_paused = true)]
 async fn i8_a_reconcile_whose_answer_is_too_old_to_act_on_starts_again_and_counts_once() {
