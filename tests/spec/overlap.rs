@@ -551,6 +551,22 @@ async fn i8_a_plain_invocation_waits_for_the_ttl_and_the_margin_and_completes() 
     }
 }
 
+/// A cache may have its answer only since a moment before it gave it.
+#[tokio::test(start_paused = true)]
+async fn i8_the_ttl_counts_from_the_answer_to_the_last_lookup() {
+    let mut world = long_standing(5).await;
+    world.set("LOOKUPS_PER_RECONCILE", 4);
+    world.zone.set_latency(Duration::from_millis(900));
+    let function = world.function().await;
+    let begin = Instant::now();
+    let report = first(tick(&function).await);
+    assert_eq!((report.reconciles, report.failover), (2, true));
+    let took = begin.elapsed();
+    let lookups = 4 * Duration::from_millis(900);
+    let wait = lookups + seconds(5) + MARGIN + lookups;
+    assert!((wait..wait + A_MOMENT).contains(&took), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remembered() {
     let world = VirtualWorld::settled(A, 60).await;
