@@ -3,11 +3,12 @@
 //! believed in time.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use stand_in::aws::{Call, Fault};
-use stand_in::dns::{self, Answer, Cache, addresses};
+use stand_in::dns::{self, Answer, Cache, Source, addresses};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -164,6 +165,15 @@ async fn i8_a_call_that_is_tried_again_after_the_endpoint_moved_back_empties_not
     }
 }
 
+/// A resolver that needs that long for every answer, one from its cache included.
+fn slowly(cache: &Cache, delay: Duration) -> Source {
+    let cache = Source::from(cache);
+    Source::Responder(Arc::new(move |query, is_tcp| {
+        let (own, answer) = cache.answer(query, is_tcp)?;
+        Some((own + delay, answer))
+    }))
+}
+
 /// The first sandbox's four lookups take seconds, and the call by which it deregisters A hangs. The
 /// endpoint moves to A meanwhile, and the second sandbox believes it.
 #[tokio::test(start_paused = true)]
@@ -175,10 +185,10 @@ async fn i8_a_slow_stale_answer_and_a_call_that_hangs_meet_no_other_sandbox_that
         for moved in (0..60).map(|n| n * Duration::from_millis(500)) {
             let mut world = long_standing(ttl).await;
             world.point(B);
-            world.zone.set_latency(Duration::from_millis(lookup));
             let second = world.function().await;
             world.set("LOOKUPS_PER_RECONCILE", 4);
-            let slow = world.function_that_asks(&Cache::of(&world.zone)).await;
+            let slow = slowly(&Cache::of(&world.zone), Duration::from_millis(lookup));
+            let slow = world.function_that_asks(slow).await;
             world.aws.inject("DeregisterTargets", Fault::Hang);
             let moves_back = async {
                 sleep(moved).await;

@@ -197,12 +197,14 @@ impl Cache {
         let question = Message::from_vec(query).ok()?;
         let key = question.queries.first()?.clone();
         let mut entries = self.entries.lock().expect("no panic while it was locked");
-        let fresh = entries
-            .get(&key)
-            .and_then(|(since, message)| aged(message, since.elapsed()));
-        if let Some(mut message) = fresh {
+        let fresh = entries.get(&key).and_then(|(since, message)| {
+            // Whoever asks before the zone has answered waits for that.
+            let left = since.saturating_duration_since(Instant::now());
+            Some((left, aged(message, since.elapsed())?))
+        });
+        if let Some((left, mut message)) = fresh {
             message.metadata.id = question.metadata.id;
-            return Some((Duration::ZERO, written(&message)));
+            return Some((left, written(&message)));
         }
         let (delay, bytes) = self.zone.answer(query, is_tcp)?;
         if let Ok(message) = Message::from_vec(&bytes) {
