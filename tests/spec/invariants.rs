@@ -128,6 +128,13 @@ async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
     });
     let answer = tick(&mut sandbox).await;
     assert_eq!(result(&answer)["reconciles"], 2, "doubted, then believed");
+    let held_back = lines(&sandbox, "held back");
+    let [held_back] = &held_back[..] else {
+        panic!("one line for the reconcile that doubted: {held_back:?}")
+    };
+    let message = held_back["message"].as_str().unwrap();
+    let next = "this invocation reconciles again at the time in \"until\"";
+    assert!(message.ends_with(next), "{message}");
     assert_eq!(
         world.group(),
         ["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"]

@@ -4,8 +4,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format as DateTimeFormat;
 use serde_json::{Value, json};
 use stand_in::aws::{Call, Fault};
 use stand_in::dns::{self, Answer, Cache, Source, addresses};
@@ -889,7 +891,9 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
     let (ttl, addresses) = (60, vec![A.parse().unwrap()]);
     world.answer(Answer::Addresses { ttl, addresses });
     let mut sandbox = world.sandbox().await;
+    let begin = SystemTime::now();
     let answer = world::tick(&mut sandbox).await;
+    let end = SystemTime::now();
     assert_eq!(result(&answer)["deregistered"], json!([]));
     let log = sandbox.log();
     let lines = log
@@ -902,7 +906,15 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
     let reason = warning["reason"].as_str().unwrap();
     assert!(reason.contains("10.0.2.9:6379"), "{warning}");
     assert_eq!(warning["deregister"], json!(["10.0.2.9:6379"]));
-    assert!(warning["until"].is_string(), "{warning}");
+    assert_eq!(warning["register"], json!([]));
+    assert_eq!(warning["targetGroupArn"], ARN);
+    let until = warning["until"].as_str().unwrap();
+    let until = DateTime::from_str(until, DateTimeFormat::DateTime).unwrap();
+    let until = SystemTime::try_from(until).unwrap() - seconds(ttl.into()) - MARGIN;
+    assert!((begin..end).contains(&until), "{warning}");
+    let message = warning["message"].as_str().unwrap();
+    let next = "the first invocation after the time in \"until\" decides";
+    assert!(message.ends_with(next), "{message}");
     assert!(!log.iter().any(|line| line.contains("ERROR")), "{log:?}");
 }
 
