@@ -56,6 +56,27 @@ async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
     );
 }
 
+/// The first description takes 2.7 s: one attempt hangs, and the second one is late.
+#[tokio::test(start_paused = true)]
+async fn after_a_reconcile_that_outlasts_its_step_the_next_starts_at_once_and_then_on_the_grid() {
+    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 8);
+    world.set("POLL_INTERVAL_SECONDS", 2);
+    let function = world.function().await;
+    tick(&function).await.unwrap();
+    world.zone.take_asked();
+    world.aws.inject("DescribeTargetHealth", Fault::Hang);
+    let late = Fault::Latency(Duration::from_millis(200));
+    world.aws.inject("DescribeTargetHealth", late);
+    let begin = Instant::now();
+    assert_eq!(first(tick(&function).await).reconciles, 5);
+    let asked = world.zone.take_asked().into_iter();
+    let mut times: Vec<_> = asked.map(|one| (one.at - begin).as_secs_f64()).collect();
+    let at_once = times.remove(1);
+    assert!((2.7..2.8).contains(&at_once), "{at_once}");
+    assert_times(&times, &[0.0, 4.0, 6.0, 8.0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_notification_looks_once_a_second_for_its_own_window() {
     let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
