@@ -58,7 +58,7 @@ impl Variable {
     /// A number of that unit within the range.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] where it is unset, or anything else.
+    /// [`Error::InvalidConfig`] where it is unset, is no decimal number or is out of range.
     pub fn number(self, unit: &str, range: RangeInclusive<u32>) -> Result<u32, Error> {
         let expected = format!("{unit} from {} to {}", range.start(), range.end());
         let parse = |text: &str| decimal(text).filter(|number| range.contains(number));

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::RecordType;
-use hickory_proto::rr::{Name, RData};
+use hickory_proto::rr::{Name, RData, RecordType};
 use ipnet::IpNet;
 use nlb_hostname_target::endpoint::{Endpoint, Found, Resolver};
 use stand_in::dns::Source;
