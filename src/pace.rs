@@ -2,7 +2,8 @@
 //! 40 calls refilled at 10 a second, and other tools live from it too.
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -10,25 +11,23 @@ use tokio::time::{Instant, sleep_until};
 
 /// Describe calls that may go at first, and in any second after that. A call counts once, whatever
 /// the SDK's own retries make of it.
-const BURST: u32 = 20;
-const PER_SECOND: u32 = 5;
+const BURST: usize = 20;
+const PER_SECOND: usize = 5;
 /// Reconciles under way at once: more than a deployment has groups, as long as its variables fit
 /// into Lambda's 4 KB.
 const CONCURRENCY: usize = 64;
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// Lent to all loops of one invocation.
 pub struct Pace {
-    /// The begin of the second whose calls are given out, and how many of them are left.
-    second: Cell<(Instant, u32)>,
+    /// When the next calls may be made, the earliest first.
+    free: RefCell<VecDeque<Instant>>,
     permits: Semaphore,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            second: Cell::new((Instant::now(), BURST)),
+            free: RefCell::new(VecDeque::from([Instant::now(); BURST])),
             permits: Semaphore::new(CONCURRENCY),
         }
     }
@@ -36,7 +35,7 @@ impl Default for Pace {
 
 impl Pace {
     /// Waits until a reconcile that makes so many describe calls may begin.
-    pub async fn wait_for(&self, describe_calls: u32) {
+    pub async fn wait_for(&self, describe_calls: usize) {
         sleep_until(self.reserve(describe_calls)).await;
     }
 
@@ -47,15 +46,15 @@ impl Pace {
         permit.expect("the semaphore is never closed")
     }
 
-    /// When so many more calls may be made together.
-    fn reserve(&self, describe_calls: u32) -> Instant {
-        let now = Instant::now();
-        let (mut second, mut left) = self.second.get();
-        let is_over = left < PER_SECOND && now >= second + SECOND;
-        if is_over || left < describe_calls {
-            (second, left) = (now.max(second + SECOND), PER_SECOND);
-        }
-        self.second.set((second, left - describe_calls));
-        now.max(second)
+    /// When so many more calls may be made together. The burst is given once; after it, each call makes
+    /// room for another one a second later.
+    fn reserve(&self, describe_calls: usize) -> Instant {
+        let mut free = self.free.borrow_mut();
+        let start = free
+            .drain(..describe_calls)
+            .fold(Instant::now(), Instant::max);
+        let missing = PER_SECOND.saturating_sub(free.len());
+        free.extend(std::iter::repeat_n(start + Duration::from_secs(1), missing));
+        start
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use nlb_hostname_target::pace::Pace;
 use stand_in::aws::Fault;
 use stand_in::dns::Answer;
 use stand_in::elb::TargetGroup;
@@ -513,6 +514,32 @@ async fn many_groups_share_five_describe_calls_a_second_and_their_pauses_grow() 
         counts.iter().all(|count| (9..=13).contains(count)),
         "in turn: {counts:?}"
     );
+}
+
+/// Section 1 of the contract: 20 at first, then 5 a second.
+#[tokio::test(start_paused = true)]
+async fn no_second_has_more_than_five_describe_calls_whenever_reconciles_come() {
+    for seed in 0..100 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let pace = Pace::default();
+        for _ in 0..10 {
+            pace.wait_for(2).await;
+        }
+        let mut times = Vec::new();
+        for _ in 0..200 {
+            sleep(Duration::from_millis(random.u64(0..1500))).await;
+            // A group that is not known yet makes two calls.
+            for _ in 0..random.usize(1..5) {
+                let calls = random.usize(1..3);
+                pace.wait_for(calls).await;
+                times.extend(std::iter::repeat_n(Instant::now(), calls));
+            }
+        }
+        for calls in times.windows(6) {
+            let took = calls[5] - calls[0];
+            assert!(took >= seconds(1), "seed {seed}: six calls in {took:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
