@@ -25,7 +25,10 @@ impl Described {
         let body = String::from_utf8_lossy(body);
         self.text.push_str(&body);
         let mut reader = Reader::from_str(&body);
-        reader.config_mut().check_end_names = false;
+        let config = reader.config_mut();
+        config.check_end_names = false;
+        config.allow_unmatched_ends = true;
+        config.allow_dangling_amp = true;
         let mut member = Member::default();
         while let Ok(event) = reader.read_event() {
             match event {
