@@ -3,7 +3,7 @@
 //! to a second, and a connection that went stale while the sandbox was frozen costs another.
 //! Endpoints, Region and credentials follow the SDK's standard variables.
 
-mod answer;
+mod acknowledgement;
 mod cause;
 mod put;
 
@@ -19,7 +19,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 
 use crate::plan::EFFECT;
-use answer::Answer;
+use acknowledgement::Acknowledgement;
 
 pub use cause::{Cause, cause};
 pub use put::put;
@@ -72,10 +72,12 @@ pub fn load_balancing(sdk: &SdkConfig) -> aws_sdk_elasticloadbalancingv2::Client
     let own = RetryPartition::custom("load balancing").token_bucket(TokenBucket::unlimited());
     let config = aws_sdk_elasticloadbalancingv2::config::Builder::from(sdk);
     let config = config.retry_partition(own.build());
-    aws_sdk_elasticloadbalancingv2::Client::from_conf(config.interceptor(Answer::Xml).build())
+    aws_sdk_elasticloadbalancingv2::Client::from_conf(
+        config.interceptor(Acknowledgement::Xml).build(),
+    )
 }
 
 pub fn cloudwatch(sdk: &SdkConfig) -> aws_sdk_cloudwatch::Client {
     let config = aws_sdk_cloudwatch::config::Builder::from(sdk);
-    aws_sdk_cloudwatch::Client::from_conf(config.interceptor(Answer::Cbor).build())
+    aws_sdk_cloudwatch::Client::from_conf(config.interceptor(Acknowledgement::Cbor).build())
 }

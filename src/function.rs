@@ -17,10 +17,10 @@ use crate::config::Config;
 use crate::deployment;
 use crate::error::{Error, Errors};
 use crate::event::{Cause, Event, Request, RequestType};
-use crate::invocation::{Invocation, Memory};
+use crate::invocation::{Invocation, Sandbox};
 use crate::metrics::Destination;
 use crate::pace::Pace;
-use crate::reconcile::{self, Context};
+use crate::reconcile::{Context, Known};
 use crate::report::Report;
 use crate::window::{Deadline, Window};
 
@@ -45,7 +45,7 @@ pub struct Function<P: RuntimeProvider> {
     /// Taken for an invocation and put back after it: a sandbox runs one at a time. An invocation
     /// that panics leaves nothing behind, which only delays a change or loses an unpublished
     /// metric.
-    memory: Cell<Memory>,
+    sandbox: Cell<Sandbox>,
 }
 
 impl<P: RuntimeProvider> Function<P> {
@@ -59,7 +59,7 @@ impl<P: RuntimeProvider> Function<P> {
             load_balancing: aws::load_balancing(sdk),
             cloudwatch: aws::cloudwatch(sdk),
             clock: sdk.time_source().unwrap_or_default(),
-            memory: Cell::default(),
+            sandbox: Cell::default(),
         }
     }
 
@@ -183,12 +183,12 @@ impl<P: RuntimeProvider> Function<P> {
             window: Window::new(length, interval, deadline),
             pace,
         };
-        let mut memory = self.memory.take();
-        memory
+        let mut sandbox = self.sandbox.take();
+        sandbox
             .target_groups
-            .resize_with(config.target_groups.len(), reconcile::Memory::default);
-        let (report, outcome) = Box::pin(invocation.run(&mut memory)).await;
-        self.memory.set(memory);
+            .resize_with(config.target_groups.len(), Known::default);
+        let (report, outcome) = Box::pin(invocation.run(&mut sandbox)).await;
+        self.sandbox.set(sandbox);
         report.log();
         outcome.map(|()| report)
     }

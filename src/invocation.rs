@@ -14,15 +14,15 @@ use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
 use crate::metrics::{Destination, Metrics, Sample};
 use crate::pace::Pace;
-use crate::reconcile::{self, Context, Progress, reconcile};
+use crate::reconcile::{Context, Known, Progress, reconcile};
 use crate::report::{self, Report, TargetGroupReport};
 use crate::window::{Deadline, Start, Window};
 
-/// One owned value for each target group, lent to its loop, and the metrics that are not published
-/// yet.
+/// What one sandbox keeps between invocations: a value for each target group, lent to its loop, and the
+/// metrics that are not published yet.
 #[derive(Debug, Default)]
-pub struct Memory {
-    pub target_groups: Vec<reconcile::Memory>,
+pub struct Sandbox {
+    pub target_groups: Vec<Known>,
     pub metrics: Metrics,
 }
 
@@ -37,15 +37,15 @@ pub struct Invocation<'a, P: RuntimeProvider> {
 
 impl<P: RuntimeProvider> Invocation<'_, P> {
     /// The result, and what failed: of the groups in configuration order, then of publishing.
-    pub async fn run(&self, memory: &mut Memory) -> (Report, Result<(), Errors>) {
-        let Memory {
+    pub async fn run(&self, sandbox: &mut Sandbox) -> (Report, Result<(), Errors>) {
+        let Sandbox {
             target_groups,
             metrics,
-        } = memory;
+        } = sandbox;
         let (sender, receiver) = mpsc::unbounded_channel();
         let loops = self.context.config.target_groups.iter().zip(target_groups);
         let loops = join_all(
-            loops.map(|(group, memory)| self.reconcile_in_window(group, memory, sender.clone())),
+            loops.map(|(group, known)| self.reconcile_in_window(group, known, sender.clone())),
         );
         drop(sender);
         let (ended, unpublished) = join!(loops, self.publish(metrics, receiver));
@@ -67,7 +67,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     async fn reconcile_in_window(
         &self,
         group: &TargetGroupConfig,
-        memory: &mut reconcile::Memory,
+        known: &mut Known,
         samples: UnboundedSender<Sample>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
         let send = |sample: Option<Sample>| sample.map(|sample| samples.send(sample));
@@ -75,7 +75,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let (mut outcome, mut held_until, mut held_sample) = (Ok(()), None, None);
         let mut next = self.window.next(None, held_until, Instant::now());
         while let Some(start) = next {
-            let is_in_time = self.wait_for(start, memory).await;
+            let is_in_time = self.wait_for(start, known).await;
             if !is_in_time && report.reconciles > 0 {
                 // Other groups took the time. What is held back may still be worth the wait.
                 held_until = held_until.filter(|until| *until > start.latest);
@@ -86,7 +86,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             }
             let mut progress = Progress::default();
             outcome = match is_in_time {
-                true => self.reconcile(group, memory, &mut progress).await,
+                true => self.reconcile(group, known, &mut progress).await,
                 false => Err(deadline_exceeded(group, &progress)),
             };
             held_until = match &outcome {
@@ -118,8 +118,8 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     }
 
     /// Waits until the reconcile may start, or says that it was too late for it.
-    async fn wait_for(&self, start: Start, memory: &reconcile::Memory) -> bool {
-        let describe_calls = if memory.properties.is_some() { 1 } else { 2 };
+    async fn wait_for(&self, start: Start, known: &Known) -> bool {
+        let describe_calls = if known.properties.is_some() { 1 } else { 2 };
         let wait = async {
             sleep_until(start.earliest).await;
             self.pace.wait_for(describe_calls).await;
@@ -131,12 +131,12 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     async fn reconcile(
         &self,
         group: &TargetGroupConfig,
-        memory: &mut reconcile::Memory,
+        known: &mut Known,
         progress: &mut Progress,
     ) -> Result<(), Errors> {
         let reconcile = async {
             let _permit = self.pace.permit().await;
-            reconcile(&self.context, group, memory, progress).await
+            reconcile(&self.context, group, known, progress).await
         };
         match timeout_at(self.deadline.work, reconcile).await {
             Ok(outcome) => outcome,

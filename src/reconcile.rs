@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use crate::config::{Config, TargetGroupConfig};
 use crate::error::{Error, Errors};
-use crate::plan::{self, ACT, Answer, Decision, DescribedTarget, HeldBack, Policy, State, decide};
+use crate::plan::{
+    ACT, Answer, Decision, DescribedTarget, HeldBack, Memory, Policy, State, decide,
+};
 use crate::target_group::{Properties, Sent, TargetGroup};
 use apply::Change;
 use resolve::resolve;
@@ -30,12 +32,12 @@ pub struct Context<'a, P: RuntimeProvider> {
     pub is_dry_run: bool,
 }
 
-/// What is kept of one group between reconciles. All of it may be lost: `properties` is described
+/// What is known of one group between reconciles. All of it may be lost: `properties` is described
 /// again, and a change for which something was remembered comes later.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct Known {
     pub properties: Option<Properties>,
-    decided: plan::Memory,
+    memory: Memory,
 }
 
 /// 1. Describes what the group is, once per sandbox.
@@ -50,17 +52,17 @@ pub struct Memory {
 pub async fn reconcile<P: RuntimeProvider>(
     context: &Context<'_, P>,
     group: &TargetGroupConfig,
-    memory: &mut Memory,
+    known: &mut Known,
     progress: &mut Progress,
 ) -> Result<(), Errors> {
-    while attempt(context, group, memory, progress).await? == Sent::TooLate {}
+    while from_the_first_step(context, group, known, progress).await? == Sent::TooLate {}
     Ok(())
 }
 
-async fn attempt<P: RuntimeProvider>(
+async fn from_the_first_step<P: RuntimeProvider>(
     context: &Context<'_, P>,
     group: &TargetGroupConfig,
-    memory: &mut Memory,
+    known: &mut Known,
     progress: &mut Progress,
 ) -> Result<Sent, Errors> {
     let target_group = TargetGroup {
@@ -68,7 +70,7 @@ async fn attempt<P: RuntimeProvider>(
         arn: &group.arn,
     };
     progress.step = Some("describing the target group");
-    let properties = properties(&target_group, memory).await?;
+    let properties = properties(&target_group, known).await?;
 
     progress.step = Some("resolving and describing the targets of");
     let act_by = Instant::now() + ACT;
@@ -96,12 +98,12 @@ async fn attempt<P: RuntimeProvider>(
     };
     progress.has_healthy_target = Some(described.iter().any(is_healthy));
 
-    let (decision, decided) = decide(&answer, &described, &memory.decided, policy);
+    let (decision, memory) = decide(&answer, &described, &known.memory, policy);
     if context.is_dry_run {
         report_only(decision, &answer, progress);
         return Ok(Sent::All);
     }
-    memory.decided = decided;
+    known.memory = memory;
     match decision {
         Decision::HoldBack(held_back) => {
             progress.held_back = Some(held_back);
@@ -116,7 +118,7 @@ async fn attempt<P: RuntimeProvider>(
                 act_by,
             };
             change
-                .apply(context.clock, &mut memory.decided, progress)
+                .apply(context.clock, &mut known.memory, progress)
                 .await
         }
     }
@@ -124,11 +126,11 @@ async fn attempt<P: RuntimeProvider>(
 
 async fn properties(
     target_group: &TargetGroup<'_>,
-    memory: &mut Memory,
+    known: &mut Known,
 ) -> Result<Properties, Error> {
-    match memory.properties {
+    match known.properties {
         Some(properties) => Ok(properties),
-        None => Ok(*memory.properties.insert(target_group.describe().await?)),
+        None => Ok(*known.properties.insert(target_group.describe().await?)),
     }
 }
 

@@ -14,7 +14,7 @@ use aws_smithy_xml::decode::Document;
 
 /// What the body of a success has to be; any other body fails the call, and so does none.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Acknowledgement {
     /// Elastic Load Balancing sends a document whose root element is named after the call:
     /// `RegisterTargetsResponse`.
     Xml,
@@ -28,12 +28,12 @@ pub enum Answer {
 #[error("the body is no answer to the call")]
 pub struct Unreadable;
 
-impl Answer {
+impl Acknowledgement {
     fn is(&self, body: &[u8], call: &str) -> bool {
         match self {
-            Answer::Xml => str::from_utf8(body)
+            Acknowledgement::Xml => str::from_utf8(body)
                 .is_ok_and(|text| is_document(text.trim_ascii(), &format!("{call}Response"))),
-            Answer::Cbor => matches!(body, [0xa0] | [0xbf, 0xff]),
+            Acknowledgement::Cbor => matches!(body, [0xa0] | [0xbf, 0xff]),
         }
     }
 }
@@ -59,9 +59,9 @@ fn is_document(text: &str, name: &str) -> bool {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Answer {
+impl Intercept for Acknowledgement {
     fn name(&self) -> &'static str {
-        "Answer"
+        "Acknowledgement"
     }
 
     fn read_after_deserialization(

@@ -5,7 +5,7 @@ use std::fmt;
 
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 
-use super::answer::Unreadable;
+use super::acknowledgement::Unreadable;
 
 /// It displays the service's own code and message, or what kept the answer away.
 #[derive(Debug, Clone, PartialEq, Eq)]
