@@ -184,9 +184,8 @@ impl<P: RuntimeProvider> Function<P> {
             pace,
         };
         let mut sandbox = self.sandbox.take();
-        sandbox
-            .target_groups
-            .resize_with(config.target_groups.len(), Known::default);
+        let known = &mut sandbox.target_groups;
+        known.resize_with(config.target_groups.len(), Known::default);
         let (report, outcome) = Box::pin(invocation.run(&mut sandbox)).await;
         self.sandbox.set(sandbox);
         report.log();

@@ -70,18 +70,17 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         known: &mut Known,
         samples: UnboundedSender<Sample>,
     ) -> (TargetGroupReport, Result<(), Errors>) {
+        let window = self.window;
         let send = |sample: Option<Sample>| sample.map(|sample| samples.send(sample));
         let mut report = TargetGroupReport::new(group);
         let (mut outcome, mut held_until, mut held_sample) = (Ok(()), None, None);
-        let mut next = self.window.next(None, held_until, Instant::now());
+        let mut next = window.next(None, held_until, Instant::now());
         while let Some(start) = next {
             let is_in_time = self.wait_for(start, known).await;
             if !is_in_time && report.reconciles > 0 {
                 // Other groups took the time. What is held back may still be worth the wait.
                 held_until = held_until.filter(|until| *until > start.latest);
-                next = self
-                    .window
-                    .next(Some(start.latest), held_until, Instant::now());
+                next = window.next(Some(start.latest), held_until, Instant::now());
                 continue;
             }
             let mut progress = Progress::default();
@@ -97,9 +96,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 // A failed reconcile learns nothing, so what was held back before still is.
                 Err(_) => held_until.filter(|until| *until > Instant::now()),
             };
-            next = self
-                .window
-                .next(Some(start.earliest), held_until, Instant::now());
+            next = window.next(Some(start.earliest), held_until, Instant::now());
             report::log_reconcile(group, &progress, &outcome, next.is_none());
             let sample = self.sample(group, &progress, outcome.is_err());
             send(held_sample.take());

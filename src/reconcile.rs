@@ -55,11 +55,11 @@ pub async fn reconcile<P: RuntimeProvider>(
     known: &mut Known,
     progress: &mut Progress,
 ) -> Result<(), Errors> {
-    while from_the_first_step(context, group, known, progress).await? == Sent::TooLate {}
+    while steps(context, group, known, progress).await? == Sent::TooLate {}
     Ok(())
 }
 
-async fn from_the_first_step<P: RuntimeProvider>(
+async fn steps<P: RuntimeProvider>(
     context: &Context<'_, P>,
     group: &TargetGroupConfig,
     known: &mut Known,
