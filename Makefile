@@ -87,7 +87,8 @@ deployment: build $(EMULATOR_VENV)/installed ## Deploys the template onto an emu
 no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
 
-soak: ## Plays a million sequences, or SEQUENCES of them from FIRST on
+soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on, and lets a sandbox live for long
+	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak
 	cargo test --locked --workspace --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
 mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice

@@ -3,33 +3,23 @@
 //! and Elastic Load Balancing are stand-ins on loopback that answer at once and cache nothing, so
 //! what is measured is the function's own part.
 
-use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use stand_in::aws::Aws;
-use stand_in::dns::{self, Zone, addresses};
-use stand_in::elb::TargetGroup;
-use stand_in::lambda::Sandbox;
+use stand_in::lambda::{NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
+use stand_in::world::World;
 use tokio::join;
 use tokio::time::{Instant, sleep_until};
 
 const FAILOVERS: u32 = 30;
-const ENDPOINT: &str = "redis.example.com";
-const ARN: &str =
-    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/redis/0123456789abcdef";
 const OLD: &str = "10.0.1.7";
 const NEW: &str = "10.0.2.9";
-const SCHEDULE: &str = include_str!("../events/schedule.json");
-const NOTIFICATION: &str = include_str!("../events/notification.json");
-/// Lambda's `Timeout` in the template.
-const TIMEOUT: Duration = Duration::from_secs(75);
 
 struct Mode {
     name: &'static str,
     variables: &'static [(&'static str, &'static str)],
     event: &'static str,
-    /// The longest time between two looks.
+    /// The longest time between two reconciles.
     interval: Duration,
     /// From the first invocation's begin to the second's; without one there is but one invocation.
     again_after: Option<Duration>,
@@ -51,7 +41,7 @@ const MODES: [Mode; 3] = [
         again_after: None,
     },
     Mode {
-        name: "a look a minute",
+        name: "once a minute",
         variables: &[],
         event: SCHEDULE,
         interval: Duration::from_secs(60),
@@ -64,7 +54,7 @@ async fn main() {
     println!(
         "From the change in DNS to RegisterTargets, {FAILOVERS} failovers in each mode, each from a healthy"
     );
-    println!("target and at another moment between two looks. Takes a minute and a half.\n");
+    println!("target and at another moment between two reconciles. Takes a minute and a half.\n");
     println!(
         "{:<18} {:>9} {:>9} {:>9} {:>9} {:>9} {:>14}",
         "seconds", "least", "median", "90 %", "most", "interval", "most/interval"
@@ -91,41 +81,21 @@ async fn main() {
     }
 }
 
-/// One failover in a world of its own, at the `index`-th of evenly spread moments between two looks.
+/// One failover in a world of its own, at the `index`-th of evenly spread moments between two reconciles.
 async fn fail_over(mode: &Mode, index: u32) -> Duration {
-    let (zone, aws) = (Zone::default(), Aws::default());
-    let (dns, http) = (dns::Server::start(&zone).await, aws.serve().await);
-    aws.add(TargetGroup::ipv4(ARN, 6379));
-    aws.register(ARN, OLD, 6379);
-    zone.set(ENDPOINT, addresses([OLD]));
-    let mut variables = vec![
-        ("ENDPOINTS", ENDPOINT.to_owned()),
-        ("TARGET_GROUP_ARNS", ARN.to_owned()),
-        ("DNS_SERVERS", dns.address.to_string()),
-        ("AWS_ENDPOINT_URL", format!("http://{}", http.address)),
-        ("AWS_REGION", "eu-west-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-    ];
-    variables.extend(
-        mode.variables
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned())),
-    );
-    let variables = variables.into_iter();
-    let variables: Vec<_> = variables
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
-    let binary = Path::new(env!("CARGO_BIN_EXE_nlb-hostname-target"));
-    let mut sandbox = Sandbox::start(binary, &variables).await;
+    let mut world = World::settled(OLD).await;
+    for (variable, value) in mode.variables {
+        world.set(variable, value);
+    }
+    let mut sandbox = world.sandbox().await;
     // Known to the sandbox before it counts.
     invoke(&mut sandbox, r#"{"dryRun":true}"#).await;
-    assert_eq!(aws.summary(ARN), [format!("{OLD}:6379 healthy")]);
-    aws.take_calls();
+    assert_eq!(world.group(), [format!("{OLD}:6379 healthy")]);
+    world.aws.take_calls();
 
     let begin = Instant::now();
     let phase = mode.interval * (2 * index + 1) / (2 * FAILOVERS);
-    let looks = async {
+    let invocations = async {
         invoke(&mut sandbox, mode.event).await;
         if let Some(again_after) = mode.again_after {
             sleep_until(begin + again_after).await;
@@ -133,14 +103,14 @@ async fn fail_over(mode: &Mode, index: u32) -> Duration {
         }
     };
     let move_on = async {
-        // After the second look where there are more than two.
-        let looked = if mode.again_after.is_some() { 0 } else { 1 };
-        sleep_until(begin + looked * mode.interval + phase).await;
-        zone.set(ENDPOINT, addresses([NEW]));
+        // After the second reconcile where there are more than two.
+        let seen = if mode.again_after.is_some() { 0 } else { 1 };
+        sleep_until(begin + seen * mode.interval + phase).await;
+        world.point(NEW);
         Instant::now()
     };
-    let ((), moved) = join!(looks, move_on);
-    let calls = aws.take_calls();
+    let ((), moved) = join!(invocations, move_on);
+    let calls = world.aws.take_calls();
     let registered = calls.iter().find(|call| call.action == "RegisterTargets");
     registered.expect("the failover was seen").at - moved
 }

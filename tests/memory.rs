@@ -1,36 +1,33 @@
 //! Whether one sandbox needs more memory the longer it lives: what the real binary occupies, as Linux
-//! counts it, over 10,000 invocations of a mixed day, on which all happens: failovers, failures of DNS,
-//! of Elastic Load Balancing and of CloudWatch, invocations cut by their deadline. And over a day on
-//! which CloudWatch is out of reach all the time, and what is not published is kept until there is too
-//! much of it.
+//! counts it, over the invocations of a mixed day, on which all happens: failovers, failures of DNS, of
+//! Elastic Load Balancing and of CloudWatch, invocations cut by their deadline. With `--soak` over many
+//! more of them, and over a day on which CloudWatch is out of reach all the time, and what is not
+//! published is kept until there is too much of it.
 //!
 //! A program of its own, so that what it measured is seen also when it passes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use stand_in::aws::{Aws, Fault};
-use stand_in::dns::{self, ResponseCode, Zone, addresses};
+use stand_in::aws::Fault;
+use stand_in::dns::{self, ResponseCode, addresses};
 use stand_in::elb::TargetGroup;
 use stand_in::http;
-use stand_in::lambda::{Answer, Sandbox};
+use stand_in::lambda::{Answer, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
+use stand_in::world::{PORT, World, group_arn};
 
-/// From this invocation on it may not grow: by then there is too much to be kept.
-const WARM: u32 = 3_000;
-const PRINTED: [u32; 6] = [100, 1_000, 2_000, WARM, 5_000, 10_000];
+const PRINTED: [u32; 6] = [100, 1_000, 2_000, 3_000, 5_000, 10_000];
 /// In kB. Of 7,000 invocations each would have to leave 37 bytes.
 const TOLERATED: i64 = 256;
-const GROUPS: u32 = 2;
-/// Lambda's `Timeout` in the template, and one that cuts off what hangs.
-const TIMEOUT: Duration = Duration::from_secs(75);
+const GROUPS: u64 = 2;
+/// Cuts off what hangs.
 const SHORT: Duration = Duration::from_millis(300);
 const EVENTS: [&str; 6] = [
-    include_str!("../events/schedule.json"),
+    SCHEDULE,
     "{}",
     "null",
     include_str!("../events/dry-run.json"),
-    include_str!("../events/notification.json"),
+    NOTIFICATION,
     "[\"of another type\"]",
 ];
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "no");
@@ -39,6 +36,8 @@ const THROTTLED: Fault = Fault::Error(400, "Throttling", "Rate exceeded");
 /// So many invocations of one sandbox.
 struct Day {
     name: &'static str,
+    /// From this invocation on it may not grow.
+    warm: u32,
     invocations: u32,
     /// What is expected to come of them, in alphabetic order.
     outcomes: &'static [&'static str],
@@ -48,25 +47,34 @@ struct Day {
     disturb: fn(&World, u32) -> Duration,
 }
 
-const DAYS: [Day; 2] = [
+const MIXED: Day = Day {
+    name: "A mixed day",
+    warm: 1_000,
+    invocations: 2_000,
+    outcomes: &[
+        "AnswerRefused",
+        "DeadlineExceeded",
+        "DeregisterFailed",
+        "DescribeFailed",
+        "PublishFailed",
+        "RegisterFailed",
+        "ResolveFailed",
+        "success",
+    ],
+    is_published: true,
+    disturb: mixed,
+};
+
+const SOAK: [Day; 2] = [
     Day {
-        name: "A mixed day",
+        warm: 3_000,
         invocations: 10_000,
-        outcomes: &[
-            "AnswerRefused",
-            "DeadlineExceeded",
-            "DeregisterFailed",
-            "DescribeFailed",
-            "PublishFailed",
-            "RegisterFailed",
-            "ResolveFailed",
-            "success",
-        ],
-        is_published: true,
-        disturb: mixed,
+        ..MIXED
     },
     Day {
         name: "A day without CloudWatch",
+        // By then there is too much to be kept.
+        warm: 3_000,
         invocations: 4_000,
         outcomes: &["PublishFailed", "success"],
         is_published: false,
@@ -76,7 +84,9 @@ const DAYS: [Day; 2] = [
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    if is_filtered_out() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    // Cargo hands over which tests are wanted, by parts of their names. This one has no name.
+    if arguments.iter().any(|argument| !argument.starts_with('-')) {
         println!("not asked for: the memory of a sandbox");
         return;
     }
@@ -84,47 +94,43 @@ async fn main() {
         println!("NOT MEASURED: the memory of a sandbox, which is read from Linux's /proc");
         return;
     }
-    for day in DAYS {
+    let days: &[Day] = match arguments.contains(&"--soak".to_owned()) {
+        true => &SOAK,
+        false => &[MIXED],
+    };
+    for day in days {
         println!(
             "\n{}: what one sandbox occupies, and the most until then, in kB",
             day.name
         );
-        let grown = live(&day).await;
-        println!("from invocation {WARM} on {grown:+}");
+        let grown = live(day).await;
+        println!("from invocation {} on {grown:+}", day.warm);
         assert!(grown <= TOLERATED, "it grows");
     }
-}
-
-/// Cargo hands over which tests are wanted, by parts of their names. This one has no name.
-fn is_filtered_out() -> bool {
-    std::env::args()
-        .skip(1)
-        .any(|argument| !argument.starts_with('-'))
-}
-
-struct World {
-    zone: Zone,
-    aws: Aws,
-    dns: dns::Server,
-    http: http::Server,
-    /// Denies whatever is asked, without a look at it.
-    denying: http::Server,
 }
 
 /// Lets a sandbox live for that day; by how much it grew once it was warm.
 async fn live(day: &Day) -> i64 {
     let begin = Instant::now();
-    let world = World::new().await;
-    let mut sandbox = world.sandbox(day).await;
+    let mut world = World::empty().await;
+    world.follow((0..GROUPS).map(|index| (endpoint(index), group_arn(index))));
+    world.set("EVENT_POLL_SECONDS", "0");
+    // Denies whatever is asked, without reading it.
+    let denying = http::Server::start(async |_| Some(denied())).await;
+    if !day.is_published {
+        let url = format!("http://{}", denying.address);
+        world.set("AWS_ENDPOINT_URL_CLOUDWATCH", url);
+    }
+    let mut sandbox = world.sandbox().await;
     let (mut warm, mut outcomes) = (0, BTreeMap::new());
     println!("{:>11} {:>8} {:>8}", "invocations", "now", "most");
     for n in 1..=day.invocations {
-        world.heal(n);
+        heal(&world, n);
         let timeout = (day.disturb)(&world, n);
         let event = EVENTS[n as usize % EVENTS.len()];
         let answer = sandbox.invoke(event, timeout).await;
         *outcomes.entry(kind(&answer)).or_insert(0) += 1;
-        if n == WARM {
+        if n == day.warm {
             warm = occupied(&sandbox, "VmRSS");
         }
         if PRINTED.contains(&n) {
@@ -153,77 +159,34 @@ fn occupied(sandbox: &Sandbox, what: &str) -> u64 {
     value.expect("a value").parse().expect("a number")
 }
 
-fn endpoint(index: u32) -> String {
+fn endpoint(index: u64) -> String {
     format!("{index}.redis.example.com")
 }
 
-fn arn(index: u32) -> String {
-    format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
+/// Nothing fails, and every tenth invocation all endpoints have moved. Each group then has a target that
+/// this sandbox did not register a moment ago, so the failover is not doubtful and need not be waited
+/// for. Forgets what was called.
+fn heal(world: &World, n: u32) {
+    let node = node(n);
+    for index in 0..GROUPS {
+        if n == 1 || n.is_multiple_of(10) {
+            let arn = group_arn(index);
+            let mut group = TargetGroup::ipv4(&arn, PORT);
+            group.deregistration_delay = Duration::ZERO;
+            world.aws.add(group);
+            world.aws.register(&arn, "10.0.0.8", PORT);
+        }
+        world.zone.set(&endpoint(index), addresses([&node]));
+    }
+    world.aws.heal();
+    world.zone.take_asked();
+    world.aws.take_calls();
+    world.aws.take_data();
 }
 
-fn all(of: fn(u32) -> String) -> String {
-    (0..GROUPS).map(of).collect::<Vec<_>>().join(",")
-}
-
-impl World {
-    /// Each endpoint feeds a group of its own.
-    async fn new() -> World {
-        let (zone, aws) = (Zone::default(), Aws::default());
-        let (dns, http) = (dns::Server::start(&zone).await, aws.serve().await);
-        World {
-            zone,
-            aws,
-            dns,
-            http,
-            denying: http::Server::start(async |_| Some(denied())).await,
-        }
-    }
-
-    async fn sandbox(&self, day: &Day) -> Sandbox {
-        let cloudwatch = if day.is_published {
-            &self.http
-        } else {
-            &self.denying
-        };
-        let url = |server: &http::Server| format!("http://{}", server.address);
-        let variables = [
-            ("ENDPOINTS", all(endpoint)),
-            ("TARGET_GROUP_ARNS", all(arn)),
-            ("DNS_SERVERS", self.dns.address.to_string()),
-            ("EVENT_POLL_SECONDS", "0".to_owned()),
-            ("AWS_ENDPOINT_URL", url(&self.http)),
-            ("AWS_ENDPOINT_URL_CLOUDWATCH", url(cloudwatch)),
-            ("AWS_REGION", "eu-west-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-        ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.into()));
-        Sandbox::start(&binary(), &variables).await
-    }
-
-    /// Nothing fails, and every tenth invocation all endpoints have moved. Each group then has a target
-    /// that this sandbox did not register a moment ago, so the failover is not doubtful and need not be
-    /// waited for. Forgets what was called.
-    fn heal(&self, n: u32) {
-        let node = node(n);
-        for index in 0..GROUPS {
-            if n == 1 || n.is_multiple_of(10) {
-                let mut group = TargetGroup::ipv4(&arn(index), 6379);
-                group.deregistration_delay = Duration::ZERO;
-                self.aws.add(group);
-                self.aws.register(&arn(index), "10.0.0.8", 6379);
-            }
-            self.zone.set(&endpoint(index), addresses([&node]));
-        }
-        self.aws.heal();
-        self.zone.take_asked();
-        self.aws.take_calls();
-        self.aws.take_data();
-    }
-
-    fn answer(&self, answer: dns::Answer) {
-        self.zone.set(&endpoint(0), answer);
-    }
+/// Of the first endpoint.
+fn answer(world: &World, answer: dns::Answer) {
+    world.zone.set(&endpoint(0), answer);
 }
 
 fn denied() -> http::Response {
@@ -241,11 +204,17 @@ fn mixed(world: &World, n: u32) -> Duration {
     let stranger = (endpoint(0), [1, 1, 1, 1].into());
     let garbage = Fault::Garbage(200, "<html>");
     match n % 20 {
-        1 => world.answer(dns::Answer::NxDomain),
-        3 => world.answer(dns::Answer::ServFail),
-        5 => world.answer(dns::Answer::Records(ResponseCode::NoError, vec![stranger])),
-        7 => world.answer(dns::Answer::Truncated(Box::new(addresses([&node(n)])))),
-        9 => world.answer(dns::Answer::Empty),
+        1 => answer(world, dns::Answer::NxDomain),
+        3 => answer(world, dns::Answer::ServFail),
+        5 => answer(
+            world,
+            dns::Answer::Records(ResponseCode::NoError, vec![stranger]),
+        ),
+        7 => answer(
+            world,
+            dns::Answer::Truncated(Box::new(addresses([&node(n)]))),
+        ),
+        9 => answer(world, dns::Answer::Empty),
         10 => world.aws.inject("RegisterTargets", DENIED),
         11 => world.aws.inject("DescribeTargetHealth", DENIED),
         13 => world.aws.inject("DescribeTargetHealth", garbage),
@@ -268,17 +237,8 @@ fn seldom(world: &World, n: u32) -> Duration {
     match n % 400 {
         4 => world.aws.inject("DescribeTargetHealth", Fault::Hang),
         104 => world.aws.inject("PutMetricData", Fault::Hang),
-        204 => world.answer(dns::Answer::Silent),
+        204 => answer(world, dns::Answer::Silent),
         _ => return TIMEOUT,
     }
     SHORT
-}
-
-/// The one that `make test` built for release, else cargo's.
-fn binary() -> PathBuf {
-    let built = std::env::var_os("FUNCTION_BINARY");
-    built.map_or_else(
-        || env!("CARGO_BIN_EXE_nlb-hostname-target").into(),
-        PathBuf::from,
-    )
 }

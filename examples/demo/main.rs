@@ -5,33 +5,21 @@
 
 mod speed;
 
-use std::error::Error;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
-use aws_credential_types::Credentials;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use nlb_hostname_target::aws;
-use nlb_hostname_target::function::Function;
-use serde_json::value::RawValue;
-use stand_in::aws::{Aws, Call};
-use stand_in::dns::{Answer, Asked, Zone, addresses, cname};
-use stand_in::elb::{TargetDescription, TargetGroup};
-use stand_in::memory::WallClock;
-use stand_in::{dns, http};
+use lambda_runtime::Diagnostic;
+use stand_in::aws::Call;
+use stand_in::dns::{Answer, Asked, addresses, cname};
+use stand_in::elb::TargetDescription;
+use stand_in::world::{ARN, ENDPOINT, Function, World};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
-const ENDPOINT: &str = "redis.example.com";
-const ARN: &str =
-    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/redis/0123456789abcdef";
 /// Long enough for the fail-back to come while the old target drains.
 const DEREGISTRATION_DELAY: Duration = Duration::from_secs(30);
 /// Of the answers that are doubted: the story waits that long, and the margin of 8.5 s more.
@@ -51,8 +39,6 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const LEAVING: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-const SCHEDULE: &str = include_str!("../../events/schedule.json");
-
 const QUIET: &[&str] = &["Failover 0", "ReconcileFailure 0", "NoHealthyTarget 0"];
 const FAILOVER: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget 1"];
 /// It was decided on an empty group.
@@ -61,9 +47,9 @@ const FIRST: &[&str] = &["Failover 0", "ReconcileFailure 0", "NoHealthyTarget 1"
 const FAIL_BACK: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget 2"];
 const FAILURE: &[&str] = &["Failover 0", "ReconcileFailure 1"];
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> std::io::Result<ExitCode> {
     let on_the_wall_clock = Builder::new_current_thread().enable_all().build()?;
-    let story = on_the_wall_clock.block_on(tell())?;
+    let story = on_the_wall_clock.block_on(tell());
     let in_virtual_time = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -72,20 +58,22 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(story.end(is_in_time))
 }
 
-async fn tell() -> Result<Story, Box<dyn Error>> {
-    let mut story = Story::begin().await?;
+async fn tell() -> Story {
+    let mut story = Story::begin().await;
 
     story.tell(
         "The first registration",
         "The group is empty, and the endpoint is at node A, 10.0.1.7.",
     );
     story
+        .world
         .zone
         .set("node-a.example.com", addresses(["10.0.1.7"]));
     story
+        .world
         .zone
         .set("node-b.example.com", addresses(["10.0.2.9"]));
-    story.zone.set(ENDPOINT, cname("node-a.example.com"));
+    story.world.answer(cname("node-a.example.com"));
     story
         .run(Expected {
             proof: "the first target is registered, which is no failover",
@@ -97,7 +85,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
         .await;
 
     story.tell(
-        "A quiet tick",
+        "A quiet minute",
         "Nothing moved: one description, and the metrics that say so.",
     );
     story
@@ -114,7 +102,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
         "The failover",
         "The cluster promotes node B: the endpoint moves to 10.0.2.9.",
     );
-    story.zone.set(ENDPOINT, cname("node-b.example.com"));
+    story.world.answer(cname("node-b.example.com"));
     story
         .run(Expected {
             proof: "the new target was registered before the old one was deregistered",
@@ -132,7 +120,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
         "A DNS outage",
         "The resolver answers SERVFAIL, which is no reason to send clients away.",
     );
-    story.zone.set(ENDPOINT, Answer::ServFail);
+    story.world.answer(Answer::ServFail);
     story
         .run(Expected {
             proof: "nothing was changed, and the failure was counted and answered",
@@ -148,22 +136,19 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
         "The endpoint returns to node A, whose target still drains. That may be a stale answer of a DNS\n   \
          cache: the function waits until its TTL and a margin of 8.5 s are over, and asks again before it believes it.",
     );
-    story.zone.set(
+    story.world.zone.set(
         "node-a.example.com",
         Answer::Addresses {
             ttl: SHORT_TTL,
             addresses: vec![[10, 0, 1, 7].into()],
         },
     );
-    story.zone.set(
-        ENDPOINT,
-        Answer::Cname {
-            ttl: SHORT_TTL,
-            target: "node-a.example.com".to_owned(),
-            is_split: false,
-        },
-    );
-    story.aws.target_group(ARN, |group| {
+    story.world.answer(Answer::Cname {
+        ttl: SHORT_TTL,
+        target: "node-a.example.com".to_owned(),
+        is_split: false,
+    });
+    story.world.aws.target_group(ARN, |group| {
         group.deregistration_delay = LAST_DEREGISTRATION_DELAY;
     });
     story
@@ -194,7 +179,7 @@ async fn tell() -> Result<Story, Box<dyn Error>> {
         })
         .await;
 
-    Ok(story)
+    story
 }
 
 /// What a step must come to.
@@ -210,46 +195,33 @@ struct Expected {
 }
 
 struct Story {
-    zone: Zone,
-    aws: Aws,
-    clock: WallClock,
+    world: World,
     function: Function<TokioRuntimeProvider>,
     begin: Instant,
     steps: Vec<(&'static str, bool)>,
-    _servers: (dns::Server, http::Server),
 }
 
 impl Story {
-    async fn begin() -> Result<Self, Box<dyn Error>> {
-        let (zone, aws) = (Zone::default(), Aws::default());
-        let servers = (dns::Server::start(&zone).await, aws.serve().await);
-        let mut group = TargetGroup::ipv4(ARN, 6379);
-        group.deregistration_delay = DEREGISTRATION_DELAY;
-        aws.add(group);
-        let variable = |name: &str| settings(name, servers.0.address);
-        let clock = WallClock::at(SystemTime::now());
-        aws.set_clock(clock.clone());
-        let sdk = sdk()
-            .endpoint_url(format!("http://{}", servers.1.address))
-            .time_source(clock.clone());
+    async fn begin() -> Self {
+        let world = World::empty().await;
+        world.aws.target_group(ARN, |group| {
+            group.deregistration_delay = DEREGISTRATION_DELAY;
+        });
         println!(
             "{TITLE}nlb-hostname-target{TITLE:#}: a target group follows {NAME}{ENDPOINT}{NAME:#}"
         );
         println!(
-            "{FAINT}The real handler; DNS, ELB and CloudWatch are stand-ins on loopback, where a tick"
+            "{FAINT}The real handler; DNS, ELB and CloudWatch are stand-ins on loopback, where an"
         );
         println!(
-            "comes at once and a target is healthy at once. A schedule ticks once a minute.{FAINT:#}"
+            "invocation comes at once and a target is healthy at once. A schedule invokes once a minute.{FAINT:#}"
         );
-        Ok(Story {
-            zone,
-            aws,
-            clock,
-            function: Function::new(variable, &sdk.load().await, TokioRuntimeProvider::default()),
+        Story {
+            function: world.function_over_sockets(),
+            world,
             begin: Instant::now(),
             steps: Vec::new(),
-            _servers: servers,
-        })
+        }
     }
 
     fn tell(&mut self, title: &'static str, text: &str) {
@@ -261,8 +233,8 @@ impl Story {
 
     /// Invokes the function, shows what came of it, and remembers whether that is what must be.
     async fn run(&mut self, expected: Expected) {
-        self.clock.forward(A_MINUTE);
-        let outcome = self.function.handle(event(SCHEDULE)).await;
+        self.world.clock.forward(A_MINUTE);
+        let outcome = self.function.schedule().await;
         let (answer, detail) = match outcome {
             Ok(_) => ("success".to_owned(), String::new()),
             Err(errors) => {
@@ -273,12 +245,12 @@ impl Story {
                 (error_type, error_message)
             }
         };
-        let (asked, calls) = (self.zone.take_asked(), self.aws.take_calls());
+        let (asked, calls) = (self.world.zone.take_asked(), self.world.aws.take_calls());
         self.show_timeline(&asked, &calls).await;
         let changes = calls.iter().filter(|call| !call.targets.is_empty());
         let changes: Vec<_> = changes.map(action).collect();
         let published = self.published();
-        let group = self.aws.summary(ARN);
+        let group = self.world.group();
         line(&format!(
             "answered   {}",
             weighed(&answer, answer != "success")
@@ -308,7 +280,7 @@ impl Story {
 
     async fn wait_for_the_drain(&self) {
         let is_draining = || {
-            let group = self.aws.summary(ARN);
+            let group = self.world.group();
             group.iter().any(|target| target.ends_with("draining"))
         };
         println!(
@@ -348,7 +320,7 @@ impl Story {
     }
 
     fn published(&self) -> Vec<String> {
-        let data = self.aws.take_data().into_iter();
+        let data = self.world.aws.take_data().into_iter();
         let of_function = data.filter(|datum| datum.dimensions[0].0 == "FunctionName");
         of_function
             .map(|datum| format!("{} {}", datum.metric, datum.samples.iter().sum::<f64>()))
@@ -383,39 +355,6 @@ impl Story {
         println!("DNS failed. Next: sam build && sam deploy --guided, as the README tells.");
         ExitCode::SUCCESS
     }
-}
-
-/// The variables of the function.
-fn settings(name: &str, dns_server: SocketAddr) -> Option<String> {
-    match name {
-        "ENDPOINTS" => Some(ENDPOINT.to_owned()),
-        "TARGET_GROUP_ARNS" => Some(ARN.to_owned()),
-        "DNS_SERVERS" => Some(dns_server.to_string()),
-        _ => None,
-    }
-}
-
-fn sdk() -> ConfigLoader {
-    aws::configure(aws_config::defaults(BehaviorVersion::latest()))
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::for_tests())
-}
-
-/// As Lambda hands it over, with the function's timeout.
-fn event(json: &str) -> LambdaEvent<Box<RawValue>> {
-    let payload = RawValue::from_string(json.to_owned()).expect("the event is JSON");
-    let mut context = Context::default();
-    let deadline = SystemTime::now() + Duration::from_secs(75);
-    let since_epoch = deadline
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock after 1970");
-    context.deadline =
-        u64::try_from(since_epoch.as_millis()).expect("a date that Lambda can write");
-    context.env_config = Arc::new(lambda_runtime::Config {
-        function_name: "nlb-hostname-target".to_owned(),
-        ..Default::default()
-    });
-    LambdaEvent::new(payload, context)
 }
 
 fn action(call: &Call) -> String {

@@ -1,29 +1,19 @@
-//! The second act: one failover, seen by each way of looking. Time is virtual here, so that a minute
-//! takes none of the reader's.
+//! The second act: one failover, seen in each mode. Time is virtual here, so that a minute takes none of
+//! the reader's.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anstream::println;
-use nlb_hostname_target::function::Function;
-use stand_in::aws::Aws;
-use stand_in::dns::{Zone, addresses};
-use stand_in::elb::TargetGroup;
-use stand_in::memory::{Http, Network};
+use stand_in::world::{CALL_LATENCY, DNS_LATENCY, ENDPOINT, World};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{ARN, BAD, ENDPOINT, FAINT, GOOD, NAME, SCHEDULE, TITLE, event, line, sdk, settings};
+use crate::{BAD, FAINT, GOOD, NAME, TITLE, line};
 
-const DNS_SERVER: &str = "10.0.0.2:53";
-const DNS_LATENCY: Duration = Duration::from_millis(5);
-const CALL_LATENCY: Duration = Duration::from_millis(40);
-/// The endpoint moves that long after a tick.
+/// The endpoint moves that long after a scheduled invocation.
 const MOVES_AT: Duration = Duration::from_millis(63_300);
 /// The cluster tells that long before the name moves.
 const NOTIFIED_BEFORE: Duration = Duration::from_millis(2600);
-
-const NOTIFICATION: &str = include_str!("../../events/notification.json");
 
 struct Mode {
     name: &'static str,
@@ -31,13 +21,13 @@ struct Mode {
     parameter: &'static str,
     variables: &'static [(&'static str, &'static str)],
     is_notified: bool,
-    /// The longest time between two looks.
+    /// The longest time between two reconciles.
     interval: Duration,
 }
 
 const MODES: [Mode; 3] = [
     Mode {
-        name: "a look a minute ",
+        name: "once a minute   ",
         parameter: "the default",
         variables: &[],
         is_notified: false,
@@ -95,47 +85,37 @@ pub async fn tell() -> bool {
 
 /// From the change in DNS to the arrival of `RegisterTargets`.
 async fn fail_over(mode: &Mode) -> Duration {
-    let (zone, aws) = (Zone::default(), Aws::default());
-    zone.set(ENDPOINT, addresses(["10.0.1.7"]));
-    zone.set_latency(DNS_LATENCY);
-    aws.set_latency(CALL_LATENCY);
-    aws.add(TargetGroup::ipv4(ARN, 6379));
-    aws.register(ARN, "10.0.1.7", 6379);
-    let server: SocketAddr = DNS_SERVER.parse().expect("an address with a port");
-    let variable = |name: &str| {
-        let set = mode
-            .variables
-            .iter()
-            .find(|(variable, _)| *variable == name);
-        let set = set.map(|(_, value)| (*value).to_owned());
-        set.or_else(|| settings(name, server))
-    };
-    let http = sdk().http_client(Http(aws.clone())).load().await;
-    let network = Network::new([(server, (&zone).into())]);
-    let function = Function::new(variable, &http, network);
+    let mut world = World::in_memory(SystemTime::now());
+    world.settle("10.0.1.7");
+    world.zone.set_latency(DNS_LATENCY);
+    world.aws.set_latency(CALL_LATENCY);
+    for (variable, value) in mode.variables {
+        world.set(variable, value);
+    }
+    let function = world.function();
 
     let begin = Instant::now();
-    let looks = async {
+    let scheduled = async {
         for minute in 0..3 {
             sleep_until(begin + minute * Duration::from_secs(60)).await;
-            let looked = function.handle(event(SCHEDULE)).await;
-            looked.expect("an invocation that succeeded");
+            let outcome = function.schedule().await;
+            outcome.expect("an invocation that succeeded");
         }
     };
     let notified = async {
         if mode.is_notified {
             sleep(MOVES_AT - NOTIFIED_BEFORE).await;
-            let looked = function.handle(event(NOTIFICATION)).await;
-            looked.expect("an invocation that succeeded");
+            let outcome = function.notify().await;
+            outcome.expect("an invocation that succeeded");
         }
     };
     let moves = async {
         sleep(MOVES_AT).await;
-        zone.set(ENDPOINT, addresses(["10.0.2.9"]));
+        world.point("10.0.2.9");
         Instant::now()
     };
-    let ((), (), moved) = join!(looks, notified, moves);
-    let calls = aws.take_calls();
+    let ((), (), moved) = join!(scheduled, notified, moves);
+    let calls = world.aws.take_calls();
     let registered = calls.iter().find(|call| call.action == "RegisterTargets");
     registered.map_or(Duration::MAX, |call| call.at - moved)
 }

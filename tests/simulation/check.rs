@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use stand_in::cloudwatch::Datum;
 use stand_in::elb::TargetHealth;
+use stand_in::world::PORT;
 
 use crate::history::{Call, Entry, Life, Line, What};
-use crate::play::{self, PORT, endpoint, kept};
+use crate::play::{self, endpoint, kept};
 use crate::sequence::{Event, Setting};
 use reconcile::{ACT, Followed, MARGIN, Of, Targets, fed};
 

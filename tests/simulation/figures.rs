@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::check::{BOTH_SLEPT, EMPTIED, HELD_BACK, KEPT, LONG_STANDING, SLEPT, Stories};
+use crate::fault::{CallFault, DnsFault};
 use crate::history::{Call, Entry, Life, What};
-use crate::sequence::{ABROAD, ACTIONS, CallFault, DnsFault, Event, LONG_TTL, Setting};
+use crate::sequence::{ABROAD, ACTIONS, Event, LONG_TTL, Setting};
 
 /// How often each thing that can go wrong has to be there in a full run.
 const OF_EACH_FAULT: u64 = 100;
@@ -130,7 +131,7 @@ impl Figures {
                     .call_faults
                     .entry((action.clone(), *fault))
                     .or_default() += 1;
-                let is_lost = *fault == CallFault::LostAnswer && outcome.starts_with("Ok");
+                let is_lost = fault.is_lost_answer() && outcome.starts_with("Ok");
                 let mut failovers = data.iter().filter(|datum| datum.metric == "Failover");
                 match action.as_str() {
                     "RegisterTargets" | "DeregisterTargets" if is_lost => self.tell(LOST_ANSWER),
@@ -205,14 +206,14 @@ impl Figures {
             }
         };
         for action in ACTIONS {
-            for fault in CallFault::ALL {
+            for fault in CallFault::all() {
                 let count = self.call_faults.get(&(action.to_owned(), fault));
                 need(format!("{fault:?} of {action}"), count, OF_EACH_FAULT);
             }
             let name = format!("sandboxes lost during {action}");
             need(name, self.losses.get(action), OF_EACH_FAULT);
         }
-        for fault in DnsFault::ALL {
+        for fault in DnsFault::all() {
             need(
                 format!("{fault:?} of DNS"),
                 self.dns_faults.get(&fault),
@@ -291,7 +292,7 @@ impl fmt::Display for Figures {
         ]
         .join(", ");
         writeln!(f, "\nfaults       {total}")?;
-        for fault in CallFault::ALL {
+        for fault in CallFault::all() {
             write!(f, "  {:12}", format!("{fault:?}"))?;
             for action in ACTIONS {
                 let count = self

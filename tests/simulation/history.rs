@@ -11,7 +11,8 @@ use stand_in::cloudwatch::Datum;
 use stand_in::elb::{TargetDescription, TargetHealth};
 use tokio::time::Instant;
 
-use crate::sequence::{CallFault, DnsFault, Event};
+use crate::fault::{CallFault, DnsFault};
+use crate::sequence::Event;
 
 /// A sandbox from its start to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,6 +4,7 @@
 //! again, made as small as it gets.
 
 mod check;
+mod fault;
 mod figures;
 mod history;
 mod log;

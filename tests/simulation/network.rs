@@ -1,31 +1,21 @@
 //! The way between the sandboxes and the far ends: it takes its time, things go wrong on it, and all
 //! that passes is written down. What was sent arrives also when the one who sent it is gone.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
 use hickory_resolver::proto::op::{Message, Query, ResponseCode};
-use http::{HeaderMap, StatusCode};
-use stand_in::aws::{Aws, Fault, Reply};
-use stand_in::dns::{Answer, Cache, Forgery, Source, Zone};
-use stand_in::memory::Network;
+use stand_in::aws::{Aws, Reply};
+use stand_in::dns::{Cache, Source, Zone};
+use stand_in::http::{Request, Response};
+use stand_in::memory::{Network, Way};
+use stand_in::world::DNS_SERVER;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use crate::fault::{CallFault, DnsFault, Instead};
 use crate::history::{Call, History, Life, What};
-use crate::sequence::{CallFault, DnsFault};
-
-pub const DNS_SERVER: &str = "10.0.0.2:53";
 
 /// What goes wrong with the next calls or questions, for as often as it says.
 #[derive(Debug)]
@@ -97,28 +87,8 @@ pub struct Wire {
     pub pace: Pace,
 }
 
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Wire of {}", self.life)
-    }
-}
-
-impl HttpClient for Wire {
-    fn http_connector(
-        &self,
-        _settings: &HttpConnectorSettings,
-        _components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for Wire {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let attempt = attempt(&request);
-        let request = request.try_into_http1x().expect("a valid request");
-        let request =
-            request.map(|body| Bytes::copy_from_slice(body.bytes().expect("a body in memory")));
+impl Way for Wire {
+    async fn carry(&self, request: Request) -> Option<Response> {
         let parsed = stand_in::aws::Call::read(Instant::now(), &request);
         let id = self.history.next_call();
         self.history.write(What::Called(Call {
@@ -127,47 +97,33 @@ impl HttpConnector for Wire {
             action: parsed.action.clone(),
             arn: parsed.resource,
             targets: parsed.targets,
-            attempt,
+            attempt: attempt(&request),
         }));
         let (sender, receiver) = oneshot::channel();
         let wire = self.clone();
         tokio::spawn(async move {
-            let reply = wire.carry(id, &parsed.action, request).await;
+            let reply = wire.there_and_back(id, &parsed.action, request).await;
             // The one who asked may be gone.
             let _ = sender.send(reply);
         });
-        let history = self.history.clone();
-        HttpConnectorFuture::new(async move {
-            let response = match receiver.await {
-                Ok(response) => response,
-                Err(_) => std::future::pending().await,
-            };
-            if response.is_some() {
-                history.write(What::Returned { call: id });
-            }
-            response.ok_or_else(|| {
-                let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-                ConnectorError::io(reset.into())
-            })
-        })
+        let response = match receiver.await {
+            Ok(response) => response,
+            Err(_) => std::future::pending().await,
+        };
+        if response.is_some() {
+            self.history.write(What::Returned { call: id });
+        }
+        response
     }
 }
 
 impl Wire {
-    /// There and back; `None` is a connection that was closed.
-    async fn carry(
-        &self,
-        id: u64,
-        action: &str,
-        request: stand_in::http::Request,
-    ) -> Option<HttpResponse> {
+    /// `None` is a connection that was closed.
+    async fn there_and_back(&self, id: u64, action: &str, request: Request) -> Option<Response> {
         let fault = self.faults.next(action);
-        sleep(match fault {
-            Some(CallFault::Slow) => self.pace.milliseconds(300..2400),
-            _ => self.pace.milliseconds(1..30),
-        })
-        .await;
-        if let Some(fault) = fault.and_then(|fault| self.injected(fault)) {
+        sleep(self.pace.milliseconds(CallFault::delay(fault))).await;
+        let coin = || self.pace.milliseconds(0..2).is_zero();
+        if let Some(fault) = fault.and_then(|fault| fault.injected(coin())) {
             self.aws.inject(action, fault);
         }
         let reply = self.aws.answer(Instant::now(), &request);
@@ -189,10 +145,7 @@ impl Wire {
         });
         sleep(self.pace.milliseconds(1..30)).await;
         match reply {
-            Reply::After(_, response) => {
-                let response = HttpResponse::try_from(response.map(SdkBody::from));
-                Some(response.expect("a valid response"))
-            }
+            Reply::After(_, response) => Some(response),
             Reply::Never => std::future::pending().await,
             Reply::Reset => None,
         }
@@ -200,38 +153,12 @@ impl Wire {
 }
 
 /// `attempt=2; max=3`
-fn attempt(request: &HttpRequest) -> u32 {
-    let header = request.headers().get("amz-sdk-request").unwrap_or_default();
+fn attempt(request: &Request) -> u32 {
+    let header = request.headers().get("amz-sdk-request");
+    let header = header.map_or("", |value| value.to_str().unwrap_or_default());
     let attempt = header.split("attempt=").nth(1).unwrap_or("1");
     let digits = attempt.split(|c: char| !c.is_ascii_digit()).next();
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(1)
-}
-
-impl Wire {
-    fn injected(&self, fault: CallFault) -> Option<Fault> {
-        match fault {
-            CallFault::Empty => {
-                let is_even = self.pace.milliseconds(0..2).is_zero();
-                let status = if is_even {
-                    StatusCode::OK
-                } else {
-                    StatusCode::NO_CONTENT
-                };
-                Some(Fault::Raw(status, HeaderMap::new(), Bytes::new()))
-            }
-            CallFault::Throttled => Some(Fault::Error(400, "Throttling", "Rate exceeded")),
-            CallFault::Unavailable => Some(Fault::Error(
-                503,
-                "ServiceUnavailable",
-                "Service is unavailable",
-            )),
-            CallFault::Garbage => Some(Fault::Garbage(200, "<html>gateway</html>")),
-            CallFault::Reset => Some(Fault::Reset),
-            CallFault::Hang => Some(Fault::Hang),
-            CallFault::LostAnswer => Some(Fault::LostAnswer),
-            CallFault::Slow => None,
-        }
-    }
 }
 
 /// The name server of a sandbox: a cache of its own before the zone.
@@ -289,7 +216,7 @@ impl NameServer {
     /// Of the next question; one that is asked again over TCP keeps an answer that was too long.
     fn fault(&self, is_tcp: bool) -> Option<DnsFault> {
         let mut last = self.last.lock().expect("no panic while it was locked");
-        let too_long = last.filter(|fault| is_tcp && *fault == DnsFault::TooMany);
+        let too_long = last.filter(|fault| is_tcp && fault.is_too_long());
         *last = too_long.or_else(|| self.faults.next(&self.life.sandbox.to_string()));
         *last
     }
@@ -297,19 +224,20 @@ impl NameServer {
     fn source(&self, query: &[u8], fault: Option<DnsFault>) -> Source {
         let cache = Source::from(&self.cache);
         let Some(fault) = fault else { return cache };
-        let zone = Zone::default();
         let name = asked(query).unwrap_or_default();
-        zone.set(&name, answer(fault, &name));
-        match fault {
-            DnsFault::Late => {
-                let pace = self.pace.clone();
-                Source::Responder(Arc::new(move |query, is_tcp| {
-                    let (delay, answer) = cache.answer(query, is_tcp)?;
-                    Some((delay + pace.lateness(), answer))
-                }))
+        let pace = self.pace.clone();
+        match fault.instead(&name) {
+            Instead::Answer(answer) => {
+                let zone = Zone::default();
+                zone.set(&name, answer);
+                Source::from(&zone)
             }
-            DnsFault::LateUpstream => {
-                let (upstream, pace) = (self.zone.clone(), self.pace.clone());
+            Instead::Late => Source::Responder(Arc::new(move |query, is_tcp| {
+                let (delay, answer) = cache.answer(query, is_tcp)?;
+                Some((delay + pace.lateness(), answer))
+            })),
+            Instead::LateUpstream => {
+                let upstream = self.zone.clone();
                 Source::Responder(Arc::new(move |query, is_tcp| {
                     upstream.set_latency(pace.lateness());
                     let answer = cache.answer(query, is_tcp);
@@ -317,7 +245,6 @@ impl NameServer {
                     answer
                 }))
             }
-            _ => Source::from(&zone),
         }
     }
 
@@ -357,51 +284,4 @@ fn asked(query: &[u8]) -> Option<String> {
 fn name_of(question: &Query) -> String {
     let name = question.name().to_ascii();
     name.trim_end_matches('.').to_lowercase()
-}
-
-fn v6(last: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, last.into())
-}
-
-fn answer(fault: DnsFault, name: &str) -> Answer {
-    let records = |records: &[(&str, &str)]| {
-        let record = |(name, address): &(&str, &str)| {
-            (name.to_string(), address.parse().expect("an address"))
-        };
-        Answer::Records(ResponseCode::NoError, records.iter().map(record).collect())
-    };
-    let many = |count: u8| {
-        let address = |last| [Ipv4Addr::new(10, 0, 9, last).into(), v6(last).into()];
-        Answer::Addresses {
-            ttl: 1,
-            addresses: (0..count).flat_map(address).collect(),
-        }
-    };
-    match fault {
-        DnsFault::NxDomain => Answer::NxDomain,
-        DnsFault::ServFail => Answer::ServFail,
-        DnsFault::Refused => Answer::Refused,
-        DnsFault::Empty => Answer::Empty,
-        DnsFault::Silent | DnsFault::Late | DnsFault::LateUpstream => Answer::Silent,
-        DnsFault::Truncated => Answer::Truncated(Box::new(Answer::ServFail)),
-        DnsFault::WrongId => Answer::Forged(Forgery::Id, Box::new(records(&[(name, "10.0.66.6")]))),
-        DnsFault::Garbage => Answer::Garbage,
-        DnsFault::Forbidden => records(&[(name, "8.8.8.8"), (name, "fe80::8")]),
-        DnsFault::PartlyForbidden => records(&[
-            (name, "10.0.66.6"),
-            (name, "169.254.169.254"),
-            (name, "2001:db8::66"),
-            (name, "fe80::1"),
-        ]),
-        DnsFault::AnotherName => records(&[
-            ("evil.example.com", "10.0.66.6"),
-            ("evil.example.com", "2001:db8::66"),
-        ]),
-        DnsFault::TooMany => many(101),
-        DnsFault::CnameLoop => Answer::Cname {
-            ttl: 1,
-            target: name.to_owned(),
-            is_split: false,
-        },
-    }
 }

@@ -11,32 +11,24 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use nlb_hostname_target::aws;
-use nlb_hostname_target::event;
-use nlb_hostname_target::function::Function;
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use stand_in::aws::Aws;
-use stand_in::dns::{Answer, Cache, Zone};
+use stand_in::dns::{Answer, Cache};
 use stand_in::elb::{TargetDescription, TargetGroup};
-use stand_in::memory::{Network, WallClock};
+use stand_in::lambda::{NOTIFICATION, SCHEDULE, TIMEOUT};
+use stand_in::world::{Function, PORT, World, group_arn};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::check::live;
+use crate::fault::{CallFault, DnsFault};
 use crate::history::{Entry, History, Life, What};
 use crate::log;
-use crate::network::{DNS_SERVER, Faults, NameServer, Pace, Wire};
-use crate::sequence::{ABROAD, CallFault, DnsFault, Event, Happening, Sequence, Setting};
+use crate::network::{Faults, NameServer, Pace, Wire};
+use crate::sequence::{ABROAD, Event, Happening, Sequence, Setting};
 
-/// Lambda's `Timeout` in the template.
-const TIMEOUT: Duration = Duration::from_secs(75);
-pub const PORT: u16 = 6379;
 /// A call that was lost on its way has arrived by then.
 const ARRIVED: Duration = Duration::from_secs(3);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -53,15 +45,14 @@ pub fn play(sequence: &Sequence, number: u64) -> Vec<Entry> {
         .build()
         .expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
-        let world = World::new(sequence.setting.clone(), number).await;
-        world.play(sequence).await;
-        world.history.take()
+        let play = Play::new(sequence.setting.clone(), number).await;
+        play.play(sequence).await;
+        play.history.take()
     })
 }
 
 pub fn arn(group: usize) -> String {
-    let account = "arn:aws:elasticloadbalancing:eu-west-1:123456789012";
-    format!("{account}:targetgroup/group-{group}/{group:016x}")
+    group_arn(group as u64)
 }
 
 pub fn endpoint(endpoint: usize) -> String {
@@ -87,17 +78,13 @@ pub fn kept(setting: &Setting) -> BTreeSet<SocketAddr> {
         .collect()
 }
 
-struct World {
+struct Play {
     number: u64,
     setting: Setting,
+    world: World,
     /// Where each endpoint is.
     at: RefCell<BTreeMap<usize, Vec<usize>>>,
-    zone: Zone,
-    aws: Aws,
-    sdk: SdkConfig,
     history: History,
-    /// A fixed day, so that the same sequence has the same minutes.
-    clock: WallClock,
     pace: Pace,
     call_faults: Faults<CallFault>,
     dns_faults: Faults<DnsFault>,
@@ -113,36 +100,30 @@ struct Sandbox {
     waits: Rc<Cell<Option<u32>>>,
 }
 
-impl World {
+impl Play {
     /// Every endpoint is at its first address, and so are the groups, for long.
     async fn new(setting: Setting, number: u64) -> Rc<Self> {
-        let world = World {
+        let mut play = Play {
             number,
+            // A fixed day, so that the same sequence has the same minutes.
+            world: World::in_memory(UNIX_EPOCH + Duration::from_secs(20_000 * 86_400)),
             at: RefCell::default(),
-            zone: Zone::default(),
-            aws: Aws::default(),
-            sdk: aws::configure(aws_config::defaults(BehaviorVersion::latest()))
-                .region(Region::new("eu-west-1"))
-                .credentials_provider(Credentials::for_tests())
-                .load()
-                .await,
             history: History::new(),
-            clock: WallClock::at(UNIX_EPOCH + Duration::from_secs(20_000 * 86_400)),
             pace: Pace::new(number),
             call_faults: Faults::default(),
             dns_faults: Faults::default(),
             setting,
         };
-        world.aws.set_clock(world.clock.clone());
-        world.zone.set_seed(number);
-        for group in 0..world.setting.groups() {
-            world.add_group(group);
+        play.world.zone.set_seed(number);
+        for group in 0..play.setting.groups() {
+            play.add_group(group);
         }
-        for endpoint in 0..world.setting.endpoints() {
-            world.point(endpoint, &[endpoint], world.setting.is_rotating);
+        for endpoint in 0..play.setting.endpoints() {
+            play.point(endpoint, &[endpoint], play.setting.is_rotating);
         }
-        sleep(world.setting.registration_lag).await;
-        Rc::new(world)
+        play.configure();
+        sleep(play.setting.registration_lag).await;
+        Rc::new(play)
     }
 
     fn add_group(&self, group: usize) {
@@ -152,17 +133,21 @@ impl World {
         target_group.is_written_in_full = setting.is_ipv6;
         target_group.registration_lag = setting.registration_lag;
         target_group.deregistration_delay = setting.deregistration_delay;
-        self.aws.add(target_group);
+        self.world.aws.add(target_group);
         for endpoint in setting.endpoints_of(group) {
-            self.aws
+            self.world
+                .aws
                 .register(&arn, &setting.address(endpoint).to_string(), PORT);
         }
         if let Some(address) = setting.pair_of(group) {
-            self.aws
+            self.world
+                .aws
                 .register(&arn, &setting.address(address).to_string(), PORT);
         }
         for kept in kept(setting) {
-            self.aws.register(&arn, &kept.ip().to_string(), kept.port());
+            self.world
+                .aws
+                .register(&arn, &kept.ip().to_string(), kept.port());
         }
     }
 
@@ -180,7 +165,7 @@ impl World {
             .map(|index| self.setting.address(*index))
             .collect();
         let is_failback = (0..self.setting.groups()).any(|group| {
-            let targets = self.aws.targets(&arn(group));
+            let targets = self.world.aws.targets(&arn(group));
             let mut draining = targets.iter().filter(|target| target.state == "draining");
             draining.any(|target| addresses.contains(&target.address))
         });
@@ -194,11 +179,11 @@ impl World {
             false => Answer::Addresses { ttl, addresses },
         };
         if !is_chain {
-            return self.zone.set(&endpoint(index), answer);
+            return self.world.zone.set(&endpoint(index), answer);
         }
         let (target, is_split) = (node(index), index == 1);
-        self.zone.set(&target, answer);
-        self.zone.set(
+        self.world.zone.set(&target, answer);
+        self.world.zone.set(
             &endpoint(index),
             Answer::Cname {
                 ttl: chain_ttl,
@@ -265,7 +250,7 @@ impl World {
                 self.meddle(&arn(group), target, is_registering);
             }
             Happening::Emptying { group } => {
-                for target in self.aws.targets(&arn(group)) {
+                for target in self.world.aws.targets(&arn(group)) {
                     let target = SocketAddr::new(target.address, target.port);
                     // The kept target is not anybody's to deregister.
                     if !kept(&self.setting).contains(&target) {
@@ -289,15 +274,17 @@ impl World {
             zone: (target.ip() == self.setting.address(ABROAD)).then(|| "all".to_owned()),
         };
         let now = Instant::now();
-        self.aws.target_group(arn, |group| match is_registering {
-            true => group.register(now, &[description]).expect("a good target"),
-            false => group.deregister(now, &[description]),
-        });
+        self.world
+            .aws
+            .target_group(arn, |group| match is_registering {
+                true => group.register(now, &[description]).expect("a good target"),
+                false => group.deregister(now, &[description]),
+            });
         self.history.write(What::Meddled {
             arn: arn.to_owned(),
             target,
             is_registering,
-            group: self.aws.targets(arn),
+            group: self.world.aws.targets(arn),
         });
     }
 
@@ -333,7 +320,7 @@ impl World {
             }
         }
         let groups = 0..self.setting.groups();
-        let groups = groups.map(|group| (arn(group), self.aws.targets(&arn(group))));
+        let groups = groups.map(|group| (arn(group), self.world.aws.targets(&arn(group))));
         self.history.write(What::Settled {
             groups: groups.collect(),
         });
@@ -346,7 +333,7 @@ impl World {
             let target = |index: &usize| SocketAddr::new(self.setting.address(*index), PORT);
             let mut expected: BTreeSet<_> = indices.map(target).collect();
             expected.extend(kept(&self.setting));
-            live(&self.aws.targets(&arn(group))) == expected
+            live(&self.world.aws.targets(&arn(group))) == expected
         })
     }
 
@@ -364,15 +351,13 @@ impl World {
         mut tasks: mpsc::UnboundedReceiver<Task>,
         waits: Rc<Cell<Option<u32>>>,
     ) {
-        let cache = Cache::of(&self.zone);
+        let cache = Cache::of(&self.world.zone);
         let mut life = Life { sandbox, number: 0 };
         let mut function = self.function(life, &cache);
         while let Some((event, over)) = tasks.recv().await {
             self.history.write(What::Begun { life, event });
-            let payload = RawValue::from_string(payload(event).to_owned()).expect("JSON");
             let timeout = Instant::now() + TIMEOUT;
-            let event = event::Event::read(&payload);
-            let invocation = function.invoke(&event, timeout, "simulated");
+            let invocation = function.invoke(payload(event));
             let invocation = losable(log::of(life, &self.history, invocation), &waits);
             let what = match timeout_at(timeout, invocation).await {
                 Ok(Some(outcome)) => {
@@ -398,10 +383,10 @@ impl World {
         }
     }
 
-    fn function(&self, life: Life, cache: &Cache) -> Function<Network> {
+    fn function(&self, life: Life, cache: &Cache) -> Function {
         let wire = Wire {
             life,
-            aws: self.aws.clone(),
+            aws: self.world.aws.clone(),
             history: self.history.clone(),
             faults: self.call_faults.clone(),
             pace: self.pace.clone(),
@@ -409,7 +394,7 @@ impl World {
         let name_server = NameServer {
             life,
             cache: cache.clone(),
-            zone: self.zone.clone(),
+            zone: self.world.zone.clone(),
             history: self.history.clone(),
             faults: self.dns_faults.clone(),
             last: Arc::default(),
@@ -419,38 +404,22 @@ impl World {
                 .collect(),
             pace: self.pace.clone(),
         };
-        // The SDK counts a process's retries by service and Region; here each sandbox counts its own.
         let Life { sandbox, number } = life;
         let region = format!("eu-west-{}-{sandbox}-{number}", self.number);
-        let sdk = self
-            .sdk
-            .to_builder()
-            .http_client(wire)
-            .time_source(self.clock.clone())
-            .region(Region::new(region))
-            .build();
-        Function::new(
-            |name: &str| self.variable(name),
-            &sdk,
-            name_server.network(),
-        )
+        self.world
+            .function_over(wire, name_server.network(), region)
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
-        let setting = &self.setting;
-        let join = |list: Vec<String>| list.join(",");
-        Some(match name {
-            "ENDPOINTS" => join(setting.feeds.iter().map(|feed| endpoint(feed.0)).collect()),
-            "TARGET_GROUP_ARNS" => join(setting.feeds.iter().map(|feed| arn(feed.1)).collect()),
-            "DNS_SERVERS" => DNS_SERVER.to_owned(),
-            "LOOKUPS_PER_RECONCILE" => setting.lookups.to_string(),
-            "MISSES_BEFORE_DEREGISTRATION" => setting.misses.to_string(),
-            "POLL_INTERVAL_SECONDS" => setting.interval.to_string(),
-            "SCHEDULE_POLL_SECONDS" => setting.poll.to_string(),
-            "EVENT_POLL_SECONDS" => setting.event_poll.to_string(),
-            "KEEP_CIDRS" => KEEP_CIDRS.to_owned(),
-            _ => return None,
-        })
+    fn configure(&mut self) {
+        let (setting, world) = (&self.setting, &mut self.world);
+        let feeds = setting.feeds.iter();
+        world.follow(feeds.map(|feed| (endpoint(feed.0), arn(feed.1))));
+        world.set("LOOKUPS_PER_RECONCILE", setting.lookups);
+        world.set("MISSES_BEFORE_DEREGISTRATION", setting.misses);
+        world.set("POLL_INTERVAL_SECONDS", setting.interval);
+        world.set("SCHEDULE_POLL_SECONDS", setting.poll);
+        world.set("EVENT_POLL_SECONDS", setting.event_poll);
+        world.set("KEEP_CIDRS", KEEP_CIDRS);
     }
 }
 
@@ -472,8 +441,8 @@ fn reconciles(report: &impl Serialize) -> u64 {
 
 fn payload(event: Event) -> &'static str {
     match event {
-        Event::Schedule => "{}",
-        Event::Notification => r#"{"Records":[{"EventSource":"aws:sns"}]}"#,
+        Event::Schedule => SCHEDULE,
+        Event::Notification => NOTIFICATION,
         Event::DryRun => r#"{"dryRun":true}"#,
     }
 }

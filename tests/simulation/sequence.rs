@@ -10,6 +10,8 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::fault::{CallFault, DnsFault};
+
 /// Scheduled reconciles that a sequence has at the least.
 pub const LEAST_ROUNDS: usize = 20;
 const MOST_ROUNDS: usize = 26;
@@ -116,73 +118,6 @@ pub enum Happening {
     Emptying { group: usize },
     /// Somebody else registers the kept target anew, so that it is initial.
     Renewal { group: usize },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CallFault {
-    Throttled,
-    Unavailable,
-    Garbage,
-    /// Status 200 or 204 without a body, as a proxy says it.
-    Empty,
-    Reset,
-    Hang,
-    LostAnswer,
-    Slow,
-}
-
-impl CallFault {
-    pub const ALL: [CallFault; 8] = [
-        CallFault::Throttled,
-        CallFault::Unavailable,
-        CallFault::Garbage,
-        CallFault::Empty,
-        CallFault::Reset,
-        CallFault::Hang,
-        CallFault::LostAnswer,
-        CallFault::Slow,
-    ];
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DnsFault {
-    NxDomain,
-    ServFail,
-    Refused,
-    Empty,
-    Silent,
-    /// The cache's answer comes late.
-    Late,
-    /// The cache itself is answered late, and keeps the answer from then on.
-    LateUpstream,
-    Truncated,
-    WrongId,
-    Garbage,
-    Forbidden,
-    PartlyForbidden,
-    AnotherName,
-    TooMany,
-    CnameLoop,
-}
-
-impl DnsFault {
-    pub const ALL: [DnsFault; 15] = [
-        DnsFault::NxDomain,
-        DnsFault::ServFail,
-        DnsFault::Refused,
-        DnsFault::Empty,
-        DnsFault::Silent,
-        DnsFault::Late,
-        DnsFault::LateUpstream,
-        DnsFault::Truncated,
-        DnsFault::WrongId,
-        DnsFault::Garbage,
-        DnsFault::Forbidden,
-        DnsFault::PartlyForbidden,
-        DnsFault::AnotherName,
-        DnsFault::TooMany,
-        DnsFault::CnameLoop,
-    ];
 }
 
 pub const ACTIONS: [&str; 5] = [
@@ -367,7 +302,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
     ];
     let times = prop_oneof![3 => Just(1), 1 => 2..5_u32];
     let calls =
-        (action, select(&CallFault::ALL), times.clone()).prop_map(|(action, fault, times)| {
+        (action, select(CallFault::all()), times.clone()).prop_map(|(action, fault, times)| {
             Happening::Call {
                 action,
                 fault,
@@ -376,7 +311,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         });
     let sandbox = 0..setting.sandboxes;
     let questions =
-        (sandbox.clone(), select(&DnsFault::ALL), times).prop_map(|(sandbox, fault, times)| {
+        (sandbox.clone(), select(DnsFault::all()), times).prop_map(|(sandbox, fault, times)| {
             Happening::Question {
                 sandbox,
                 fault,

@@ -1,4 +1,4 @@
-//! Each alarm goes to ALARM for what it is about, once, and back; on every schedule, and however CloudWatch looks at it.
+//! Each alarm goes to ALARM for what it is about, once, and back; on every schedule, and however CloudWatch sees it.
 
 mod evaluator;
 
@@ -12,9 +12,9 @@ use evaluator::{MissingData, Rule, State};
 const README: &str = include_str!("../../README.md");
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
 
-/// What a tick of the schedule comes to.
+/// What a invocation of the schedule comes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tick {
+enum Invocation {
     Good,
     Failover,
     /// A reconcile fails, and so does the invocation.
@@ -29,32 +29,35 @@ enum Tick {
     Absent,
 }
 
-impl Tick {
+impl Invocation {
     fn value(self, metric: &str) -> Option<f64> {
-        let is_error = matches!(self, Tick::Failed | Tick::Broken);
-        let is_published = !matches!(self, Tick::Broken | Tick::DryRun | Tick::Absent);
+        let is_error = matches!(self, Invocation::Failed | Invocation::Broken);
+        let is_published = !matches!(
+            self,
+            Invocation::Broken | Invocation::DryRun | Invocation::Absent
+        );
         let value = match metric {
             "Invocations" => true,
             "Errors" => is_error,
-            "Failover" => self == Tick::Failover,
-            "ReconcileFailure" => matches!(self, Tick::Failed | Tick::HeldBack),
+            "Failover" => self == Invocation::Failover,
+            "ReconcileFailure" => matches!(self, Invocation::Failed | Invocation::HeldBack),
             _ => panic!("nobody publishes {metric}"),
         };
         let is_seen = match metric {
-            "Invocations" | "Errors" => self != Tick::Absent,
+            "Invocations" | "Errors" => self != Invocation::Absent,
             _ => is_published,
         };
         is_seen.then_some(f64::from(u8::from(value)))
     }
 }
 
-/// So many good ticks fill the evaluation range of every alarm.
+/// So many good invocations fill the evaluation range of every alarm.
 const LEAD: usize = 14;
 
 const SERIES: [&str; 8] = [
     "quiet",
     "a failover",
-    "a look that fails",
+    "a failed reconcile",
     "an outage",
     "a bad setting",
     "stopped",
@@ -62,23 +65,30 @@ const SERIES: [&str; 8] = [
     "a new stack",
 ];
 
-/// What happens, and after how many ticks the alarms begin to be evaluated.
-fn series(name: &str) -> (Vec<Tick>, usize) {
-    let then = |event: &[(Tick, usize)]| {
-        let parts = [&[(Tick::Good, LEAD + 2)], event, &[(Tick::Good, LEAD)]];
-        let repeat = |(tick, count): &(Tick, usize)| vec![*tick; *count];
+/// What happens, and after how many invocations the alarms begin to be evaluated.
+fn series(name: &str) -> (Vec<Invocation>, usize) {
+    let then = |event: &[(Invocation, usize)]| {
+        let parts = [
+            &[(Invocation::Good, LEAD + 2)],
+            event,
+            &[(Invocation::Good, LEAD)],
+        ];
+        let repeat = |(invocation, count): &(Invocation, usize)| vec![*invocation; *count];
         (parts.concat().iter().flat_map(repeat).collect(), LEAD)
     };
     match name {
         "quiet" => then(&[]),
-        "a failover" => then(&[(Tick::Failover, 1)]),
-        "a look that fails" => then(&[(Tick::Failed, 1)]),
-        "an outage" => then(&[(Tick::Failed, 10)]),
-        "a change that never comes" => then(&[(Tick::HeldBack, 10)]),
-        "a bad setting" => then(&[(Tick::Broken, 10)]),
-        "stopped" => then(&[(Tick::Absent, 16)]),
-        "a dry run" => then(&[(Tick::DryRun, 16)]),
-        "a new stack" => ([&[Tick::Absent][..], &[Tick::Good; LEAD]].concat(), 0),
+        "a failover" => then(&[(Invocation::Failover, 1)]),
+        "a failed reconcile" => then(&[(Invocation::Failed, 1)]),
+        "an outage" => then(&[(Invocation::Failed, 10)]),
+        "a change that never comes" => then(&[(Invocation::HeldBack, 10)]),
+        "a bad setting" => then(&[(Invocation::Broken, 10)]),
+        "stopped" => then(&[(Invocation::Absent, 16)]),
+        "a dry run" => then(&[(Invocation::DryRun, 16)]),
+        "a new stack" => (
+            [&[Invocation::Absent][..], &[Invocation::Good; LEAD]].concat(),
+            0,
+        ),
         _ => panic!("{name} is unknown"),
     }
 }
@@ -86,13 +96,13 @@ fn series(name: &str) -> (Vec<Tick>, usize) {
 /// What the alarms do not decide.
 #[derive(Clone, Copy, Debug)]
 struct Circumstances {
-    /// Minutes between two ticks.
+    /// Minutes between two invocations.
     interval: usize,
     /// How many data points CloudWatch retrieves beyond the evaluation periods: two, in its documentation's example.
     extra: usize,
     /// Minutes until a datum is seen.
     lateness: usize,
-    /// Some ticks come a minute late, so that one minute may have none and another one two.
+    /// Some invocations come a minute late, so that one minute may have none and another one two.
     is_jittery: bool,
 }
 
@@ -161,8 +171,8 @@ impl Alarm {
 
     /// The state at the end of each minute.
     fn states(&self, name: &str, circumstances: Circumstances) -> Vec<State> {
-        let (ticks, lead) = series(name);
-        let minutes = record(&ticks, &self.metric, circumstances);
+        let (invocations, lead) = series(name);
+        let minutes = record(&invocations, &self.metric, circumstances);
         let length = self.rule.evaluation_periods + circumstances.extra;
         let newest_seen = length - 1 - circumstances.lateness;
         let mut range = VecDeque::from(vec![None; length]);
@@ -180,11 +190,11 @@ impl Alarm {
 }
 
 /// The values of each minute.
-fn record(ticks: &[Tick], metric: &str, circumstances: Circumstances) -> Vec<Vec<f64>> {
-    let mut minutes = vec![Vec::new(); ticks.len() * circumstances.interval + 1];
-    for (index, tick) in ticks.iter().enumerate() {
+fn record(invocations: &[Invocation], metric: &str, circumstances: Circumstances) -> Vec<Vec<f64>> {
+    let mut minutes = vec![Vec::new(); invocations.len() * circumstances.interval + 1];
+    for (index, invocation) in invocations.iter().enumerate() {
         let delay = usize::from(circumstances.is_jittery && index % 4 == 1);
-        minutes[index * circumstances.interval + delay].extend(tick.value(metric));
+        minutes[index * circumstances.interval + delay].extend(invocation.value(metric));
     }
     minutes
 }
@@ -207,7 +217,7 @@ fn alarms(stack: &Stack) -> BTreeMap<&str, Alarm> {
         .collect()
 }
 
-/// The stack on a schedule with so many minutes between two ticks, with the parameters that the README tells for it.
+/// The stack on a schedule with so many minutes between two invocations, with the parameters that the README tells for it.
 fn stack_on(interval: usize) -> Stack {
     let topic = ("AlarmTopicArn", TOPIC);
     if interval == 1 {

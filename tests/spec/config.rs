@@ -8,8 +8,7 @@ use nlb_hostname_target::config::{Config, TargetGroupConfig};
 use nlb_hostname_target::endpoint::Endpoint;
 use nlb_hostname_target::error::Error;
 use nlb_hostname_target::target_group::TargetGroupArn;
-
-use crate::world::{ARN, ENDPOINT, OTHER_ARN};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN};
 
 type Variables = BTreeMap<&'static str, String>;
 

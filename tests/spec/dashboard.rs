@@ -1,9 +1,9 @@
 //! One page for the operator, of the function's own metrics, of Lambda's and of the groups' targets.
 
 use serde_json::{Value, json};
+use stand_in::world::{ARN, OTHER_ARN};
 
 use crate::stack::Stack;
-use crate::world::{ARN, OTHER_ARN};
 
 fn widgets(target_groups: &str) -> Vec<Value> {
     let stack = Stack::new(&[("Dashboard", "true"), ("TargetGroupArns", target_groups)]);

@@ -5,18 +5,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stand_in::aws::{Answer, Fault};
 use stand_in::dns;
+use stand_in::lambda::TIMEOUT;
+use stand_in::world::{ARN, ENDPOINT, Function, World, group_arn};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
-use crate::virtual_world::{VirtualFunction, VirtualWorld, invoke, invoke_within};
-use crate::world::{self, ARN, ENDPOINT, World, group_arn, what_failed};
+use crate::reading::{error, what_failed};
 
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/redis/51af3dc0-da77-11e4";
 const URL: &str = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com/\
                    arn%3Aaws%3Acloudformation%3Aeu-west-1%3A123456789012%3Astack/redis/51af%7CVerification?\
                    X-Amz-Signature=a%2Bb%3D&X-Amz-Expires=7200";
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
-const TIMEOUT: Duration = Duration::from_secs(75);
 
 fn event_to(request_type: &str, url: &str) -> String {
     json!({
@@ -36,7 +36,7 @@ fn event(request_type: &str) -> String {
 }
 
 /// The one answer that CloudFormation got.
-fn answer(world: &VirtualWorld) -> Value {
+fn answer(world: &World) -> Value {
     let answers = world.aws.take_answers();
     let [Answer { body, .. }] = &answers[..] else {
         panic!("one answer, not {answers:?}")
@@ -45,14 +45,14 @@ fn answer(world: &VirtualWorld) -> Value {
     serde_json::from_slice(body).expect("an answer in JSON")
 }
 
-fn actions(world: &VirtualWorld) -> Vec<String> {
-    world::actions(&world.aws.take_calls())
+fn actions(world: &World) -> Vec<String> {
+    world.actions()
 }
 
 /// The status, and how long it took; the invocation ends like any other.
-async fn deploy(world: &VirtualWorld, function: &VirtualFunction) -> (String, String, Duration) {
+async fn deploy(world: &World, function: &Function) -> (String, String, Duration) {
     let begin = Instant::now();
-    let outcome = invoke(function, &event("Create")).await;
+    let outcome = function.invoke(&event("Create")).await;
     let (took, answer) = (begin.elapsed(), answer(world));
     let text = |name: &str| answer[name].as_str().unwrap().to_owned();
     let reason = outcome.map_or_else(
@@ -66,10 +66,10 @@ async fn deploy(world: &VirtualWorld, function: &VirtualFunction) -> (String, St
 #[tokio::test(start_paused = true)]
 async fn create_and_update_make_the_group_right_before_they_succeed() {
     for request_type in ["Create", "Update"] {
-        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
-        let function = world.function().await;
-        let report = invoke(&function, &event(request_type)).await.unwrap();
+        let function = world.function();
+        let report = function.invoke(&event(request_type)).await.unwrap();
         assert!(report.target_groups[0].failover);
         assert_eq!(
             actions(&world),
@@ -98,12 +98,12 @@ async fn create_and_update_make_the_group_right_before_they_succeed() {
 
 #[tokio::test(start_paused = true)]
 async fn delete_leaves_the_targets_alone_whatever_is_wrong() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     for endpoint in [ENDPOINT, "not a name"] {
         world.set("ENDPOINTS", endpoint);
-        let function = world.function().await;
-        invoke(&function, &event("Delete")).await.unwrap();
+        let function = world.function();
+        function.invoke(&event("Delete")).await.unwrap();
         assert_eq!(answer(&world)["Status"], "SUCCESS");
         assert_eq!(actions(&world), ["PutObject"]);
     }
@@ -111,12 +111,12 @@ async fn delete_leaves_the_targets_alone_whatever_is_wrong() {
 
 #[tokio::test(start_paused = true)]
 async fn the_resource_keeps_the_id_that_cloudformation_knows() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     for request_type in ["Update", "Delete"] {
         let mut request: Value = serde_json::from_str(&event(request_type)).unwrap();
         request["PhysicalResourceId"] = json!("redis-Verification-1ABC");
-        invoke(&function, &request.to_string()).await.unwrap();
+        function.invoke(&request.to_string()).await.unwrap();
         assert_eq!(
             answer(&world)["PhysicalResourceId"],
             "redis-Verification-1ABC"
@@ -126,8 +126,8 @@ async fn the_resource_keeps_the_id_that_cloudformation_knows() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_comes_late_is_waited_for() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     world.zone.set(ENDPOINT, dns::Answer::NxDomain);
     let appear = async {
         sleep(Duration::from_secs(15)).await;
@@ -140,11 +140,11 @@ async fn a_name_that_comes_late_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_tried_again_keeps_to_the_pace() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.feed(20);
     world.aws.inject_always("RegisterTargets", DENIED);
-    let function = world.function().await;
-    invoke(&function, &event("Create")).await.unwrap_err();
+    let function = world.function();
+    function.invoke(&event("Create")).await.unwrap_err();
     let calls = world.aws.take_calls();
     let describes = calls
         .iter()
@@ -154,8 +154,8 @@ async fn what_is_tried_again_keeps_to_the_pace() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_fails_the_deployment_with_its_message() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     world.zone.set(ENDPOINT, dns::Answer::NxDomain);
     let (status, reason, _) = deploy(&world, &function).await;
     assert_eq!(status, "FAILED");
@@ -164,11 +164,11 @@ async fn what_is_wrong_fails_the_deployment_with_its_message() {
         format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 answered NXDOMAIN")
     );
 
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world
         .aws
         .target_group(ARN, |group| group.target_type = "instance");
-    let function = world.function().await;
+    let function = world.function();
     let (status, reason, _) = deploy(&world, &function).await;
     assert_eq!(status, "FAILED");
     assert_eq!(
@@ -178,16 +178,16 @@ async fn what_is_wrong_fails_the_deployment_with_its_message() {
         )
     );
 
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("TARGET_GROUP_ARNS", group_arn(7));
-    let function = world.function().await;
+    let function = world.function();
     let (status, reason, _) = deploy(&world, &function).await;
     assert_eq!(status, "FAILED");
     assert!(reason.starts_with("TargetGroupInvalid: "), "{reason}");
 
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("TARGET_PORT", "70000");
-    let function = world.function().await;
+    let function = world.function();
     let (status, reason, _) = deploy(&world, &function).await;
     assert_eq!(status, "FAILED");
     assert_eq!(
@@ -200,9 +200,9 @@ async fn what_is_wrong_fails_the_deployment_with_its_message() {
 #[tokio::test(start_paused = true)]
 async fn a_permission_that_comes_late_is_waited_for() {
     for action in ["DescribeTargetGroups", "RegisterTargets", "PutMetricData"] {
-        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
-        let function = world.function().await;
+        let function = world.function();
         world.aws.inject_always(action, DENIED);
         let grant = async {
             sleep(Duration::from_secs(15)).await;
@@ -221,9 +221,9 @@ async fn a_permission_that_is_missing_fails_the_deployment_in_time() {
         ("DeregisterTargets", "DeregisterFailed"),
         ("PutMetricData", "PublishFailed"),
     ] {
-        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
-        let function = world.function().await;
+        let function = world.function();
         world.aws.inject_always(action, DENIED);
         let (status, reason, took) = deploy(&world, &function).await;
         assert_eq!(status, "FAILED");
@@ -236,8 +236,8 @@ async fn a_permission_that_is_missing_fails_the_deployment_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_for_another_reason_is_not_tried_again() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     let fault = Fault::Error(400, "ValidationError", "no");
     world.aws.inject_always("DescribeTargetHealth", fault);
     let (status, _, took) = deploy(&world, &function).await;
@@ -255,13 +255,13 @@ async fn whatever_hangs_cloudformation_is_answered_within_45_s() {
         "PutMetricData",
         "DNS",
     ] {
-        let world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         match action {
             "DNS" => world.zone.set(ENDPOINT, dns::Answer::Silent),
             action => world.aws.inject_always(action, Fault::Hang),
         }
-        let function = world.function().await;
+        let function = world.function();
         let (status, _, took) = deploy(&world, &function).await;
         assert_eq!(status, "FAILED", "{action}");
         assert!(took < Duration::from_secs(45), "{action} took {took:?}");
@@ -271,12 +271,12 @@ async fn whatever_hangs_cloudformation_is_answered_within_45_s() {
 #[tokio::test(start_paused = true)]
 async fn a_doubt_is_waited_for_and_its_end_is_no_failure() {
     for (ttl, reconciles) in [(5, 2), (60, 1)] {
-        let world = VirtualWorld::settled("10.0.1.7", ttl).await;
-        let function = world.function().await;
+        let world = World::settled_in_memory("10.0.1.7", ttl).await;
+        let function = world.function();
         world.point("10.0.2.9");
-        invoke(&function, "{}").await.unwrap();
+        function.invoke("{}").await.unwrap();
         world.point("10.0.1.7");
-        let report = invoke(&function, &event("Update")).await.unwrap();
+        let report = function.invoke(&event("Update")).await.unwrap();
         assert_eq!(report.target_groups[0].reconciles, reconciles);
         assert_eq!(answer(&world)["Status"], "SUCCESS");
     }
@@ -284,11 +284,11 @@ async fn a_doubt_is_waited_for_and_its_end_is_no_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_deployment_changes_nothing() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     world.set("DRY_RUN", "true");
     world.set("SCHEDULE_POLL_SECONDS", "55");
-    let function = world.function().await;
+    let function = world.function();
     let (status, ..) = deploy(&world, &function).await;
     assert_eq!(status, "SUCCESS");
     assert_eq!(
@@ -299,24 +299,24 @@ async fn a_dry_deployment_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn cloudformation_comes_before_a_topic_and_has_no_window() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", "55");
-    let function = world.function().await;
+    let function = world.function();
     let mut both: Value = serde_json::from_str(&event("Update")).unwrap();
     both["Records"] = json!([{ "EventSource": "aws:sns" }]);
-    let report = invoke(&function, &both.to_string()).await.unwrap();
+    let report = function.invoke(&both.to_string()).await.unwrap();
     assert_eq!(report.target_groups[0].reconciles, 1);
     assert_eq!(answer(&world)["Status"], "SUCCESS");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_arrive_is_tried_again_and_then_told() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     let unavailable = Fault::Error(503, "SlowDown", "later");
     world.aws.inject("PutObject", unavailable);
     world.aws.inject("PutObject", Fault::Reset);
-    invoke(&function, &event("Create")).await.unwrap();
+    function.invoke(&event("Create")).await.unwrap();
     assert_eq!(answer(&world)["Status"], "SUCCESS");
 
     for (fault, cause) in [
@@ -325,7 +325,7 @@ async fn an_answer_that_does_not_arrive_is_tried_again_and_then_told() {
     ] {
         world.aws.inject_always("PutObject", fault);
         let begin = Instant::now();
-        let errors = invoke(&function, &event("Create")).await.unwrap_err();
+        let errors = function.invoke(&event("Create")).await.unwrap_err();
         assert_eq!(errors.error_type(), "AnswerFailed");
         assert!(errors.to_string().contains(cause), "{errors}");
         assert!(begin.elapsed() < Duration::from_secs(6));
@@ -335,11 +335,11 @@ async fn an_answer_that_does_not_arrive_is_tried_again_and_then_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_time_is_kept_to() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.inject_always("DescribeTargetHealth", Fault::Hang);
-    let function = world.function().await;
+    let function = world.function();
     let (begin, timeout) = (Instant::now(), Duration::from_secs(12));
-    let outcome = invoke_within(&function, &event("Create"), timeout).await;
+    let outcome = function.invoke_within(&event("Create"), timeout).await;
     assert_eq!(outcome.unwrap_err().error_type(), "DeadlineExceeded");
     assert_eq!(answer(&world)["Status"], "FAILED");
     assert!(begin.elapsed() < timeout);
@@ -363,17 +363,17 @@ async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
         ("amazonaws.com.cn", &china),
         ("amazonaws.eu", &europe),
     ] {
-        let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.set("URL_SUFFIX", suffix);
-        let function = world.function().await;
-        invoke(&function, &event_to("Delete", url)).await.unwrap();
+        let function = world.function();
+        function.invoke(&event_to("Delete", url)).await.unwrap();
         let answers = world.aws.take_answers();
         assert_eq!(answers.len(), 1, "{url}");
         assert_eq!(answers[0].url, url);
         assert_eq!(answers[0].content_type, None);
     }
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     for url in [
         china,
         europe,
@@ -390,7 +390,8 @@ async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
         "not a url".to_owned(),
         String::new(),
     ] {
-        let errors = invoke(&function, &event_to("Delete", &url))
+        let errors = function
+            .invoke(&event_to("Delete", &url))
             .await
             .unwrap_err();
         assert_eq!(errors.error_type(), "AnswerFailed", "{url}");
@@ -400,12 +401,13 @@ async fn the_answer_goes_to_the_letter_of_the_url_and_only_to_cloudformation() {
 
 #[tokio::test(start_paused = true)]
 async fn an_invalid_configuration_does_not_keep_the_answer_away() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("URL_SUFFIX", "amazonaws.eu");
     world.set("ENDPOINTS", "not a name");
-    let function = world.function().await;
+    let function = world.function();
     let url = URL.replace("amazonaws.com", "amazonaws.eu");
-    let errors = invoke(&function, &event_to("Create", &url))
+    let errors = function
+        .invoke(&event_to("Create", &url))
         .await
         .unwrap_err();
     assert_eq!(errors.error_type(), "InvalidConfig");
@@ -437,12 +439,12 @@ async fn nothing_is_put_anywhere_when_nobody_knows_where_it_may_be_put() {
             ),
         ),
     ] {
-        let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.set("ENDPOINTS", endpoints);
         world.set("URL_SUFFIX", "com");
-        let function = world.function().await;
+        let function = world.function();
         let event = event_to(request_type, &URL.replace("amazonaws.com", "com"));
-        let errors = invoke(&function, &event).await.unwrap_err();
+        let errors = function.invoke(&event).await.unwrap_err();
         let message = what_failed(&errors.to_string());
         assert_eq!(format!("{}: {message}", errors.error_type()), expected);
         assert_eq!(actions(&world), [""; 0]);
@@ -451,12 +453,12 @@ async fn nothing_is_put_anywhere_when_nobody_knows_where_it_may_be_put() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_reason_is_cut_to_what_cloudformation_takes() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.feed(25);
     let fault = Fault::Error(400, "ValidationError", "no \"such\" \u{1}thing …");
     world.aws.inject_always("DescribeTargetHealth", fault);
-    let function = world.function().await;
-    invoke(&function, &event("Create")).await.unwrap_err();
+    let function = world.function();
+    function.invoke(&event("Create")).await.unwrap_err();
     let reason = answer(&world)["Reason"].as_str().unwrap().to_owned();
     assert!(reason.starts_with("DescribeFailed: ") && reason.ends_with('…'));
 }
@@ -481,8 +483,7 @@ async fn the_answer_goes_to_the_address_that_all_calls_go_to() {
         format!("{origin}/answers/1"),
         "http://127.0.0.1:1/answers/1".to_owned(),
     ] {
-        let (error_type, _) =
-            world::error(&sandbox.invoke(&event_to("Create", &url), TIMEOUT).await);
+        let (error_type, _) = error(&sandbox.invoke(&event_to("Create", &url), TIMEOUT).await);
         assert_eq!(error_type, "AnswerFailed", "{url}");
         assert_eq!(world.aws.take_answers(), [], "{url}");
     }

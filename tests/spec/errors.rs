@@ -4,8 +4,9 @@ use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
 use stand_in::elb::TargetGroup;
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
 
-use crate::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, error, lines, tick};
+use crate::reading::{error, lines};
 
 const THROTTLED: Fault = Fault::Error(400, "Throttling", "Rate exceeded");
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
@@ -25,7 +26,7 @@ async fn an_invalid_configuration_answers_every_invocation_and_touches_nothing()
     let mut sandbox = world.sandbox().await;
     for _ in 0..2 {
         assert_eq!(
-            error(&tick(&mut sandbox).await),
+            error(&sandbox.schedule().await),
             expected(
                 "InvalidConfig",
                 "TARGET_PORT is \"http\": expected a port from 1 to 65535".to_owned()
@@ -52,9 +53,9 @@ async fn a_value_that_is_not_unicode_is_malformed() {
         "DRY_RUN".to_owned(),
         std::ffi::OsString::from_vec(b"tru\xff".to_vec()),
     ));
-    let mut sandbox = stand_in::lambda::Sandbox::start(&crate::world::binary(), &variables).await;
+    let mut sandbox = stand_in::lambda::Sandbox::start(&binary(), &variables).await;
     assert_eq!(
-        error(&tick(&mut sandbox).await),
+        error(&sandbox.schedule().await),
         expected(
             "InvalidConfig",
             "DRY_RUN is \"tru\u{fffd}\": expected true or false".to_owned()
@@ -99,7 +100,7 @@ async fn resolve_failed_at_every_server() {
     let server = stand_in::dns::Server::start(&other).await;
     world.answer(Answer::ServFail);
     let first = world.variables["DNS_SERVERS"].clone();
-    world.set("DNS_SERVERS", &format!("{first},{}", server.address));
+    world.set("DNS_SERVERS", format!("{first},{}", server.address));
     assert_eq!(
         failed(&world).await,
         expected(
@@ -156,12 +157,12 @@ async fn target_group_invalid() {
 
 #[tokio::test]
 async fn a_failed_description_of_the_group_is_not_remembered() {
-    let world = World::new().await;
+    let world = World::empty().await;
     world.point("10.0.1.7");
     world.aws.inject("DescribeTargetGroups", DENIED);
     let mut sandbox = world.sandbox().await;
     assert_eq!(
-        error(&tick(&mut sandbox).await),
+        error(&sandbox.schedule().await),
         expected(
             "DescribeFailed",
             format!(
@@ -169,7 +170,7 @@ async fn a_failed_description_of_the_group_is_not_remembered() {
             )
         )
     );
-    tick(&mut sandbox).await.outcome.unwrap();
+    sandbox.schedule().await.outcome.unwrap();
     assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
 }
 
@@ -349,17 +350,17 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
     ] {
         world.aws.inject(action, page.clone());
         let message = format!("cannot {failure} {ARN}: HTTP 200 and an unreadable answer");
-        let failed = error(&tick(&mut sandbox).await);
+        let failed = error(&sandbox.schedule().await);
         assert_eq!(failed, expected(error_type, message));
         assert_eq!(world.group(), group);
     }
     world.aws.inject_always("PutMetricData", page);
-    let (error_type, _) = error(&tick(&mut sandbox).await);
+    let (error_type, _) = error(&sandbox.schedule().await);
     assert_eq!(error_type, "PublishFailed");
     assert_eq!(world.group()[0], "10.0.1.7:6379 draining");
 
     world.aws.heal();
-    tick(&mut sandbox).await.outcome.unwrap();
+    sandbox.schedule().await.outcome.unwrap();
     let data = world.aws.take_data();
     let mut failovers = data.iter().filter(|datum| datum.metric == "Failover");
     let is_counted = failovers.any(|datum| datum.samples.contains(&1.0));
@@ -507,7 +508,7 @@ async fn the_first_group_in_configuration_order_gives_the_type_and_all_are_told(
 
 #[tokio::test]
 async fn a_group_of_another_kind_is_not_retried_as_if_it_were_dns() {
-    let world = World::new().await;
+    let world = World::empty().await;
     world.aws.add(TargetGroup::ipv4(ARN, 6379));
     world
         .aws
@@ -518,7 +519,7 @@ async fn a_group_of_another_kind_is_not_retried_as_if_it_were_dns() {
 
 #[test]
 fn without_the_runtime_api_the_binary_says_so_in_one_line_and_exits_1() {
-    let output = std::process::Command::new(crate::world::binary())
+    let output = std::process::Command::new(binary())
         .env_clear()
         .output()
         .unwrap();

@@ -2,6 +2,10 @@
 
 use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
+use stand_in::lambda::TIMEOUT;
+use stand_in::world::World;
+
+use crate::reading::result;
 
 fn is_dry_run(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_dry_run
@@ -146,4 +150,24 @@ fn the_events_of_the_repository_are_what_they_are_named() {
     assert!(is_dry_run(include_str!("../../events/dry-run.json")));
     assert!(!is_dry_run(include_str!("../../events/empty.json")));
     assert!(!is_dry_run(include_str!("../../events/notification.json")));
+}
+
+#[tokio::test]
+async fn any_event_causes_a_reconcile() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    for event in [
+        "{}",
+        "null",
+        "7",
+        r#"{"detail":"{}"}"#,
+        r#"{"dryRun":null}"#,
+        &deep,
+        r#"{"Records":[{"EventSource":"aws:s3"}]}"#,
+    ] {
+        let answer = sandbox.invoke(event, TIMEOUT).await;
+        assert_eq!(result(&answer)["reconciles"], 1, "{event:.40}");
+        assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
+    }
 }

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use stand_in::aws::Call;
 use stand_in::dns::{Answer, Forgery, ResponseCode, addresses};
+use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ENDPOINT, REGISTRATION_LAG, World};
 use tokio::join;
 use tokio::time::sleep;
 
-use crate::virtual_world::{
-    REGISTRATION_LAG, VirtualFunction, VirtualWorld, changes, first, targets, tick,
-};
-use crate::world::{ARN, ENDPOINT, OTHER_ENDPOINT, World, error, what_failed};
+use crate::reading::{changes, error, first, targets, what_failed};
 
 /// Where the endpoint and the group's healthy target are, and where it moves to.
 const A: &str = "10.0.1.7";
@@ -53,7 +51,7 @@ fn many(third: u8, count: u8) -> Answer {
 }
 
 /// So many CNAMEs lead from the endpoint to a name with that address.
-fn chain(world: &VirtualWorld, links: usize, is_split: bool, address: &str) {
+fn chain(world: &World, links: usize, is_split: bool, address: &str) {
     let name = |link: usize| match link {
         0 => ENDPOINT.to_owned(),
         link => format!("n{link}.example.com"),
@@ -66,10 +64,10 @@ fn chain(world: &VirtualWorld, links: usize, is_split: bool, address: &str) {
     world.zone.set(&name(links), addresses([address]));
 }
 
-/// One look fails with this text and changes nothing.
-async fn assert_fails(world: &VirtualWorld, function: &VirtualFunction, expected: &str) {
+/// One reconcile fails with this text and changes nothing.
+async fn assert_fails(world: &World, function: &Function, expected: &str) {
     let before = world.group();
-    let errors = tick(function).await.expect_err(expected);
+    let errors = function.schedule().await.expect_err(expected);
     let message = what_failed(&errors.to_string());
     assert_eq!(format!("{}: {message}", errors.error_type()), expected);
     let is_change = |call: &Call| !call.targets.is_empty();
@@ -77,18 +75,18 @@ async fn assert_fails(world: &VirtualWorld, function: &VirtualFunction, expected
     assert_eq!(world.group(), before, "{expected}");
 }
 
-/// The same, and when the endpoint then moves to `next`, the same sandbox follows at the next look.
-async fn assert_refused(world: &VirtualWorld, expected: &str, next: &str) {
-    let function = world.function().await;
+/// The same, and when the endpoint then moves to `next`, the same sandbox follows at the next reconcile.
+async fn assert_refused(world: &World, expected: &str, next: &str) {
+    let function = world.function();
     assert_fails(world, &function, expected).await;
     world.point(next);
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert!(report.failover, "{expected}");
 }
 
 /// The same for an answer about the endpoint, whose group is at A.
 async fn assert_answer_refused(answer: Answer, expected: &str) {
-    let world = VirtualWorld::settled(A, TTL).await;
+    let world = World::settled_in_memory(A, TTL).await;
     world.zone.set(ENDPOINT, answer);
     assert_refused(&world, expected, B).await;
 }
@@ -131,7 +129,7 @@ async fn an_address_where_no_ipv6_target_can_be_is_refused() {
         "fe80::1",          // link-local
         "ff02::1",          // multicast
     ] {
-        let world = VirtualWorld::settled("2001:db8::7", TTL).await;
+        let world = World::settled_in_memory("2001:db8::7", TTL).await;
         world
             .zone
             .set(ENDPOINT, addresses(["2001:db8::9", address]));
@@ -141,7 +139,7 @@ async fn an_address_where_no_ipv6_target_can_be_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn allowed_cidrs_narrow_it_to_the_clusters_subnets() {
-    let mut world = VirtualWorld::settled(A, TTL).await;
+    let mut world = World::settled_in_memory(A, TTL).await;
     world.set("ALLOWED_CIDRS", "10.0.1.0/24,10.0.2.0/24");
     world.zone.set(ENDPOINT, addresses([B, STRANGER]));
     assert_refused(&world, &outside(STRANGER), B).await;
@@ -153,12 +151,12 @@ fn too_many(endpoints: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn more_addresses_in_a_group_than_any_cluster_has_are_refused() {
-    let mut world = VirtualWorld::settled(A, TTL).await;
+    let mut world = World::settled_in_memory(A, TTL).await;
     world.set("ENDPOINTS", format!("{ENDPOINT},{OTHER_ENDPOINT}"));
     world.set("TARGET_GROUP_ARNS", format!("{ARN},{ARN}"));
     world.zone.set(ENDPOINT, many(2, 51));
     world.zone.set(OTHER_ENDPOINT, many(3, 50));
-    let function = world.function().await;
+    let function = world.function();
     assert_fails(
         &world,
         &function,
@@ -167,7 +165,7 @@ async fn more_addresses_in_a_group_than_any_cluster_has_are_refused() {
     .await;
 
     world.zone.set(OTHER_ENDPOINT, many(3, 49));
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!(report.registered.len(), 100, "not more than that");
 }
 
@@ -178,11 +176,16 @@ async fn more_addresses_in_an_answer_than_any_cluster_has_are_refused() {
     let server = &world.variables["DNS_SERVERS"];
     let all = (1..=101).map(|last| (ENDPOINT.to_owned(), Ipv4Addr::new(10, 0, 2, last).into()));
     let too_long = Answer::Records(ResponseCode::NoError, all.collect());
-    let cut_off = format!("ResolveFailed: cannot resolve {ENDPOINT}: {server} {CUT_OFF}");
+    // Where it is cut off depends on the length of the name.
+    let cut_off =
+        format!("ResolveFailed: cannot resolve {ENDPOINT}: {server} failed: protocol error: ");
     for (answer, expected) in [(many(2, 101), too_many(ENDPOINT)), (too_long, cut_off)] {
         world.answer(answer);
         let (error_type, message) = error(&world.run().await);
-        assert_eq!(format!("{error_type}: {message}"), expected);
+        assert!(
+            format!("{error_type}: {message}").starts_with(&expected),
+            "{message}"
+        );
         assert_eq!(world.changes(), [""; 0]);
     }
 }
@@ -192,7 +195,7 @@ async fn an_address_of_another_family_is_none() {
     let aaaa = records(ResponseCode::NoError, [(ENDPOINT, "2001:db8::6")]);
     assert_answer_refused(aaaa, &unresolved("knows no A record")).await;
 
-    let world = VirtualWorld::settled("2001:db8::7", TTL).await;
+    let world = World::settled_in_memory("2001:db8::7", TTL).await;
     let a = records(ResponseCode::NoError, [(ENDPOINT, STRANGER)]);
     world.zone.set(ENDPOINT, a);
     assert_refused(&world, &unresolved("knows no AAAA record"), "2001:db8::9").await;
@@ -214,7 +217,7 @@ async fn a_loop_of_cnames_ends() {
         .into_iter()
         .flat_map(|names| [(names, false), (names, true)])
     {
-        let world = VirtualWorld::settled(A, TTL).await;
+        let world = World::settled_in_memory(A, TTL).await;
         let owners = [ENDPOINT].into_iter().chain(names.iter().copied());
         for (owner, name) in owners.zip(names) {
             world.zone.set(owner, cname(name, is_split));
@@ -230,10 +233,10 @@ async fn a_chain_of_cnames_is_followed_only_so_far() {
         (7, true, true),   // each asked for
         (8, true, false),
     ] {
-        let world = VirtualWorld::settled(A, TTL).await;
+        let world = World::settled_in_memory(A, TTL).await;
         chain(&world, links, is_split, B);
         if is_followed {
-            let report = first(tick(&world.function().await).await);
+            let report = first(world.function().schedule().await);
             assert_eq!(
                 targets(&report.registered),
                 [format!("{B}:6379")],
@@ -252,7 +255,7 @@ async fn a_cname_leads_only_to_its_own_name() {
         // Where a name has a CNAME, it has no address.
         records(ResponseCode::NoError, [(ENDPOINT, STRANGER)]),
     ] {
-        let world = VirtualWorld::settled(A, TTL).await;
+        let world = World::settled_in_memory(A, TTL).await;
         world.zone.set(ENDPOINT, cname("node.example.com", false));
         world.zone.set("node.example.com", target);
         assert_refused(&world, &unresolved("knows no A record"), B).await;
@@ -296,23 +299,23 @@ async fn records_beside_an_error_are_none() {
 #[tokio::test(start_paused = true)]
 async fn a_forged_answer_does_not_keep_the_right_one_away() {
     for forgery in [Forgery::Id, Forgery::Question] {
-        let world = VirtualWorld::settled(A, TTL).await;
+        let world = World::settled_in_memory(A, TTL).await;
         world.zone.set(ENDPOINT, forged(forgery));
         let answer_rightly = async {
             sleep(Duration::from_millis(100)).await;
             world.point(B);
         };
-        let function = world.function().await;
-        let (outcome, ()) = join!(tick(&function), answer_rightly);
+        let function = world.function();
+        let (outcome, ()) = join!(function.schedule(), answer_rightly);
         assert_eq!(targets(&first(outcome).registered), [format!("{B}:6379")]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_address_that_is_told_twice_is_one() {
-    let world = VirtualWorld::settled(A, TTL).await;
+    let world = World::settled_in_memory(A, TTL).await;
     world.zone.set(ENDPOINT, addresses([B, B, A, B]));
-    let report = first(tick(&world.function().await).await);
+    let report = first(world.function().schedule().await);
     assert_eq!(
         targets(&report.desired),
         [format!("{A}:6379"), format!("{B}:6379")]
@@ -324,21 +327,21 @@ async fn an_address_that_is_told_twice_is_one() {
 #[tokio::test(start_paused = true)]
 async fn whatever_the_ttl_a_plan_that_is_not_doubtful_is_carried_out_at_once() {
     for ttl in [0, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
-        let world = VirtualWorld::settled(A, ttl).await;
+        let world = World::settled_in_memory(A, ttl).await;
         world.point(B);
-        let report = first(tick(&world.function().await).await);
+        let report = first(world.function().schedule().await);
         assert!(report.failover, "{ttl}");
     }
 }
 
 /// A and B serve for long, and then an answer names A alone, with that TTL: B may be what the endpoint
 /// moved to.
-async fn in_doubt(ttl: u32) -> (VirtualWorld, VirtualFunction) {
-    let world = VirtualWorld::settled(A, ttl).await;
+async fn in_doubt(ttl: u32) -> (World, Function) {
+    let world = World::settled_in_memory(A, ttl).await;
     world.aws.register(ARN, B, 6379);
     sleep(REGISTRATION_LAG).await;
-    let function = world.function().await;
-    let report = first(tick(&function).await);
+    let function = world.function();
+    let report = first(function.schedule().await);
     assert_eq!(targets(&report.deregistered), [""; 0]);
     (world, function)
 }
@@ -351,7 +354,7 @@ async fn no_ttl_keeps_a_doubt_for_more_than_a_day() {
         let minute = Duration::from_secs(60);
         for (wait, deregistered) in [(day - minute, 0), (2 * minute, 1)] {
             sleep(wait).await;
-            let report = first(tick(&function).await);
+            let report = first(function.schedule().await);
             assert_eq!(report.deregistered.len(), deregistered, "{ttl} {wait:?}");
         }
     }
@@ -361,8 +364,8 @@ async fn no_ttl_keeps_a_doubt_for_more_than_a_day() {
 async fn no_ttl_keeps_a_doubt_that_another_answer_does_not_share() {
     let (world, function) = in_doubt(u32::MAX).await;
     world.zone.set(ENDPOINT, addresses([A, B]));
-    first(tick(&function).await);
+    first(function.schedule().await);
     world.zone.set(ENDPOINT, addresses([A]));
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!(targets(&report.deregistered), [format!("{B}:6379")]);
 }

@@ -6,11 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Forgery, ResponseCode};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, group_arn};
 
-use crate::world::{
-    ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, error, group_arn, lines, result, tick,
-    what_failed,
-};
+use crate::reading::{error, lines, result, what_failed};
 
 /// A timeout of which half is left for the work.
 const SHORT: Duration = Duration::from_secs(4);
@@ -42,10 +40,10 @@ async fn i1_an_unusable_answer_changes_nothing() {
     let mut sandbox = world.warm_sandbox().await;
     for answer in unusable {
         world.answer(answer.clone());
-        let (error_type, message) = error(&tick(&mut sandbox).await);
+        let (error_type, message) = error(&sandbox.schedule().await);
         assert_eq!(error_type, "ResolveFailed", "{answer:?}");
         assert!(
-            message.starts_with("cannot resolve master.redis.example.com: "),
+            message.starts_with("cannot resolve redis.example.com: "),
             "{message}"
         );
         assert_eq!(world.changes(), [""; 0], "{answer:?}");
@@ -79,8 +77,8 @@ async fn i1_an_answer_with_a_forbidden_address_is_refused_whole() {
 async fn i1_one_failed_endpoint_of_a_group_fails_the_groups_resolve() {
     let mut world = World::settled("10.0.1.7").await;
     world.zone.set(OTHER_ENDPOINT, Answer::ServFail);
-    world.set("ENDPOINTS", &format!("{ENDPOINT},{OTHER_ENDPOINT}"));
-    world.set("TARGET_GROUP_ARNS", &format!("{ARN},{ARN}"));
+    world.set("ENDPOINTS", format!("{ENDPOINT},{OTHER_ENDPOINT}"));
+    world.set("TARGET_GROUP_ARNS", format!("{ARN},{ARN}"));
     world.point("10.0.2.9");
     let (error_type, message) = error(&world.run().await);
     assert_eq!(error_type, "ResolveFailed");
@@ -121,12 +119,12 @@ async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
     let world = World::settled("10.0.1.7").await;
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
-    tick(&mut sandbox).await.outcome.unwrap();
+    sandbox.schedule().await.outcome.unwrap();
     world.answer(Answer::Addresses {
         ttl: 0,
         addresses: vec!["10.0.1.7".parse().unwrap()],
     });
-    let answer = tick(&mut sandbox).await;
+    let answer = sandbox.schedule().await;
     assert_eq!(result(&answer)["reconciles"], 2, "doubted, then believed");
     let held_back = lines(&sandbox, "held back");
     let [held_back] = &held_back[..] else {
@@ -141,7 +139,7 @@ async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
     );
     world.aws.take_calls();
 
-    tick(&mut sandbox).await.outcome.unwrap();
+    sandbox.schedule().await.outcome.unwrap();
     assert_eq!(
         world.changes(),
         [""; 0],
@@ -202,7 +200,7 @@ async fn i4_what_is_deregistered_is_passed_back_as_it_was_described() {
 
 #[tokio::test]
 async fn i4_an_address_is_passed_back_as_it_was_written() {
-    let world = World::new().await;
+    let world = World::empty().await;
     world.aws.target_group(ARN, |group| {
         group.is_ipv6 = true;
         group.is_written_in_full = true;
@@ -249,7 +247,7 @@ async fn i5_a_new_sandbox_completes_what_another_began() {
 
 #[tokio::test]
 async fn i6_the_same_answer_again_plans_nothing() {
-    let world = World::new().await;
+    let world = World::empty().await;
     world.answer(dns::addresses(["10.0.2.9", "10.0.1.7"]));
     world.aws.register(ARN, "10.0.3.3", 6379);
     let mut sandbox = world.warm_sandbox().await;
@@ -262,7 +260,7 @@ async fn i6_the_same_answer_again_plans_nothing() {
         ]
     );
     for _ in 0..3 {
-        let answer = tick(&mut sandbox).await;
+        let answer = sandbox.schedule().await;
         assert_eq!(
             result(&answer)["desired"],
             json!(["10.0.1.7:6379", "10.0.2.9:6379"])
@@ -280,13 +278,13 @@ async fn i7_an_answer_is_never_replayed_from_an_earlier_reconcile() {
         addresses: vec!["10.0.1.7".parse().unwrap()],
     });
     for address in ["10.0.2.9", "10.0.1.7", "10.0.2.9"] {
-        tick(&mut sandbox).await.outcome.unwrap();
+        sandbox.schedule().await.outcome.unwrap();
         let addresses = vec![address.parse().unwrap()];
         world.answer(Answer::Addresses {
             ttl: 3600,
             addresses,
         });
-        let answer = tick(&mut sandbox).await;
+        let answer = sandbox.schedule().await;
         assert_eq!(
             result(&answer)["desired"],
             json!([format!("{address}:6379")])
@@ -304,7 +302,7 @@ async fn i9_a_group_that_fails_ends_the_invocation_in_error_after_all_were_tried
     let world = World::with_two_groups().await;
     world.answer(Answer::NxDomain);
     let mut sandbox = world.sandbox().await;
-    let (error_type, message) = error(&tick(&mut sandbox).await);
+    let (error_type, message) = error(&sandbox.schedule().await);
     assert_eq!(error_type, "ResolveFailed");
     assert!(message.contains(ENDPOINT), "{message}");
     assert_eq!(
@@ -332,7 +330,7 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
     let mut sandbox = world.warm_sandbox().await;
     world.aws.inject_always("PutMetricData", UNAVAILABLE);
     world.point("10.0.2.9");
-    let (error_type, message) = error(&tick(&mut sandbox).await);
+    let (error_type, message) = error(&sandbox.schedule().await);
     assert_eq!(error_type, "PublishFailed");
     assert_eq!(
         message,
@@ -345,7 +343,7 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
 
     let healed = std::time::SystemTime::now();
     world.aws.heal();
-    tick(&mut sandbox).await.outcome.unwrap();
+    sandbox.schedule().await.outcome.unwrap();
     let data = world.aws.take_data();
     let failovers: Vec<_> = data
         .iter()
@@ -380,7 +378,7 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
     );
 
     world.aws.heal();
-    tick(&mut sandbox).await.outcome.unwrap();
+    sandbox.schedule().await.outcome.unwrap();
     let data = world.aws.take_data().into_iter();
     let failovers =
         data.filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");

@@ -11,14 +11,11 @@ use aws_smithy_types::date_time::Format as DateTimeFormat;
 use serde_json::{Value, json};
 use stand_in::aws::{Call, Fault};
 use stand_in::dns::{self, Answer, Cache, Source, addresses};
+use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ENDPOINT, REGISTRATION_LAG, World};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::virtual_world::{
-    REGISTRATION_LAG, VirtualFunction, VirtualWorld, changes, first, invoke, invoke_within, notify,
-    targets, tick,
-};
-use crate::world::{self, ARN, ENDPOINT, OTHER_ENDPOINT, World, result};
+use crate::reading::{changes, first, result, targets};
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
@@ -37,7 +34,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// `ReconcileFailure` of the function, one value a reconcile; forgets all data.
-fn failures(world: &VirtualWorld) -> Vec<f64> {
+fn failures(world: &World) -> Vec<f64> {
     let data = world.aws.take_data().into_iter();
     let data = data.filter(|datum| datum.metric == "ReconcileFailure");
     let data = data.filter(|datum| datum.dimensions[0].0 == "FunctionName");
@@ -46,11 +43,11 @@ fn failures(world: &VirtualWorld) -> Vec<f64> {
 
 /// A plain invocation that leaves a doubtful plan undone: it ends at once, without error, and changes
 /// nothing.
-async fn assert_left_undone(world: &VirtualWorld, function: &VirtualFunction) {
+async fn assert_left_undone(world: &World, function: &Function) {
     world.aws.take_data();
     world.aws.take_calls();
     let begin = Instant::now();
-    let report = first(tick(function).await);
+    let report = first(function.schedule().await);
     assert_eq!((report.reconciles, report.failover), (1, false));
     assert!(begin.elapsed() < A_MOMENT, "{:?}", begin.elapsed());
     assert_eq!(changes(&world.aws.take_calls()), [""; 0]);
@@ -58,8 +55,8 @@ async fn assert_left_undone(world: &VirtualWorld, function: &VirtualFunction) {
 }
 
 /// The group has had A and B for long.
-async fn long_standing(ttl: u32) -> VirtualWorld {
-    let world = VirtualWorld::settled(A, ttl).await;
+async fn long_standing(ttl: u32) -> World {
+    let world = World::settled_in_memory(A, ttl).await;
     world.aws.register(ARN, B, 6379);
     sleep(REGISTRATION_LAG).await;
     world.aws.take_calls();
@@ -85,15 +82,15 @@ fn assert_never_empty(serving: &[&str], calls: &[Call]) {
 
 /// The endpoint has just moved from A to B. One sandbox's resolver knows, the other's still says A
 /// for as long as the TTL, in seconds, that is left.
-async fn torn(poll: u32, left: u64) -> (VirtualWorld, VirtualFunction, VirtualFunction) {
-    let mut world = VirtualWorld::settled(A, 30).await;
+async fn torn(poll: u32, left: u64) -> (World, Function, Function) {
+    let mut world = World::settled_in_memory(A, 30).await;
     world.set("SCHEDULE_POLL_SECONDS", poll);
-    let fresh = world.function_that_asks(&Cache::of(&world.zone)).await;
+    let fresh = world.function_that_asks(&Cache::of(&world.zone));
     let stale_cache = Cache::of(&world.zone);
-    let stale = world.function_that_asks(&stale_cache).await;
+    let stale = world.function_that_asks(&stale_cache);
     world.set("SCHEDULE_POLL_SECONDS", 0);
-    let once = world.function_that_asks(&stale_cache).await;
-    first(tick(&once).await);
+    let once = world.function_that_asks(&stale_cache);
+    first(once.schedule().await);
     sleep(seconds(30 - left)).await;
     world.point(B);
     world.aws.take_calls();
@@ -116,11 +113,11 @@ async fn i8_a_stale_answer_neither_brings_back_what_drains_nor_removes_what_is_n
             let (fresh, stale) = join!(
                 async {
                     sleep(delay_of_fresh).await;
-                    tick(&fresh).await
+                    fresh.schedule().await
                 },
                 async {
                     sleep(delay_of_stale).await;
-                    tick(&stale).await
+                    stale.schedule().await
                 },
             );
             let calls = world.aws.take_calls();
@@ -140,9 +137,9 @@ async fn i8_a_call_that_is_tried_again_after_the_endpoint_moved_back_empties_not
         .flat_map(|ttl| [1, 2].map(|hangs| (ttl, hangs)))
         .flat_map(|(ttl, hangs)| [300, 1000, 2000, 2600].map(|delay| (ttl, hangs, delay)))
     {
-        let world = VirtualWorld::settled(A, ttl).await;
-        let first = world.function_that_asks(&Cache::of(&world.zone)).await;
-        let second = world.function_that_asks(&Cache::of(&world.zone)).await;
+        let world = World::settled_in_memory(A, ttl).await;
+        let first = world.function_that_asks(&Cache::of(&world.zone));
+        let second = world.function_that_asks(&Cache::of(&world.zone));
         world.point(B);
         world.aws.take_calls();
         let hang = Fault::Hang;
@@ -152,24 +149,20 @@ async fn i8_a_call_that_is_tried_again_after_the_endpoint_moved_back_empties_not
         let moves_back = async {
             sleep(Duration::from_millis(delay)).await;
             world.point(A);
-            tick(&second).await
+            second.schedule().await
         };
         // Either may fail; another invocation follows.
-        let _ = join!(tick(&first), moves_back);
+        let _ = join!(first.schedule(), moves_back);
         assert_ends_at_a(&world, [&first, &second], &[A]).await;
     }
 }
 
 /// Two more invocations of each bring the group to A, and at no moment does it have nobody.
-async fn assert_ends_at_a(
-    world: &VirtualWorld,
-    functions: [&VirtualFunction; 2],
-    serving: &[&str],
-) {
+async fn assert_ends_at_a(world: &World, functions: [&Function; 2], serving: &[&str]) {
     for function in functions.into_iter().chain(functions) {
         sleep(seconds(30)).await;
         // It may still fail; the group is what counts.
-        let _ = tick(function).await;
+        let _ = function.schedule().await;
     }
     assert_never_empty(serving, &world.aws.take_calls());
     let group = world.group();
@@ -197,18 +190,18 @@ async fn i8_a_slow_stale_answer_and_a_call_that_hangs_meet_no_other_sandbox_that
         for moved in (0..60).map(|n| n * Duration::from_millis(500)) {
             let mut world = long_standing(ttl).await;
             world.point(B);
-            let second = world.function().await;
+            let second = world.function();
             world.set("LOOKUPS_PER_RECONCILE", 4);
             let slow = slowly(&Cache::of(&world.zone), Duration::from_millis(lookup));
-            let slow = world.function_that_asks(slow).await;
+            let slow = world.function_that_asks(slow);
             world.aws.inject("DeregisterTargets", Fault::Hang);
             let moves_back = async {
                 sleep(moved).await;
                 world.point(A);
-                tick(&second).await
+                second.schedule().await
             };
             // Either may fail; another invocation follows.
-            let _ = join!(tick(&slow), moves_back);
+            let _ = join!(slow.schedule(), moves_back);
             assert_ends_at_a(&world, [&slow, &second], &[A, B]).await;
         }
     }
@@ -235,15 +228,15 @@ async fn i8_an_answer_counts_from_its_question_however_late_the_answer_and_the_c
             (2..20).map(move |n| (description, lookup, n * Duration::from_millis(500)))
         })
     {
-        let mut world = VirtualWorld::settled(A, 60).await;
-        let first = world.function_that_asks(&Cache::of(&world.zone)).await;
+        let mut world = World::settled_in_memory(A, 60).await;
+        let first = world.function_that_asks(&Cache::of(&world.zone));
         world.set("LOOKUPS_PER_RECONCILE", 5);
-        let second = world.function().await;
+        let second = world.function();
         world.point(B);
         let cached = Instant::now();
         let denied = Fault::Error(400, "AccessDenied", "no");
         world.aws.inject("DeregisterTargets", denied);
-        tick(&first).await.unwrap_err();
+        first.schedule().await.unwrap_err();
         world.point(A);
         assert_left_undone(&world, &second).await;
 
@@ -252,9 +245,9 @@ async fn i8_an_answer_counts_from_its_question_however_late_the_answer_and_the_c
             world.aws.inject("DescribeTargetHealth", fault.clone());
         }
         world.aws.inject("DeregisterTargets", Fault::Hang);
-        let tick_at = async |function: &VirtualFunction, at| {
+        let tick_at = async |function: &Function, at| {
             sleep_until(at).await;
-            tick(function).await
+            function.schedule().await
         };
         let last_moment = cached + TTL + TTL_RESOLUTION * 9 / 10;
         // Either may fail; another invocation follows.
@@ -269,9 +262,9 @@ async fn i8_an_answer_counts_from_its_question_however_late_the_answer_and_the_c
 /// Two attempts to describe the targets hang, so the answer is older than 5 s when they are described.
 #[tokio::test(start_paused = true)]
 async fn i8_a_reconcile_whose_answer_is_too_old_to_act_on_starts_again_and_counts_once() {
-    let world = VirtualWorld::settled(A, 5).await;
-    let function = world.function().await;
-    first(tick(&function).await);
+    let world = World::settled_in_memory(A, 5).await;
+    let function = world.function();
+    first(function.schedule().await);
     world.point(B);
     world.aws.take_calls();
     world.aws.take_data();
@@ -281,7 +274,7 @@ async fn i8_a_reconcile_whose_answer_is_too_old_to_act_on_starts_again_and_count
         .aws
         .inject_where("DescribeTargetHealth", None, hang, Some(2));
     let begin = Instant::now();
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!((report.reconciles, report.failover), (1, true));
     let took = begin.elapsed();
     assert!((seconds(5)..seconds(6)).contains(&took), "{took:?}");
@@ -297,8 +290,8 @@ async fn i8_a_reconcile_whose_answer_is_too_old_to_act_on_starts_again_and_count
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_group_that_was_emptied_gets_the_target_that_drains_back_at_once() {
-    let world = VirtualWorld::settled(A, 60).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory(A, 60).await;
+    let function = world.function();
     let by_hand = stand_in::elb::TargetDescription {
         id: A.to_owned(),
         port: Some(6379),
@@ -309,7 +302,7 @@ async fn i8_a_group_that_was_emptied_gets_the_target_that_drains_back_at_once() 
     });
     assert_eq!(world.group(), ["10.0.1.7:6379 draining"]);
     let begin = Instant::now();
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert!(begin.elapsed() < A_MOMENT, "{:?}", begin.elapsed());
     assert_eq!(report.reconciles, 1);
     assert_eq!(targets(&report.registered), ["10.0.1.7:6379"]);
@@ -322,9 +315,9 @@ async fn i8_a_group_that_was_emptied_gets_the_target_that_drains_back_at_once() 
 async fn i8_two_sandboxes_that_wake_hours_later_believe_nothing_of_what_they_doubted() {
     for is_frozen in [false, true] {
         let world = long_standing(60).await;
-        let fresh = world.function().await;
+        let fresh = world.function();
         let cache = Cache::of(&world.zone);
-        let stale = world.function_that_asks(&cache).await;
+        let stale = world.function_that_asks(&cache);
         for is_later in [false, true] {
             if is_later && is_frozen {
                 // The cache is asked after its TTL also where only the time of day goes on.
@@ -334,7 +327,7 @@ async fn i8_two_sandboxes_that_wake_hours_later_believe_nothing_of_what_they_dou
                 sleep(seconds(5 * 3600)).await;
             }
             world.point(B);
-            first(invoke(&stale, r#"{"dryRun":true}"#).await);
+            first(stale.invoke(r#"{"dryRun":true}"#).await);
             world.point(A);
             assert_left_undone(&world, &fresh).await;
             assert_left_undone(&world, &stale).await;
@@ -352,9 +345,9 @@ async fn i8_a_kept_target_that_is_initial_makes_no_removal_beside_it_certain() {
     for (delay_of_fresh, delay_of_stale) in offsets() {
         let mut world = long_standing(30).await;
         world.set("KEEP_CIDRS", "10.0.7.0/24");
-        let fresh = world.function().await;
-        let stale = world.function_that_asks(&Cache::of(&world.zone)).await;
-        first(invoke(&stale, r#"{"dryRun":true}"#).await);
+        let fresh = world.function();
+        let stale = world.function_that_asks(&Cache::of(&world.zone));
+        first(stale.invoke(r#"{"dryRun":true}"#).await);
         world.point(B);
         world.aws.register(ARN, "10.0.7.7", 6379);
         world.aws.take_calls();
@@ -362,11 +355,11 @@ async fn i8_a_kept_target_that_is_initial_makes_no_removal_beside_it_certain() {
         let (fresh, stale) = join!(
             async {
                 sleep(delay_of_fresh).await;
-                tick(&fresh).await
+                fresh.schedule().await
             },
             async {
                 sleep(delay_of_stale).await;
-                tick(&stale).await
+                stale.schedule().await
             },
         );
         let calls = world.aws.take_calls();
@@ -383,7 +376,7 @@ async fn i8_a_kept_target_that_is_initial_makes_no_removal_beside_it_certain() {
 #[tokio::test(start_paused = true)]
 async fn i8_a_change_that_never_comes_is_told_in_each_invocation() {
     let world = long_standing(60).await;
-    let function = world.function().await;
+    let function = world.function();
     for _ in 0..10 {
         assert_left_undone(&world, &function).await;
         sleep(seconds(180)).await;
@@ -396,12 +389,12 @@ async fn i8_what_drains_is_not_brought_back_however_soon_the_new_one_is_healthy(
     world
         .aws
         .target_group(ARN, |group| group.registration_lag = Duration::ZERO);
-    first(tick(&fresh).await);
+    first(fresh.schedule().await);
     assert_eq!(
         world.group(),
         ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
     );
-    first(tick(&stale).await);
+    first(stale.schedule().await);
     assert_eq!(changes(&world.aws.take_calls()), ["+10.0.2.9", "-10.0.1.7"]);
 }
 
@@ -409,10 +402,10 @@ async fn i8_what_drains_is_not_brought_back_however_soon_the_new_one_is_healthy(
 async fn i8_windows_that_overlap_for_minutes_fail_over_once() {
     for offset in [0, 7, 40, 990, 2500] {
         let (world, fresh, stale) = torn(55, 25).await;
-        let invoke_often = async |function: &VirtualFunction, offset| {
+        let invoke_often = async |function: &Function, offset| {
             sleep(Duration::from_millis(offset)).await;
             for _ in 0..3 {
-                first(tick(function).await);
+                first(function.schedule().await);
             }
         };
         join!(invoke_often(&fresh, 0), invoke_often(&stale, offset));
@@ -432,19 +425,19 @@ async fn i8_windows_that_overlap_for_minutes_fail_over_once() {
 async fn i8_whatever_the_caches_hold_somebody_serves_and_the_truth_wins() {
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut world = VirtualWorld::settled(A, random.u32(1..20)).await;
+        let mut world = World::settled_in_memory(A, random.u32(1..20)).await;
         world.set("SCHEDULE_POLL_SECONDS", 55);
         world.set("POLL_INTERVAL_SECONDS", random.u32(1..6));
         world.aws.take_calls();
         let functions = [
-            world.function_that_asks(&Cache::of(&world.zone)).await,
-            world.function_that_asks(&Cache::of(&world.zone)).await,
+            world.function_that_asks(&Cache::of(&world.zone)),
+            world.function_that_asks(&Cache::of(&world.zone)),
         ];
         let offset = Duration::from_millis(random.u64(0..5000));
-        let invoke_often = async |function: &VirtualFunction, offset| {
+        let invoke_often = async |function: &Function, offset| {
             sleep(offset).await;
             for _ in 0..5 {
-                first(tick(function).await);
+                first(function.schedule().await);
             }
         };
         let wander = async {
@@ -460,7 +453,7 @@ async fn i8_whatever_the_caches_hold_somebody_serves_and_the_truth_wins() {
             wander
         );
         for function in &functions {
-            first(tick(function).await);
+            first(function.schedule().await);
         }
         assert_never_empty(&[A], &world.aws.take_calls());
         let current: Vec<_> = world.group();
@@ -476,12 +469,7 @@ async fn i8_whatever_the_caches_hold_somebody_serves_and_the_truth_wins() {
 }
 
 /// How long after it `moved` there the group has followed the endpoint.
-async fn followed(
-    world: &VirtualWorld,
-    address: &str,
-    moved: Instant,
-    deadline: Duration,
-) -> Duration {
+async fn followed(world: &World, address: &str, moved: Instant, deadline: Duration) -> Duration {
     let address: IpAddr = address.parse().unwrap();
     loop {
         let targets = world.aws.targets(ARN);
@@ -495,18 +483,18 @@ async fn followed(
 }
 
 /// A moves to B, and 8 s later on to `next`.
-async fn moves_twice(next: &str, ttl: u32, poll: u32, interval: u32) -> (VirtualWorld, Duration) {
-    let mut world = VirtualWorld::settled(A, ttl).await;
+async fn moves_twice(next: &str, ttl: u32, poll: u32, interval: u32) -> (World, Duration) {
+    let mut world = World::settled_in_memory(A, ttl).await;
     world.set("SCHEDULE_POLL_SECONDS", poll);
     world.set("POLL_INTERVAL_SECONDS", interval);
-    let function = world.function_that_asks(&Cache::of(&world.zone)).await;
+    let function = world.function_that_asks(&Cache::of(&world.zone));
     world.point(B);
-    let (ticks, elapsed) = join!(
+    let (invocations, elapsed) = join!(
         async {
             let begin = Instant::now();
             for minute in 0..3 {
                 sleep_until(begin + seconds(60 * minute)).await;
-                first(tick(&function).await);
+                first(function.schedule().await);
             }
         },
         async {
@@ -519,7 +507,7 @@ async fn moves_twice(next: &str, ttl: u32, poll: u32, interval: u32) -> (Virtual
             followed(&world, next, Instant::now(), seconds(120)).await
         }
     );
-    let () = ticks;
+    let () = invocations;
     (world, elapsed)
 }
 
@@ -541,15 +529,15 @@ async fn i8_a_true_move_back_or_on_completes_within_its_ttl_the_margin_and_one_i
 #[tokio::test(start_paused = true)]
 async fn i8_a_plain_invocation_waits_for_the_ttl_and_the_margin_and_completes() {
     for next in [A, C] {
-        let world = VirtualWorld::settled(A, 5).await;
-        let function = world.function().await;
+        let world = World::settled_in_memory(A, 5).await;
+        let function = world.function();
         world.point(B);
-        first(tick(&function).await);
+        first(function.schedule().await);
         sleep(seconds(20)).await;
         world.point(next);
         world.aws.take_calls();
         let begin = Instant::now();
-        let report = first(tick(&function).await);
+        let report = first(function.schedule().await);
         assert_eq!(report.reconciles, 2);
         assert!(report.failover);
         let took = begin.elapsed();
@@ -565,9 +553,9 @@ async fn i8_the_ttl_counts_from_the_answer_to_the_last_lookup() {
     let mut world = long_standing(5).await;
     world.set("LOOKUPS_PER_RECONCILE", 4);
     world.zone.set_latency(Duration::from_millis(900));
-    let function = world.function().await;
+    let function = world.function();
     let begin = Instant::now();
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!((report.reconciles, report.failover), (2, true));
     let took = begin.elapsed();
     let lookups = 4 * Duration::from_millis(900);
@@ -577,20 +565,20 @@ async fn i8_the_ttl_counts_from_the_answer_to_the_last_lookup() {
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remembered() {
-    let world = VirtualWorld::settled(A, 60).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory(A, 60).await;
+    let function = world.function();
     world.point(B);
-    first(tick(&function).await);
+    first(function.schedule().await);
     world.point(A);
     let begin = Instant::now();
     assert_left_undone(&world, &function).await;
 
-    let other_sandbox = world.function().await;
+    let other_sandbox = world.function();
     sleep_until(begin + seconds(69)).await;
     // Without the memory it doubts for itself.
     assert_left_undone(&world, &other_sandbox).await;
 
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!((report.reconciles, report.failover), (1, true));
     assert_eq!(failures(&world), [0.0]);
     assert_eq!(changes(&world.aws.take_calls()), ["+10.0.1.7", "-10.0.2.9"]);
@@ -601,10 +589,10 @@ async fn i8_a_plain_invocation_waits_for_what_can_be_believed_before_63_s() {
     // The last whole second of a TTL that can be waited for, and the first that cannot.
     for (ttl, is_waited_for) in [(54, true), (55, false)] {
         assert_eq!(seconds(ttl) + MARGIN < LAST_START, is_waited_for);
-        let world = VirtualWorld::settled(A, ttl.try_into().unwrap()).await;
-        let function = world.function().await;
+        let world = World::settled_in_memory(A, ttl.try_into().unwrap()).await;
+        let function = world.function();
         world.point(B);
-        first(tick(&function).await);
+        first(function.schedule().await);
         world.point(A);
         if !is_waited_for {
             assert_left_undone(&world, &function).await;
@@ -612,7 +600,7 @@ async fn i8_a_plain_invocation_waits_for_what_can_be_believed_before_63_s() {
         }
         world.aws.take_data();
         let begin = Instant::now();
-        let report = first(tick(&function).await);
+        let report = first(function.schedule().await);
         assert_eq!((report.reconciles, report.failover), (2, true));
         let took = begin.elapsed();
         let wait = seconds(ttl) + MARGIN;
@@ -623,16 +611,16 @@ async fn i8_a_plain_invocation_waits_for_what_can_be_believed_before_63_s() {
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_prolongs_a_window_and_nothing_else_does() {
-    let mut world = VirtualWorld::settled(A, 15).await;
+    let mut world = World::settled_in_memory(A, 15).await;
     world.set("SCHEDULE_POLL_SECONDS", 20);
-    let function = world.function().await;
+    let function = world.function();
     world.point(B);
     let begin = Instant::now();
     let fail_back = async {
         sleep(seconds(12)).await;
         world.point(A);
     };
-    let (outcome, ()) = join!(tick(&function), fail_back);
+    let (outcome, ()) = join!(function.schedule(), fail_back);
     let report = first(outcome);
     // Reconciles start at 0, 5, 10, 15 and 20, of which the last two doubt, and then at 38.5.
     assert_eq!(report.reconciles, 6);
@@ -646,40 +634,40 @@ async fn i8_a_doubt_prolongs_a_window_and_nothing_else_does() {
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_is_waited_for_within_the_deadline_only() {
-    let world = VirtualWorld::settled(A, 15).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory(A, 15).await;
+    let function = world.function();
     world.point(B);
-    first(tick(&function).await);
+    first(function.schedule().await);
     world.point(A);
     let begin = Instant::now();
     // Of 24 s, 12 are left for reconciles.
-    let report = first(invoke_within(&function, "{}", seconds(24)).await);
+    let report = first(function.invoke_within("{}", seconds(24)).await);
     assert_eq!((report.reconciles, report.failover), (1, false));
     assert!(begin.elapsed() < A_MOMENT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_dry_run_reports_a_doubtful_plan_and_remembers_nothing() {
-    let world = VirtualWorld::settled(A, 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory(A, 5).await;
+    let function = world.function();
     world.point(B);
-    first(tick(&function).await);
+    first(function.schedule().await);
     world.point(A);
     for _ in 0..3 {
-        let report = first(invoke(&function, r#"{"dryRun":true}"#).await);
+        let report = first(function.invoke(r#"{"dryRun":true}"#).await);
         assert_eq!((report.reconciles, report.failover), (1, true));
         assert_eq!(targets(&report.registered), ["10.0.1.7:6379"]);
         assert_eq!(targets(&report.deregistered), ["10.0.2.9:6379"]);
         sleep(seconds(7)).await;
     }
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!(report.reconciles, 2, "the doubt is new");
 }
 
 #[tokio::test(start_paused = true)]
 async fn i8_an_invocation_by_a_notification_doubts_like_any_other() {
     let (world, fresh, stale) = torn(0, 15).await;
-    let (fresh, stale) = join!(tick(&fresh), notify(&stale));
+    let (fresh, stale) = join!(fresh.schedule(), stale.notify());
     assert!(first(fresh).failover);
     assert!(!first(stale).failover);
     let calls = world.aws.take_calls();
@@ -708,20 +696,20 @@ async fn i8_the_ttl_is_the_longest_in_the_chain_and_over_all_lookups() {
         (address(1), None, Some(address(13))),
         (address(13), None, Some(address(1))),
     ] {
-        let mut world = VirtualWorld::settled(A, 1).await;
+        let mut world = World::settled_in_memory(A, 1).await;
         world.set("LOOKUPS_PER_RECONCILE", 2);
         if other.is_some() {
             world.set("ENDPOINTS", format!("{ENDPOINT},{OTHER_ENDPOINT}"));
             world.set("TARGET_GROUP_ARNS", format!("{ARN},{ARN}"));
         }
-        let function = world.function().await;
+        let function = world.function();
         world
             .zone
             .set("shard.example.com", chain(13, "node.example.com"));
         world.zone.set("node.example.com", addresses([A]));
         world.zone.set(OTHER_ENDPOINT, addresses([B]));
         world.point(B);
-        first(tick(&function).await);
+        first(function.schedule().await);
         world.zone.set(ENDPOINT, at_first.clone());
         if let Some(other) = &other {
             world.zone.set(OTHER_ENDPOINT, other.clone());
@@ -733,7 +721,7 @@ async fn i8_the_ttl_is_the_longest_in_the_chain_and_over_all_lookups() {
                 world.zone.set(ENDPOINT, then.clone());
             }
         };
-        let (outcome, ()) = join!(tick(&function), change);
+        let (outcome, ()) = join!(function.schedule(), change);
         assert!(first(outcome).failover);
         let took = begin.elapsed();
         let wait = seconds(13) + MARGIN;
@@ -749,15 +737,15 @@ async fn i8_the_ttl_is_the_longest_in_the_chain_and_over_all_lookups() {
 async fn i8_two_answers_about_targets_that_were_both_there_for_long_leave_one() {
     for (delay_of_fresh, delay_of_stale) in offsets() {
         let world = long_standing(30).await;
-        let fresh = world.function().await;
-        let stale = world.function_that_asks(&Cache::of(&world.zone)).await;
-        first(invoke(&stale, r#"{"dryRun":true}"#).await);
+        let fresh = world.function();
+        let stale = world.function_that_asks(&Cache::of(&world.zone));
+        first(stale.invoke(r#"{"dryRun":true}"#).await);
         world.point(B);
         let begin = Instant::now();
-        let invoke_often = async |function: &VirtualFunction, delay| {
+        let invoke_often = async |function: &Function, delay| {
             for minute in 0..3 {
                 sleep_until(begin + seconds(60 * minute) + delay).await;
-                first(tick(function).await);
+                first(function.schedule().await);
             }
         };
         join!(
@@ -777,28 +765,28 @@ async fn i8_two_answers_about_targets_that_were_both_there_for_long_leave_one() 
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_is_waited_for_also_when_too_many_groups_reconcile_at_once() {
-    let mut world = VirtualWorld::settled(A, 14).await;
+    let mut world = World::settled_in_memory(A, 14).await;
     for arn in world.feed(30) {
         world.aws.register(&arn, B, 6379);
     }
     world.set("SCHEDULE_POLL_SECONDS", 10);
     world.set("POLL_INTERVAL_SECONDS", 1);
-    let function = world.function().await;
-    first(tick(&function).await);
+    let function = world.function();
+    first(function.schedule().await);
     world.point(B);
     sleep(seconds(20)).await;
-    first(tick(&function).await);
+    first(function.schedule().await);
     world.point(A);
-    let report = tick(&function).await.unwrap();
+    let report = function.schedule().await.unwrap();
     let followed = report.target_groups.iter().filter(|group| group.failover);
     assert_eq!(followed.count(), 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_failed_reconcile_does_not_end_the_wait() {
-    let mut world = VirtualWorld::settled(A, 15).await;
+    let mut world = World::settled_in_memory(A, 15).await;
     world.set("SCHEDULE_POLL_SECONDS", 21);
-    let function = world.function().await;
+    let function = world.function();
     world.point(B);
     let fail_back = async {
         sleep(seconds(14)).await;
@@ -808,7 +796,7 @@ async fn i8_a_failed_reconcile_does_not_end_the_wait() {
         world.aws.inject("DescribeTargetHealth", denied);
     };
     let begin = Instant::now();
-    let (outcome, ()) = join!(tick(&function), fail_back);
+    let (outcome, ()) = join!(function.schedule(), fail_back);
     assert!(first(outcome).failover);
     assert_eq!(world.group()[0], "10.0.1.7:6379 initial");
     let took = begin.elapsed();
@@ -817,11 +805,11 @@ async fn i8_a_failed_reconcile_does_not_end_the_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn i8_ever_new_doubts_prolong_an_invocation_until_its_last_start_at_most() {
-    let world = VirtualWorld::settled(A, 9).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory(A, 9).await;
+    let function = world.function();
     for address in [B, C, A] {
         world.point(address);
-        first(tick(&function).await);
+        first(function.schedule().await);
     }
     world.aws.take_calls();
     world.aws.take_data();
@@ -833,7 +821,7 @@ async fn i8_ever_new_doubts_prolong_an_invocation_until_its_last_start_at_most()
     };
     let begin = Instant::now();
     let outcome = tokio::select! {
-        outcome = tick(&function) => outcome,
+        outcome = function.schedule() => outcome,
         () = wander => unreachable!("it wanders for ever"),
     };
     let report = first(outcome);
@@ -856,7 +844,7 @@ async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
     let mut servers = Vec::new();
     for _ in 0..2 {
         let server = dns::Server::start(&Cache::of(&world.zone)).await;
-        world.set("DNS_SERVERS", &server.address.to_string());
+        world.set("DNS_SERVERS", server.address.to_string());
         servers.push(server);
         sandboxes.push(world.sandbox().await);
     }
@@ -864,10 +852,10 @@ async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
         unreachable!("two were started")
     };
     // From now on this one's resolver says A, for the 5 s of the TTL and what is left of a second.
-    world::tick(stale).await.outcome.unwrap();
+    stale.schedule().await.outcome.unwrap();
     world.point(B);
     world.aws.take_calls();
-    let (follows, doubts) = join!(world::tick(fresh), world::tick(stale));
+    let (follows, doubts) = join!(fresh.schedule(), stale.schedule());
     assert_eq!(result(&follows)["failover"], true);
     assert_eq!(result(&doubts)["registered"], json!([]));
     assert_eq!(result(&doubts)["deregistered"], json!([]));
@@ -888,7 +876,7 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
     world.answer(Answer::Addresses { ttl, addresses });
     let mut sandbox = world.sandbox().await;
     let begin = SystemTime::now();
-    let answer = world::tick(&mut sandbox).await;
+    let answer = sandbox.schedule().await;
     let end = SystemTime::now();
     assert_eq!(result(&answer)["deregistered"], json!([]));
     let log = sandbox.log();
@@ -937,11 +925,7 @@ async fn i8_two_sandboxes_that_poll_at_once_follow_an_endpoint_there_and_back() 
         sleep(seconds(4)).await;
         move_to(A);
     };
-    let (first, second, ()) = join!(
-        world::tick(&mut first),
-        world::tick(&mut second),
-        there_and_back
-    );
+    let (first, second, ()) = join!(first.schedule(), second.schedule(), there_and_back);
     for answer in [first, second] {
         assert_eq!(result(&answer)["desired"], json!(["10.0.1.7:6379"]));
     }

@@ -1,4 +1,4 @@
-//! A window of reconciles: when it looks, when it ends, what it reports, and how soon it sees a
+//! A window of reconciles: when each begins, when it ends, what it reports, and how soon it sees a
 //! failover.
 
 use std::time::Duration;
@@ -7,13 +7,11 @@ use nlb_hostname_target::pace::Pace;
 use stand_in::aws::Fault;
 use stand_in::dns::Answer;
 use stand_in::elb::TargetGroup;
+use stand_in::world::{ARN, CALL_LATENCY, ENDPOINT, World, group_arn};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::virtual_world::{
-    CALL_LATENCY, VirtualWorld, changes, first, invoke, invoke_within, notify, targets, tick,
-};
-use crate::world::{ARN, ENDPOINT, group_arn, what_failed};
+use crate::reading::{changes, first, targets, what_failed};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -30,47 +28,47 @@ fn assert_times(times: &[f64], expected: &[f64]) {
 
 #[tokio::test(start_paused = true)]
 async fn a_plain_schedule_looks_once() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     let begin = Instant::now();
-    assert_eq!(first(tick(&function).await).reconciles, 1);
+    assert_eq!(first(function.schedule().await).reconciles, 1);
     assert!(begin.elapsed() < seconds(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 20);
     world.set("POLL_INTERVAL_SECONDS", 6);
-    let function = world.function().await;
-    tick(&function).await.unwrap();
+    let function = world.function();
+    function.schedule().await.unwrap();
     world.aws.take_calls();
     let begin = Instant::now();
-    assert_eq!(first(tick(&function).await).reconciles, 4);
+    assert_eq!(first(function.schedule().await).reconciles, 4);
     assert_times(
         &world.times(begin, "DescribeTargetHealth"),
         &[0.0, 6.0, 12.0, 18.0],
     );
     assert!(
         begin.elapsed() < seconds(20),
-        "nothing is waited for after the last look"
+        "nothing is waited for after the last reconcile"
     );
 }
 
 /// The first description takes 2.7 s: one attempt hangs, and the second one is late.
 #[tokio::test(start_paused = true)]
 async fn after_a_reconcile_that_outlasts_its_step_the_next_starts_at_once_and_then_on_the_grid() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 8);
     world.set("POLL_INTERVAL_SECONDS", 2);
-    let function = world.function().await;
-    tick(&function).await.unwrap();
+    let function = world.function();
+    function.schedule().await.unwrap();
     world.zone.take_asked();
     world.aws.inject("DescribeTargetHealth", Fault::Hang);
     let late = Fault::Latency(Duration::from_millis(200));
     world.aws.inject("DescribeTargetHealth", late);
     let begin = Instant::now();
-    assert_eq!(first(tick(&function).await).reconciles, 5);
+    assert_eq!(first(function.schedule().await).reconciles, 5);
     let asked = world.zone.take_asked().into_iter();
     let mut times: Vec<_> = asked.map(|one| (one.at - begin).as_secs_f64()).collect();
     let at_once = times.remove(1);
@@ -80,24 +78,24 @@ async fn after_a_reconcile_that_outlasts_its_step_the_next_starts_at_once_and_th
 
 #[tokio::test(start_paused = true)]
 async fn a_notification_looks_once_a_second_for_its_own_window() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 20);
     world.set("EVENT_POLL_SECONDS", 10);
-    let function = world.function().await;
-    tick(&function).await.unwrap();
+    let function = world.function();
+    function.schedule().await.unwrap();
     world.aws.take_calls();
     let begin = Instant::now();
-    assert_eq!(first(notify(&function).await).reconciles, 11);
+    assert_eq!(first(function.notify().await).reconciles, 11);
     let starts: Vec<_> = (0..=10).map(f64::from).collect();
     assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_notification_with_no_window_looks_once() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("EVENT_POLL_SECONDS", 0);
-    let function = world.function().await;
-    assert_eq!(first(notify(&function).await).reconciles, 1);
+    let function = world.function();
+    assert_eq!(first(function.notify().await).reconciles, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,12 +112,12 @@ async fn a_dry_run_is_one_look_whatever_the_window() {
             r#"{"dryRun":true,"Records":[{"EventSource":"aws:sns"}]}"#,
         ),
     ] {
-        let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.set("SCHEDULE_POLL_SECONDS", 55);
         world.set(variable.0, variable.1);
-        let function = world.function().await;
+        let function = world.function();
         world.point("10.0.2.9");
-        let report = first(invoke(&function, event).await);
+        let report = first(function.invoke(event).await);
         assert_eq!(report.reconciles, 1, "{event}");
         assert_eq!(targets(&report.registered), ["10.0.2.9:6379"]);
         assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
@@ -128,25 +126,25 @@ async fn a_dry_run_is_one_look_whatever_the_window() {
 
 #[tokio::test(start_paused = true)]
 async fn a_window_ends_without_error_in_time_for_the_deadline() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 55);
     world.set("POLL_INTERVAL_SECONDS", 1);
-    let function = world.function().await;
+    let function = world.function();
     let begin = Instant::now();
-    let report = first(invoke_within(&function, "{}", seconds(30)).await);
+    let report = first(function.invoke_within("{}", seconds(30)).await);
     assert_eq!(report.reconciles, 19);
     let took = begin.elapsed();
     assert!(
         took < seconds(19),
-        "8 s are kept, and 4 for the last look: {took:?}"
+        "8 s are kept, and 4 for the last reconcile: {took:?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 20);
-    let function = world.function().await;
+    let function = world.function();
     let begin = Instant::now();
     let break_and_heal = async {
         sleep(seconds(2)).await;
@@ -154,7 +152,7 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
         sleep(seconds(10)).await;
         world.point("10.0.2.9");
     };
-    let (outcome, ()) = join!(tick(&function), break_and_heal);
+    let (outcome, ()) = join!(function.schedule(), break_and_heal);
     let report = first(outcome);
     assert_eq!((report.reconciles, report.failover), (5, true));
     assert_eq!(report.error_type, None);
@@ -167,12 +165,12 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
         sleep(seconds(12)).await;
         world.zone.set(ENDPOINT, Answer::NxDomain);
     };
-    let (outcome, ()) = join!(tick(&function), break_it);
+    let (outcome, ()) = join!(function.schedule(), break_it);
     assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
 }
 
 /// Every single value of a metric of the function, in order of arrival.
-fn samples(world: &VirtualWorld, metric: &str) -> Vec<f64> {
+fn samples(world: &World, metric: &str) -> Vec<f64> {
     let data = world.aws.take_data();
     let of_function = data
         .iter()
@@ -184,10 +182,10 @@ fn samples(world: &VirtualWorld, metric: &str) -> Vec<f64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_window_of_55_s_publishes_once() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 55);
-    let function = world.function().await;
-    let report = first(tick(&function).await);
+    let function = world.function();
+    let report = first(function.schedule().await);
     let published = world.aws.take_calls();
     let published = published
         .iter()
@@ -199,15 +197,15 @@ async fn a_quiet_window_of_55_s_publishes_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failover_in_a_window_is_published_at_once_and_the_rest_at_the_end() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 55);
-    let function = world.function().await;
+    let function = world.function();
     let begin = Instant::now();
     let fail_over = async {
         sleep(seconds(12)).await;
         world.point("10.0.2.9");
     };
-    let (outcome, ()) = join!(tick(&function), fail_over);
+    let (outcome, ()) = join!(function.schedule(), fail_over);
     assert_eq!(first(outcome).reconciles, 12);
     let published = world.times(begin, "PutMetricData");
     assert!(
@@ -219,17 +217,17 @@ async fn a_failover_in_a_window_is_published_at_once_and_the_rest_at_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_report_unites_what_was_changed_in_all_turns() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 1).await;
+async fn the_report_unites_what_was_changed_in_all_reconciles() {
+    let mut world = World::settled_in_memory("10.0.1.7", 1).await;
     world.set("SCHEDULE_POLL_SECONDS", 30);
-    let function = world.function().await;
+    let function = world.function();
     let there_and_back = async {
         sleep(seconds(2)).await;
         world.point("10.0.2.9");
         sleep(seconds(10)).await;
         world.point("10.0.1.7");
     };
-    let (outcome, ()) = join!(tick(&function), there_and_back);
+    let (outcome, ()) = join!(function.schedule(), there_and_back);
     let report = first(outcome);
     assert_eq!(targets(&report.desired), ["10.0.1.7:6379"]);
     assert_eq!(
@@ -248,14 +246,14 @@ const RECONCILE: Duration = CALL_LATENCY;
 
 #[tokio::test(start_paused = true)]
 async fn polling_registers_within_one_interval_and_one_reconcile() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 55);
-    let function = world.function().await;
+    let function = world.function();
     let worst = worst_latency(&world, seconds(5), async || {
         // The rule fires once a minute: what no window covers is part of the promise.
         for _ in 0..3 {
             let next = Instant::now() + seconds(60);
-            first(tick(&function).await);
+            first(function.schedule().await);
             sleep_until(next).await;
         }
     });
@@ -264,10 +262,10 @@ async fn polling_registers_within_one_interval_and_one_reconcile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_notification_registers_within_1200_ms() {
-    let world = VirtualWorld::settled("10.0.1.7", 5).await;
-    let function = world.function().await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
     let worst = worst_latency(&world, seconds(1), async || {
-        first(notify(&function).await);
+        first(function.notify().await);
     });
     let worst = worst.await;
     assert!(worst <= Duration::from_millis(1200), "{worst:?}");
@@ -281,15 +279,15 @@ fn assert_worst(worst: Duration, limit: Duration) {
 }
 
 /// The longest time from the endpoint's move to `RegisterTargets`, of moves from a healthy target at
-/// many moments of the time that `run` looks, above all around those at which DNS is asked.
-async fn worst_latency(world: &VirtualWorld, interval: Duration, run: impl AsyncFn()) -> Duration {
+/// many moments of the window, above all around those at which DNS is asked.
+async fn worst_latency(world: &World, interval: Duration, run: impl AsyncFn()) -> Duration {
     let within_an_interval = (0..20).map(|n| n * interval / 20);
-    let around_a_look = (0..8).map(Duration::from_millis);
-    let phases: Vec<_> = within_an_interval.chain(around_a_look).collect();
-    let looks = [0, 1, 5, 10, 11, 12].map(|n| n * interval);
-    let moments = looks
+    let around_a_reconcile = (0..8).map(Duration::from_millis);
+    let phases: Vec<_> = within_an_interval.chain(around_a_reconcile).collect();
+    let reconciles = [0, 1, 5, 10, 11, 12].map(|n| n * interval);
+    let moments = reconciles
         .iter()
-        .flat_map(|look| phases.iter().map(move |phase| *look + *phase));
+        .flat_map(|begin| phases.iter().map(move |phase| *begin + *phase));
     let nodes = ["10.0.2.9", "10.0.1.7"].into_iter().cycle();
     let mut worst = Duration::ZERO;
     for (moment, node) in moments.zip(nodes) {
@@ -314,7 +312,7 @@ async fn worst_latency(world: &VirtualWorld, interval: Duration, run: impl Async
 
 /// One of four addresses per answer, and what each of so many reconciles changed.
 async fn rotating(seed: u64, misses: u32, reconciles: u32) -> Vec<Vec<String>> {
-    let mut world = VirtualWorld::settled("10.0.1.1", 0).await;
+    let mut world = World::settled_in_memory("10.0.1.1", 0).await;
     world.set("LOOKUPS_PER_RECONCILE", 8);
     world.set("MISSES_BEFORE_DEREGISTRATION", misses);
     world.zone.set_seed(seed);
@@ -323,11 +321,11 @@ async fn rotating(seed: u64, misses: u32, reconciles: u32) -> Vec<Vec<String>> {
     world
         .zone
         .set(ENDPOINT, Answer::OneOf { ttl: 0, addresses });
-    let function = world.function().await;
+    let function = world.function();
     let mut changed = Vec::new();
     for _ in 0..reconciles {
         world.aws.take_calls();
-        tick(&function).await.unwrap();
+        function.schedule().await.unwrap();
         changed.push(changes(&world.aws.take_calls()));
         sleep(seconds(60)).await;
     }
@@ -366,41 +364,41 @@ async fn a_rotating_name_without_misses_does_not_stand_still() {
 
 #[tokio::test(start_paused = true)]
 async fn groups_that_follow_one_name_each_ask_for_it() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.feed(2);
     world.set("LOOKUPS_PER_RECONCILE", 3);
-    let function = world.function().await;
+    let function = world.function();
     world.zone.take_asked();
-    tick(&function).await.unwrap();
+    function.schedule().await.unwrap();
     assert_eq!(world.zone.take_asked().len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn any_failed_lookup_fails_the_reconcile() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 0).await;
     world.set("LOOKUPS_PER_RECONCILE", 8);
-    let function = world.function().await;
-    tick(&function).await.unwrap();
+    let function = world.function();
+    function.schedule().await.unwrap();
     let asked = world.zone.take_asked().len();
     assert_eq!(asked, 8);
     let fail_in_the_middle = async {
         sleep(Duration::from_millis(22)).await;
         world.zone.set(ENDPOINT, Answer::NxDomain);
     };
-    let (outcome, ()) = join!(tick(&function), fail_in_the_middle);
+    let (outcome, ()) = join!(function.schedule(), fail_in_the_middle);
     assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
     assert!((2..8).contains(&world.zone.take_asked().len()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn misses_are_counted_of_independent_answers_whatever_caused_the_invocation() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 0).await;
     world.set("MISSES_BEFORE_DEREGISTRATION", 2);
     world.set("EVENT_POLL_SECONDS", 3);
     world.aws.register(ARN, "10.0.2.9", 6379);
     sleep(seconds(100)).await;
-    let function = world.function().await;
-    let missing = async || targets(&first(tick(&function).await).deregistered);
+    let function = world.function();
+    let missing = async || targets(&first(function.schedule().await).deregistered);
     assert_eq!(missing().await, [""; 0], "one miss");
     // Within the margin after an answer, others depend on it and add nothing.
     for _ in 0..3 {
@@ -408,44 +406,44 @@ async fn misses_are_counted_of_independent_answers_whatever_caused_the_invocatio
     }
 
     sleep(seconds(10)).await;
-    first(invoke(&function, r#"{"dryRun":true}"#).await);
+    first(function.invoke(r#"{"dryRun":true}"#).await);
     world.zone.set(ENDPOINT, Answer::NxDomain);
-    tick(&function).await.unwrap_err();
+    function.schedule().await.unwrap_err();
     world.point("10.0.1.7");
-    first(notify(&function).await);
+    first(function.notify().await);
     assert_eq!(missing().await, [""; 0], "two misses");
     sleep(seconds(10)).await;
-    let deregistered = first(notify(&function).await).deregistered;
+    let deregistered = first(function.notify().await).deregistered;
     assert_eq!(targets(&deregistered), ["10.0.2.9:6379"], "three misses");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_could_not_be_applied_is_a_miss_all_the_same() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 0).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 0).await;
     world.set("MISSES_BEFORE_DEREGISTRATION", 1);
-    let function = world.function().await;
+    let function = world.function();
     world.point("10.0.2.9");
     let denied = Fault::Error(400, "AccessDenied", "no");
     world.aws.inject("RegisterTargets", denied);
-    tick(&function).await.unwrap_err();
+    function.schedule().await.unwrap_err();
     sleep(seconds(60)).await;
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!(targets(&report.deregistered), ["10.0.1.7:6379"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_stays_and_an_answer_inside_it_is_refused() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.register(ARN, "10.0.7.7", 6379);
     world.set("KEEP_CIDRS", "10.0.7.0/24");
-    let function = world.function().await;
+    let function = world.function();
     world.point("10.0.2.9");
-    let report = first(tick(&function).await);
+    let report = first(function.schedule().await);
     assert_eq!(targets(&report.deregistered), ["10.0.1.7:6379"]);
 
     world.point("10.0.7.7");
     world.aws.take_calls();
-    let errors = tick(&function).await.unwrap_err();
+    let errors = function.schedule().await.unwrap_err();
     assert_eq!(errors.error_type(), "AnswerRefused");
     assert_eq!(
         what_failed(&errors.to_string()),
@@ -456,9 +454,9 @@ async fn what_is_kept_stays_and_an_answer_inside_it_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn once_cloudwatch_is_out_of_reach_nothing_is_tried_before_the_end() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 1).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 1).await;
     world.set("SCHEDULE_POLL_SECONDS", 55);
-    let function = world.function().await;
+    let function = world.function();
     let denied = Fault::Error(403, "AccessDenied", "no");
     world.aws.inject_always("PutMetricData", denied);
     let begin = Instant::now();
@@ -468,7 +466,7 @@ async fn once_cloudwatch_is_out_of_reach_nothing_is_tried_before_the_end() {
             world.point(node);
         }
     };
-    let (outcome, ()) = join!(tick(&function), fail_over);
+    let (outcome, ()) = join!(function.schedule(), fail_over);
     assert_eq!(outcome.unwrap_err().error_type(), "PublishFailed");
     let published = world.times(begin, "PutMetricData");
     assert!(
@@ -476,19 +474,19 @@ async fn once_cloudwatch_is_out_of_reach_nothing_is_tried_before_the_end() {
         "{published:?}"
     );
     world.aws.heal();
-    tick(&function).await.unwrap();
+    function.schedule().await.unwrap();
     assert_eq!(samples(&world, "Failover").iter().sum::<f64>(), 3.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_groups_share_five_describe_calls_a_second_and_their_pauses_grow() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.feed(25);
     world.set("SCHEDULE_POLL_SECONDS", 55);
     world.set("POLL_INTERVAL_SECONDS", 1);
-    let function = world.function().await;
+    let function = world.function();
     let begin = Instant::now();
-    let report = tick(&function).await.unwrap();
+    let report = function.schedule().await.unwrap();
     let calls = world.aws.take_calls();
     let describes = calls
         .iter()
@@ -544,35 +542,35 @@ async fn no_second_has_more_than_five_describe_calls_whenever_reconciles_come() 
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_hangs_delays_no_other_groups_window() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.add(TargetGroup::ipv4(&group_arn(1), 6379));
     world.set("ENDPOINTS", [ENDPOINT; 2].join(","));
     world.set("TARGET_GROUP_ARNS", [ARN, &group_arn(1)].join(","));
     world.set("SCHEDULE_POLL_SECONDS", 55);
-    let function = world.function().await;
-    tick(&function).await.unwrap();
+    let function = world.function();
+    function.schedule().await.unwrap();
     world
         .aws
         .inject_where("DescribeTargetHealth", Some(ARN), Fault::Hang, None);
     let begin = Instant::now();
-    let errors = tick(&function).await.unwrap_err();
+    let errors = function.schedule().await.unwrap_err();
     assert_eq!(errors.error_type(), "DescribeFailed");
     assert!(begin.elapsed() < seconds(64));
     let calls = world.aws.take_calls();
-    let looks = calls
+    let reconciles = calls
         .iter()
         .filter(|call| call.action == "DescribeTargetHealth" && call.resource == group_arn(1));
-    assert_eq!(looks.count(), 2 * 12);
+    assert_eq!(reconciles.count(), 2 * 12);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_hangs_uses_up_no_other_groups_retries() {
-    let mut world = VirtualWorld::settled("10.0.1.7", 5).await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.add(TargetGroup::ipv4(&group_arn(1), 6379));
     world.set("ENDPOINTS", [ENDPOINT; 2].join(","));
     world.set("TARGET_GROUP_ARNS", [ARN, &group_arn(1)].join(","));
-    let function = world.function().await;
-    tick(&function).await.unwrap();
+    let function = world.function();
+    function.schedule().await.unwrap();
     let describe = "DescribeTargetHealth";
     let hang = Fault::Hang;
     world
@@ -583,7 +581,7 @@ async fn a_group_that_hangs_uses_up_no_other_groups_retries() {
         world
             .aws
             .inject_where(describe, Some(ARN), throttled, Some(1));
-        let message = tick(&function).await.unwrap_err().to_string();
+        let message = function.schedule().await.unwrap_err().to_string();
         assert!(!message.contains(ARN), "minute {minute}: {message}");
         sleep(seconds(54)).await;
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use stand_in::aws::Fault;
 use stand_in::lambda::Sandbox;
+use stand_in::world::World;
 
-use crate::world::{World, lines};
+use crate::reading::lines;
 
 /// In every secret here, and in the names of the fields around it.
 const MARK: &str = "topsecret";

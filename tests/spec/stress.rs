@@ -8,15 +8,12 @@ use nlb_hostname_target::error::{Error, Errors};
 use nlb_hostname_target::report::Report;
 use stand_in::aws::{Call, Fault};
 use stand_in::dns::{self, Answer};
+use stand_in::lambda::TIMEOUT;
+use stand_in::world::{ENDPOINT, Function, World};
 use tokio::time::{Instant, sleep};
-
-use crate::virtual_world::{VirtualFunction, VirtualWorld, tick};
-use crate::world::ENDPOINT;
 
 /// Eight times what Lambda's 4 KB of variables hold.
 const GROUPS: u64 = 200;
-/// Lambda's.
-const TIMEOUT: Duration = Duration::from_secs(75);
 /// Calls that hang twice leave no time for another attempt before the answer is too old.
 const ATTEMPTS: usize = 2;
 const NODES: [&str; 2] = ["10.0.1.7", "10.0.2.9"];
@@ -27,16 +24,16 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// A sandbox that knows all groups, each of which has had the first node for long.
-async fn warm(world: &VirtualWorld) -> VirtualFunction {
-    let function = world.function().await;
-    tick(&function).await.unwrap_err();
-    tick(&function).await.unwrap();
+async fn warm(world: &World) -> Function {
+    let function = world.function();
+    function.schedule().await.unwrap_err();
+    function.schedule().await.unwrap();
     settle(world).await;
     function
 }
 
 /// What drains is gone, and what was called and published forgotten.
-async fn settle(world: &VirtualWorld) {
+async fn settle(world: &World) {
     sleep(seconds(60)).await;
     world.aws.take_calls();
     world.aws.take_data();
@@ -44,7 +41,7 @@ async fn settle(world: &VirtualWorld) {
 
 /// Of all calls 5 % are throttled and 1 % hang. The seed says which, and how long the SDK waits
 /// before it tries again.
-fn disturb(world: &VirtualWorld, seed: u64) {
+fn disturb(world: &World, seed: u64) {
     fastrand::seed(seed);
     world.aws.set_seed(seed);
     world.aws.inject_share(0.05, THROTTLED);
@@ -52,9 +49,9 @@ fn disturb(world: &VirtualWorld, seed: u64) {
 }
 
 /// One invocation, which ends by itself before Lambda ends it.
-async fn in_time(function: &VirtualFunction) -> Result<Report, Errors> {
+async fn in_time(function: &Function) -> Result<Report, Errors> {
     let begin = Instant::now();
-    let outcome = tick(function).await;
+    let outcome = function.schedule().await;
     let took = begin.elapsed();
     assert!(took < TIMEOUT, "{took:?}");
     outcome
@@ -82,7 +79,7 @@ fn failed(outcome: Result<Report, Errors>, arns: &[String]) -> BTreeSet<String> 
 }
 
 /// The groups whose one target is at this node, what drains left out.
-fn at(node: &str, world: &VirtualWorld, arns: &[String]) -> BTreeSet<String> {
+fn at(node: &str, world: &World, arns: &[String]) -> BTreeSet<String> {
     let is_at = |arn: &&String| {
         let mut targets = world.aws.summary(arn);
         targets.retain(|target| !target.ends_with(" draining"));
@@ -92,7 +89,7 @@ fn at(node: &str, world: &VirtualWorld, arns: &[String]) -> BTreeSet<String> {
 }
 
 /// How many failovers were published for each group, those of no group left out.
-fn failovers(world: &VirtualWorld) -> BTreeMap<String, f64> {
+fn failovers(world: &World) -> BTreeMap<String, f64> {
     let mut failovers = BTreeMap::new();
     for datum in world.aws.take_data() {
         let [(dimension, group)] = &datum.dimensions[..] else {
@@ -111,7 +108,7 @@ fn set<'a>(arns: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
 
 #[tokio::test(start_paused = true)]
 async fn each_of_200_groups_fails_over_in_time_unless_its_own_calls_fail() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     let arns = world.feed(GROUPS);
     let function = warm(&world).await;
     let mut unlucky_groups = 0;
@@ -142,9 +139,9 @@ async fn each_of_200_groups_fails_over_in_time_unless_its_own_calls_fail() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cold_sandbox_has_served_200_groups_after_two_invocations() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     let arns = world.feed(GROUPS);
-    let function = world.function().await;
+    let function = world.function();
     disturb(&world, 1);
     let errors = in_time(&function).await.unwrap_err();
     let late = |error: &&Error| error.error_type() == "DeadlineExceeded";
@@ -164,7 +161,7 @@ async fn a_cold_sandbox_has_served_200_groups_after_two_invocations() {
 
 #[tokio::test(start_paused = true)]
 async fn groups_that_hang_in_every_call_keep_no_others_waiting() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     let arns = world.feed(GROUPS);
     let function = warm(&world).await;
     let (hanging, others) = arns.split_at(arns.len() / 2);
@@ -186,7 +183,7 @@ async fn groups_that_hang_in_every_call_keep_no_others_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn names_that_nobody_answers_keep_no_others_waiting() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     let arns = world.feed(GROUPS);
     let (silent, others) = arns.split_at(arns.len() / 2);
     let endpoint = |index| match index < silent.len() {
@@ -211,7 +208,7 @@ async fn names_that_nobody_answers_keep_no_others_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_cloudwatch_delays_no_failover_and_loses_none() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     let arns = world.feed(GROUPS);
     let function = warm(&world).await;
     world.point(NODES[1]);
@@ -227,7 +224,7 @@ async fn a_hanging_cloudwatch_delays_no_failover_and_loses_none() {
 
 #[tokio::test(start_paused = true)]
 async fn failovers_that_come_together_are_published_together() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     world.feed(GROUPS);
     let function = warm(&world).await;
     world.point(NODES[1]);
@@ -245,7 +242,7 @@ async fn failovers_that_come_together_are_published_together() {
 
 #[tokio::test(start_paused = true)]
 async fn in_a_window_200_groups_take_turns() {
-    let mut world = VirtualWorld::settled(NODES[0], 5).await;
+    let mut world = World::settled_in_memory(NODES[0], 5).await;
     world.feed(GROUPS);
     world.set("SCHEDULE_POLL_SECONDS", 55);
     let function = warm(&world).await;

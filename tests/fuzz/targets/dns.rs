@@ -11,9 +11,10 @@ use ipnet::IpNet;
 use nlb_hostname_target::endpoint::{Endpoint, Found, Resolver};
 use stand_in::dns::Source;
 use stand_in::memory::Network;
+use stand_in::world::{DNS_SERVER, ENDPOINT};
 use tokio::time::Instant;
 
-use crate::world::{DNS_SERVER, ENDPOINT, OLD, World, block_on};
+use crate::world::{OLD, World, block_on};
 
 /// In virtual time: what resolving may take.
 const LATEST: Duration = Duration::from_secs(5);

@@ -5,10 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use stand_in::elb::{TargetDescription, TargetHealth};
+use stand_in::world::PORT;
 
 use super::{Arrival, Broken, broken};
 use crate::history::Call;
-use crate::play::{self, PORT, kept};
+use crate::play::{self, kept};
 use crate::sequence::Setting;
 
 /// Section 1: how long an answer and a description can be acted on.
@@ -37,7 +38,7 @@ pub enum Doubt {
 /// A group as one sandbox follows it.
 #[derive(Debug, Default)]
 pub struct Followed {
-    pass: Option<Pass>,
+    reconcile: Option<Reconcile>,
     /// The last one of this invocation.
     description: Option<Description>,
     /// What the reconciles before saw.
@@ -74,7 +75,7 @@ pub const OTHER_PORT: &str = "lenient: misses of an address on another port";
 
 /// A reconcile from its first step on; it may start there again.
 #[derive(Debug, Default)]
-struct Pass {
+struct Reconcile {
     /// When the first of its questions reached the name server.
     asked: Duration,
     answers: BTreeMap<usize, Vec<Answer>>,
@@ -104,7 +105,7 @@ struct Description {
 
 /// What DNS said to a reconcile.
 #[derive(Debug)]
-struct Look {
+struct Resolved {
     asked: Duration,
     /// Later only where it cannot be told whose questions these are.
     asked_at_most: Duration,
@@ -115,7 +116,7 @@ struct Look {
 
 #[derive(Debug)]
 struct Sight {
-    look: Look,
+    resolved: Resolved,
     described: Option<Vec<TargetHealth>>,
     /// All that it may have doubted.
     doubts: BTreeSet<Doubt>,
@@ -160,7 +161,7 @@ impl Of<'_> {
 
 impl Followed {
     pub fn begin(&mut self, is_dry_run: bool) {
-        (self.pass, self.description) = (None, None);
+        (self.reconcile, self.description) = (None, None);
         (self.is_failed, self.is_unsure, self.is_told) = (false, false, false);
         (self.is_dry_run, self.most_reconciles) = (is_dry_run, 0);
     }
@@ -168,23 +169,24 @@ impl Followed {
     /// A question about one of the group's endpoints reached the name server.
     pub fn asked(&mut self, endpoint: usize, now: Duration, of: Of<'_>) {
         let lookups = of.setting.lookups as usize;
-        let is_answered = |pass: &Pass| {
-            let answers = pass.answers.get(&endpoint);
-            answers.is_some_and(|answers| answers.len() >= lookups) || pass.is_complete(of)
+        let is_answered = |reconcile: &Reconcile| {
+            let answers = reconcile.answers.get(&endpoint);
+            answers.is_some_and(|answers| answers.len() >= lookups) || reconcile.is_complete(of)
         };
-        let goes_on = |pass: &Pass| now < pass.asked + ACT && !is_answered(pass);
-        if self.pass.as_ref().is_some_and(goes_on) {
+        let goes_on =
+            |reconcile: &Reconcile| now < reconcile.asked + ACT && !is_answered(reconcile);
+        if self.reconcile.as_ref().is_some_and(goes_on) {
             return;
         }
-        let mut next = Pass {
+        let mut next = Reconcile {
             asked: now,
-            ..Pass::default()
+            ..Reconcile::default()
         };
-        if let Some(pass) = self.pass.as_mut().filter(|_| of.is_shared()) {
+        if let Some(reconcile) = self.reconcile.as_mut().filter(|_| of.is_shared()) {
             // It may be the other group's question, and this reconcile goes on.
-            next.registered.clone_from(&pass.registered);
-            next.is_changing = pass.is_changing;
-            next.answers.clone_from(&pass.answers);
+            next.registered.clone_from(&reconcile.registered);
+            next.is_changing = reconcile.is_changing;
+            next.answers.clone_from(&reconcile.answers);
             for answers in next.answers.values_mut() {
                 answers.retain(|answer| now <= answer.asked + ACT);
             }
@@ -194,16 +196,16 @@ impl Followed {
         self.is_failed &= of.is_shared();
         self.is_unsure &= of.is_shared();
         self.most_reconciles += 1;
-        self.pass = Some(next);
+        self.reconcile = Some(next);
     }
 
     /// A question that was sent again may be answered twice: a reconcile asks for an endpoint again only
     /// when it has an answer, so this one belongs to an answer that is there.
     pub fn has_answer_since(&self, endpoint: usize, asked: Duration) -> bool {
         let answers = self
-            .pass
+            .reconcile
             .as_ref()
-            .and_then(|pass| pass.answers.get(&endpoint));
+            .and_then(|reconcile| reconcile.answers.get(&endpoint));
         let last = answers.and_then(|answers| answers.last());
         last.is_some_and(|last| asked < last.arrived)
     }
@@ -215,13 +217,15 @@ impl Followed {
         asked: Duration,
         (arrived, ttl): (Duration, Duration),
     ) {
-        let Some(pass) = &mut self.pass else { return };
+        let Some(reconcile) = &mut self.reconcile else {
+            return;
+        };
         // One without addresses is wrong, or the beginning of a chain.
         if addresses.is_empty() {
-            pass.chains = pass.chains.max(ttl);
+            reconcile.chains = reconcile.chains.max(ttl);
             return;
         }
-        pass.answers.entry(endpoint).or_default().push(Answer {
+        reconcile.answers.entry(endpoint).or_default().push(Answer {
             addresses: addresses.iter().copied().collect(),
             asked,
             arrived,
@@ -231,7 +235,7 @@ impl Followed {
 
     /// A failed reconcile was told.
     pub fn failed(&mut self, now: Duration, of: Of<'_>) {
-        if self.pass.is_none() || of.is_shared() {
+        if self.reconcile.is_none() || of.is_shared() {
             self.most_reconciles += 1;
         }
         self.is_failed = true;
@@ -259,66 +263,73 @@ impl Followed {
             ("RegisterTargets", "Ok") => {
                 let acknowledged = targets.iter().map(|target| (*target, now));
                 self.acknowledged.extend(acknowledged);
-                let pass = self.pass.as_mut();
-                pass.into_iter()
-                    .for_each(|pass| pass.registered.extend(&targets));
+                let reconcile = self.reconcile.as_mut();
+                reconcile
+                    .into_iter()
+                    .for_each(|reconcile| reconcile.registered.extend(&targets));
             }
             ("RegisterTargets", "ValidationError") => self.refused.extend(targets),
             ("DeregisterTargets", "Ok") => {
-                let pass = self.pass.as_mut();
-                pass.into_iter()
-                    .for_each(|pass| pass.deregistered.extend(&targets));
+                let reconcile = self.reconcile.as_mut();
+                reconcile
+                    .into_iter()
+                    .for_each(|reconcile| reconcile.deregistered.extend(&targets));
             }
             _ => (),
         }
     }
 
-    /// The description that belongs to this pass.
-    fn described(&self, pass: &Pass) -> Option<&Description> {
+    /// The description that belongs to this reconcile.
+    fn described(&self, reconcile: &Reconcile) -> Option<&Description> {
         let description = self.description.as_ref();
-        description.filter(|description| description.called + SAME_MOMENT >= pass.asked)
+        description.filter(|description| description.called + SAME_MOMENT >= reconcile.asked)
     }
 
     /// The reconcile is over, or starts again.
     pub fn finish(&mut self, now: Duration, of: Of<'_>) {
-        let Some(pass) = self.pass.take() else { return };
-        let is_failed = self.is_failed;
-        let Some(look) = pass.look(of).filter(|_| !self.is_dry_run) else {
+        let Some(reconcile) = self.reconcile.take() else {
             return;
         };
-        if pass.is_deregistering {
-            let desired = look.desired.as_ref();
+        let is_failed = self.is_failed;
+        let Some(resolved) = reconcile.resolved(of).filter(|_| !self.is_dry_run) else {
+            return;
+        };
+        if reconcile.is_deregistering {
+            let desired = resolved.desired.as_ref();
             let is_at = |desired: &Targets, target: &SocketAddr| {
                 desired.iter().any(|other| other.ip() == target.ip())
             };
-            let mut gone = pass.deregistered.iter();
+            let mut gone = reconcile.deregistered.iter();
             let is_failover =
                 desired.map(|desired| gone.any(|target| !is_at(desired, target)) && !is_failed);
-            let is_sure = is_failover.is_some() && !pass.deregistered.is_empty() && !is_failed;
+            let is_sure = is_failover.is_some() && !reconcile.deregistered.is_empty() && !is_failed;
             self.failovers.0 += u32::from(is_sure && is_failover == Some(true));
             self.failovers.1 += u32::from(!is_sure || is_failover == Some(true));
         }
-        let described = self.described(&pass).map(|own| own.targets.clone());
+        let described = self.described(&reconcile).map(|own| own.targets.clone());
         if let Some(described) = &described {
             self.current = live(described);
         }
-        self.current = &self.current - &pass.deregistered;
+        self.current = &self.current - &reconcile.deregistered;
         // A reconcile that fails before it changes anything had no good answer or no description.
-        let is_weak = is_failed && !pass.is_changing;
-        self.count_misses(&look, is_weak, of);
-        let doubts = match (&look.desired, &described) {
+        let is_weak = is_failed && !reconcile.is_changing;
+        self.count_misses(&resolved, is_weak, of);
+        let doubts = match (&resolved.desired, &described) {
             (Some(desired), Some(described)) => {
                 let stale = of.stale(&live(described), desired);
-                let certain = self.doubts(desired, described, &stale, (look.asked, now), true);
-                self.tell(&look, described, &certain, of);
-                self.doubts(desired, described, &stale, (look.asked, now), false)
+                let certain = self.doubts(desired, described, &stale, (resolved.asked, now), true);
+                self.tell(&resolved, described, &certain, of);
+                self.doubts(desired, described, &stale, (resolved.asked, now), false)
             }
             _ => BTreeSet::new(),
         };
-        let desired = look.desired.filter(|_| !is_weak && !of.is_shared());
-        let look = Look { desired, ..look };
+        let desired = resolved.desired.filter(|_| !is_weak && !of.is_shared());
+        let resolved = Resolved {
+            desired,
+            ..resolved
+        };
         self.sights.push(Sight {
-            look,
+            resolved,
             described,
             doubts,
         });
@@ -327,7 +338,7 @@ impl Followed {
     /// For the figures.
     fn tell(
         &mut self,
-        look: &Look,
+        resolved: &Resolved,
         described: &[TargetHealth],
         doubts: &BTreeSet<Doubt>,
         of: Of<'_>,
@@ -338,8 +349,8 @@ impl Followed {
             let row = self
                 .row(*doubt)
                 .filter(|sight| sight.doubts.contains(doubt));
-            let latest = row.map(|sight| sight.look.expires).max();
-            if latest.is_some_and(|latest| look.asked > latest + MARGIN + BELIEVABLE) {
+            let latest = row.map(|sight| sight.resolved.expires).max();
+            if latest.is_some_and(|latest| resolved.asked > latest + MARGIN + BELIEVABLE) {
                 self.stories.push(SLEPT);
             }
         }
@@ -357,10 +368,12 @@ impl Followed {
     }
 
     /// `MISSES_BEFORE_DEREGISTRATION` in I8: independent answers in a row that lack a current target.
-    fn count_misses(&mut self, look: &Look, is_weak: bool, of: Of<'_>) {
+    fn count_misses(&mut self, resolved: &Resolved, is_weak: bool, of: Of<'_>) {
         self.misses
             .retain(|target, _| self.current.contains(target));
-        let Some(desired) = &look.desired else { return };
+        let Some(desired) = &resolved.desired else {
+            return;
+        };
         for target in &self.current.clone() {
             let is_there = desired.iter().any(|other| other.ip() == target.ip());
             match (is_there, is_weak || of.is_shared()) {
@@ -368,11 +381,11 @@ impl Followed {
                 (true, true) => (),
                 (false, _) => {
                     let (count, expires) = self.misses.entry(*target).or_default();
-                    let is_independent = *count == 0 || look.asked >= *expires + MARGIN;
+                    let is_independent = *count == 0 || resolved.asked >= *expires + MARGIN;
                     *count += u32::from(is_independent);
                     *expires = match is_independent {
-                        true => look.expires,
-                        false => look.expires.min(*expires),
+                        true => resolved.expires,
+                        false => resolved.expires.min(*expires),
                     };
                 }
             }
@@ -428,43 +441,49 @@ impl Followed {
 
     /// I8: an earlier reconcile showed the doubt, the answer of this one is independent of that one's
     /// and not too late for it, and nothing in between said otherwise.
-    fn is_believed(&self, doubt: Doubt, look: &Look) -> bool {
+    fn is_believed(&self, doubt: Doubt, resolved: &Resolved) -> bool {
         let mut row = self.row(doubt);
         row.any(|sight| {
-            let from = sight.look.expires + MARGIN;
+            let from = sight.resolved.expires + MARGIN;
             sight.doubts.contains(&doubt)
-                && look.asked_at_most >= from
-                && look.asked <= from + BELIEVABLE
+                && resolved.asked_at_most >= from
+                && resolved.asked <= from + BELIEVABLE
         })
     }
 
     /// Why it is not.
-    fn unbelieved(&self, doubt: Doubt, look: &Look) -> String {
+    fn unbelieved(&self, doubt: Doubt, resolved: &Resolved) -> String {
         let row = self
             .row(doubt)
             .filter(|sight| sight.doubts.contains(&doubt));
-        match row.map(|sight| sight.look.expires + MARGIN).max() {
+        match row.map(|sight| sight.resolved.expires + MARGIN).max() {
             None => "for the first time".to_owned(),
-            Some(from) if look.asked < from => format!("{:?} too early", from - look.asked),
-            Some(from) => format!("{:?} after it began anew", look.asked - from - BELIEVABLE),
+            Some(from) if resolved.asked < from => format!("{:?} too early", from - resolved.asked),
+            Some(from) => format!(
+                "{:?} after it began anew",
+                resolved.asked - from - BELIEVABLE
+            ),
         }
     }
 
     /// A call that changes the group is sent, for the first time or again.
     pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
         let name = &call.arn;
-        let look = self.pass.as_ref().and_then(|pass| pass.look(of));
-        let Some((look, pass)) = look.zip(self.pass.as_mut()) else {
+        let resolved = self
+            .reconcile
+            .as_ref()
+            .and_then(|reconcile| reconcile.resolved(of));
+        let Some((resolved, reconcile)) = resolved.zip(self.reconcile.as_mut()) else {
             return broken(
                 "I1, I7",
                 format!("{name} was not resolved in this reconcile"),
             );
         };
         let is_deregistering = call.action == "DeregisterTargets";
-        pass.is_changing = true;
-        pass.is_deregistering |= is_deregistering;
-        if now > look.asked_at_most + ACT {
-            let age = now - look.asked_at_most;
+        reconcile.is_changing = true;
+        reconcile.is_deregistering |= is_deregistering;
+        if now > resolved.asked_at_most + ACT {
+            let age = now - resolved.asked_at_most;
             return broken(
                 "section 1",
                 format!(
@@ -473,10 +492,10 @@ impl Followed {
                 ),
             );
         }
-        let pass = self.pass.as_ref().expect("it is there");
+        let reconcile = self.reconcile.as_ref().expect("it is there");
         let described = match of.is_shared() {
             true => self.description.as_ref(),
-            false => self.described(pass),
+            false => self.described(reconcile),
         };
         let Some(description) = described else {
             return broken("I5", format!("{name} was not described in this reconcile"));
@@ -485,14 +504,14 @@ impl Followed {
             let age = now - description.arrived;
             return broken("section 1", format!("acts on a description {age:?} old"));
         }
-        let Some(desired) = &look.desired else {
+        let Some(desired) = &resolved.desired else {
             self.stories.push(SHARED);
             return Ok(());
         };
         let current = live(&description.targets);
         let named: Targets = call.targets.iter().map(named).collect();
         if is_deregistering {
-            self.deregistering(call, (desired, &description.targets), &look, of)?;
+            self.deregistering(call, (desired, &description.targets), &resolved, of)?;
         } else {
             self.registering(call, desired, &current)?;
         }
@@ -501,14 +520,14 @@ impl Followed {
             (_, true) => named.clone(),
             (_, false) => BTreeSet::new(),
         };
-        let times = (look.asked, now);
+        let times = (resolved.asked, now);
         let doubts = self.doubts(desired, &description.targets, &stale, times, true);
         let mut doubts = doubts.into_iter();
         let is_emptied = current.is_empty() && !description.targets.is_empty();
-        if let Some(doubt) = doubts.find(|doubt| !self.is_believed(*doubt, &look)) {
+        if let Some(doubt) = doubts.find(|doubt| !self.is_believed(*doubt, &resolved)) {
             // Whose answers began the doubt cannot be told where groups share the endpoint.
             if !of.is_shared() {
-                let why = self.unbelieved(doubt, &look);
+                let why = self.unbelieved(doubt, &resolved);
                 return broken(
                     "I8",
                     format!("changes what it has to doubt: {doubt:?}, {why}"),
@@ -553,10 +572,13 @@ impl Followed {
         &self,
         call: &Call,
         (desired, described): (&Targets, &[TargetHealth]),
-        look: &Look,
+        resolved: &Resolved,
         of: Of<'_>,
     ) -> Result<(), Broken> {
-        let registered = self.pass.as_ref().map(|pass| &pass.registered);
+        let registered = self
+            .reconcile
+            .as_ref()
+            .map(|reconcile| &reconcile.registered);
         let served = &live(described) | registered.expect("a reconcile");
         if let Some(missing) = desired.difference(&served).next() {
             return broken("I2", format!("deregisters before {missing} is registered"));
@@ -570,7 +592,7 @@ impl Followed {
             if kept(of.setting).contains(&target) {
                 return broken("section 3", format!("deregisters {target}, which is kept"));
             }
-            if !self.is_missed_enough(&target, desired, look, of) {
+            if !self.is_missed_enough(&target, desired, resolved, of) {
                 return broken(
                     "I8, misses",
                     format!("deregisters {target}, missed too seldom"),
@@ -584,12 +606,12 @@ impl Followed {
         &self,
         target: &SocketAddr,
         desired: &Targets,
-        look: &Look,
+        resolved: &Resolved,
         of: Of<'_>,
     ) -> bool {
         let is_there = desired.iter().any(|other| other.ip() == target.ip());
         let (count, expires) = self.misses.get(target).copied().unwrap_or_default();
-        let is_independent = count == 0 || look.asked_at_most >= expires + MARGIN;
+        let is_independent = count == 0 || resolved.asked_at_most >= expires + MARGIN;
         let misses = of.setting.misses;
         misses == 0 || is_there || of.is_shared() || count + u32::from(is_independent) > misses
     }
@@ -597,27 +619,31 @@ impl Followed {
     /// Section 2: the plan that an invocation leaves behind, and from when on it could be believed at
     /// the latest. `None` also where it cannot be told.
     pub fn held_back(&self, begun: Duration, now: Duration, of: Of<'_>) -> Option<Duration> {
-        let pass = self.pass.as_ref().filter(|pass| !pass.is_changing)?;
-        let look = pass.look(of).filter(|_| !of.is_shared())?;
-        let desired = look.desired.as_ref()?;
+        let reconcile = self
+            .reconcile
+            .as_ref()
+            .filter(|reconcile| !reconcile.is_changing)?;
+        let resolved = reconcile.resolved(of).filter(|_| !of.is_shared())?;
+        let desired = resolved.desired.as_ref()?;
         let earlier = || {
             let mut sights = self.sights.iter().rev();
             let last = sights.find(|sight| sight.described.is_some())?;
-            let is_same = last.look.asked >= begun && last.look.desired.as_ref() == Some(desired);
+            let is_same =
+                last.resolved.asked >= begun && last.resolved.desired.as_ref() == Some(desired);
             last.described.as_deref().filter(|_| is_same)
         };
-        let own = self.described(pass).map(|own| &own.targets[..]);
+        let own = self.described(reconcile).map(|own| &own.targets[..]);
         let described = own.or_else(earlier)?;
         // A target that may be missed too seldom is in no plan.
         let stale = match of.setting.misses {
             0 => of.stale(&live(described), desired),
             _ => BTreeSet::new(),
         };
-        let doubts = self.doubts(desired, described, &stale, (look.asked, now), true);
+        let doubts = self.doubts(desired, described, &stale, (resolved.asked, now), true);
         let mut doubts = doubts.into_iter();
-        let doubt = doubts.find(|doubt| !self.is_believed(*doubt, &look))?;
-        let row = self.row(doubt).map(|sight| sight.look.expires);
-        Some(row.fold(look.expires, Duration::max) + MARGIN)
+        let doubt = doubts.find(|doubt| !self.is_believed(*doubt, &resolved))?;
+        let row = self.row(doubt).map(|sight| sight.resolved.expires);
+        Some(row.fold(resolved.expires, Duration::max) + MARGIN)
     }
 
     /// I8: nothing is doubtful where nobody serves.
@@ -627,7 +653,7 @@ impl Followed {
     }
 }
 
-impl Pass {
+impl Reconcile {
     fn is_complete(&self, of: Of<'_>) -> bool {
         let is_answered = |endpoint: usize| {
             let answers = self.answers.get(&endpoint).map_or(0, Vec::len);
@@ -637,7 +663,7 @@ impl Pass {
     }
 
     /// What DNS said, once all endpoints have answered.
-    fn look(&self, of: Of<'_>) -> Option<Look> {
+    fn resolved(&self, of: Of<'_>) -> Option<Resolved> {
         let lookups = of.setting.lookups as usize;
         let answers = || self.answers.values().flatten();
         let is_same = |answers: &Vec<Answer>| {
@@ -677,7 +703,7 @@ impl Pass {
             answers().map(|answer| answer.asked).min()?,
             answers().map(|answer| answer.asked).max()?,
         );
-        self.is_complete(of).then_some(Look {
+        self.is_complete(of).then_some(Resolved {
             asked: if of.is_shared() { first } else { self.asked },
             asked_at_most: if of.is_shared() { latest } else { self.asked },
             expires: last + ttl,
@@ -688,7 +714,7 @@ impl Pass {
 
 impl Sight {
     fn says(&self, doubt: Doubt) -> bool {
-        let Some(desired) = &self.look.desired else {
+        let Some(desired) = &self.resolved.desired else {
             return true;
         };
         let is_current = |target: &SocketAddr| {

@@ -3,6 +3,7 @@
 //! affair.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -37,6 +38,18 @@ impl Call {
     /// no acknowledgement.
     pub fn is_success(&self) -> bool {
         self.outcome == "Ok"
+    }
+
+    pub fn is_change(&self) -> bool {
+        ["RegisterTargets", "DeregisterTargets"].contains(&self.action.as_str())
+    }
+}
+
+/// Action, targets and outcome.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let targets: Vec<_> = self.targets.iter().map(ToString::to_string).collect();
+        write!(f, "{} {} {}", self.action, targets.join(","), self.outcome)
     }
 }
 
@@ -120,6 +133,10 @@ impl Aws {
 
     pub fn add(&self, group: TargetGroup) {
         self.state().target_groups.insert(group.arn.clone(), group);
+    }
+
+    pub fn has(&self, arn: &str) -> bool {
+        self.state().target_groups.contains_key(arn)
     }
 
     /// Changes a target group behind the function's back.

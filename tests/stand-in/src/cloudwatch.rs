@@ -1,6 +1,7 @@
 //! Metrics as CloudWatch takes them. A state machine: it is told the time and knows no transport.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::elb::Refusal;
@@ -15,6 +16,18 @@ pub struct Datum {
     pub unit: String,
     /// Each single value, those of `Values` as often as `Counts` says.
     pub samples: Vec<f64>,
+}
+
+/// `dimension=value metric sum`
+impl fmt::Display for Datum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dimensions = self.dimensions.iter();
+        let dimensions: Vec<_> = dimensions
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let sum: f64 = self.samples.iter().sum();
+        write!(f, "{} {} {sum}", dimensions.join(","), self.metric)
+    }
 }
 
 impl Datum {

@@ -8,6 +8,7 @@
 //! zone is filled in and may not be `all`, outside it is required; a call is refused whole.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -20,6 +21,17 @@ pub struct TargetDescription {
     pub id: String,
     pub port: Option<u16>,
     pub zone: Option<String>,
+}
+
+/// `id:port@zone`, as far as they are given.
+impl fmt::Display for TargetDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+        self.zone
+            .as_ref()
+            .map_or(Ok(()), |zone| write!(f, "@{zone}"))
+    }
 }
 
 /// A target as `DescribeTargetHealth` lists it.

@@ -17,6 +17,13 @@ use tokio::time::Instant;
 
 use crate::http::{Request, Response, Server};
 
+/// `Timeout` in the template.
+pub const TIMEOUT: Duration = Duration::from_secs(75);
+pub const FUNCTION_NAME: &str = "nlb-hostname-target";
+/// The event of the EventBridge rule, and one of a cluster's notification.
+pub const SCHEDULE: &str = include_str!("../../../events/schedule.json");
+pub const NOTIFICATION: &str = include_str!("../../../events/notification.json");
+
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
 /// How long after its timeout an invocation is waited for before the sandbox is called dead.
 const GRACE: Duration = Duration::from_secs(5);
@@ -56,7 +63,7 @@ impl Sandbox {
         let child = Command::new(binary)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "nlb-hostname-target")
+            .env("AWS_LAMBDA_FUNCTION_NAME", FUNCTION_NAME)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .envs(variables.iter().cloned())
@@ -73,6 +80,11 @@ impl Sandbox {
             answers,
             log,
         }
+    }
+
+    /// One scheduled invocation.
+    pub async fn schedule(&mut self) -> Answer {
+        self.invoke(SCHEDULE, TIMEOUT).await
     }
 
     /// Invokes as Lambda does, with the time the function has, and waits for the answer.

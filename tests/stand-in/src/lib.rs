@@ -5,6 +5,7 @@
 //! State is kept apart from transport: [`dns::Zone`] maps a query's bytes to an answer's,
 //! [`aws::Aws`] a request's bytes to a reply's, and [`elb`] and [`cloudwatch`] know of neither
 //! bytes nor sockets nor a clock. Both can be had over sockets, and in [`memory`] under virtual time.
+//! A [`world::World`] is all of it, with the function in the middle.
 
 pub mod aws;
 pub mod cloudwatch;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod lambda;
 pub mod memory;
 mod wire;
+pub mod world;
 
 /// Until an answer goes out. Tokio's clock goes by the millisecond, for which one that is not late
 /// would have to wait.

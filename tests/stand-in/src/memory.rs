@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::aws::{Aws, Reply};
 use crate::dns::{Source, serve_connection};
+use crate::http::{Request, Response};
 
 /// Is told of answers.
 type Watcher = dyn Fn(&[u8]) + Send + Sync;
@@ -168,17 +169,36 @@ impl DnsUdpSocket for Socket {
     }
 }
 
-/// Elastic Load Balancing and CloudWatch, as the SDK's HTTP client.
-#[derive(Clone)]
-pub struct Http(pub Aws);
+/// A way to AWS and back.
+pub trait Way: Clone + Send + Sync + 'static {
+    /// `None` is a connection that was closed instead of an answer.
+    fn carry(&self, request: Request) -> impl Future<Output = Option<Response>> + Send;
+}
 
-impl fmt::Debug for Http {
+impl Way for Aws {
+    async fn carry(&self, request: Request) -> Option<Response> {
+        match self.answer(Instant::now(), &request) {
+            Reply::After(delay, response) => {
+                sleep(delay).await;
+                Some(response)
+            }
+            Reply::Never => std::future::pending().await,
+            Reply::Reset => None,
+        }
+    }
+}
+
+/// A way to AWS as the SDK's HTTP client.
+#[derive(Clone)]
+pub struct Http<W>(pub W);
+
+impl<W> fmt::Debug for Http<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Http")
     }
 }
 
-impl HttpClient for Http {
+impl<W: Way> HttpClient for Http<W> {
     fn http_connector(
         &self,
         _settings: &HttpConnectorSettings,
@@ -188,25 +208,19 @@ impl HttpClient for Http {
     }
 }
 
-impl HttpConnector for Http {
+impl<W: Way> HttpConnector for Http<W> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let request = request.try_into_http1x().expect("a valid request");
         let request =
             request.map(|body| Bytes::copy_from_slice(body.bytes().expect("a body in memory")));
-        let aws = self.0.clone();
+        let way = self.0.clone();
         HttpConnectorFuture::new(async move {
-            match aws.answer(Instant::now(), &request) {
-                Reply::After(delay, response) => {
-                    sleep(delay).await;
-                    let response = HttpResponse::try_from(response.map(SdkBody::from));
-                    Ok(response.expect("a valid response"))
-                }
-                Reply::Never => std::future::pending().await,
-                Reply::Reset => {
-                    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-                    Err(ConnectorError::io(reset.into()))
-                }
-            }
+            let response = way.carry(request).await.ok_or_else(|| {
+                let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+                ConnectorError::io(reset.into())
+            })?;
+            let response = HttpResponse::try_from(response.map(SdkBody::from));
+            Ok(response.expect("a valid response"))
         })
     }
 }

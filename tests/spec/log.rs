@@ -1,0 +1,105 @@
+//! What the log says.
+
+use serde_json::{Value, json};
+use stand_in::aws::Fault;
+use stand_in::dns::Answer;
+use stand_in::world::World;
+
+use crate::reading::{error, lines, what_failed};
+
+const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+
+#[tokio::test]
+async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.point("10.0.2.9");
+    let answer = sandbox.schedule().await;
+    let log = sandbox.log();
+    let lines: Vec<Value> = log
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_failover = &lines[lines.len() - 4..];
+    let messages: Vec<_> = of_failover
+        .iter()
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "registering 10.0.2.9:6379: new connections reach them once the load balancer finds them healthy",
+            "deregistering 10.0.1.7:6379: their connections end with the deregistration delay",
+            "reconciled",
+            "result"
+        ]
+    );
+    assert_eq!(of_failover[0]["targets"], json!(["10.0.2.9:6379"]));
+    assert_eq!(of_failover[1]["targets"], json!(["10.0.1.7:6379"]));
+    for change in &of_failover[..2] {
+        assert_eq!(change["current"], json!({"10.0.1.7:6379": "healthy"}));
+    }
+    assert_eq!(of_failover[2]["deregistered"], json!(["10.0.1.7:6379"]));
+    assert_eq!(
+        of_failover[3]["targetGroups"],
+        answer.outcome.unwrap()["targetGroups"]
+    );
+    assert!(of_failover.iter().all(|line| line["level"] == "INFO"
+        && line["requestId"].is_string()
+        && line["cause"] == "schedule"));
+    assert!(of_failover.iter().all(|line| line["timestamp"].is_string()));
+}
+
+#[tokio::test]
+async fn a_failed_groups_result_is_logged_with_type_and_message() {
+    let world = World::with_two_groups().await;
+    world.answer(Answer::NxDomain);
+    let mut sandbox = world.sandbox().await;
+    let (error_type, message) = error(&sandbox.schedule().await);
+    let groups = &lines(&sandbox, "result")[0]["targetGroups"];
+    assert_eq!(
+        (
+            &groups[0]["errorType"],
+            what_failed(groups[0]["errorMessage"].as_str().unwrap())
+        ),
+        (&json!(error_type), message)
+    );
+    assert_eq!(groups[0]["desired"], json!([]));
+    assert_eq!(groups[1].get("errorType"), None);
+    assert_eq!(groups[1]["registered"], json!(["10.0.3.3:6380"]));
+}
+
+#[tokio::test]
+async fn a_good_answer_is_told_also_when_the_group_could_not_be_described() {
+    let world = World::settled("10.0.1.7").await;
+    world.aws.inject_always("DescribeTargetHealth", DENIED);
+    let mut sandbox = world.sandbox().await;
+    assert_eq!(error(&sandbox.schedule().await).0, "DescribeFailed");
+    let group = &lines(&sandbox, "result")[0]["targetGroups"][0];
+    assert_eq!(group["desired"], json!(["10.0.1.7:6379"]));
+}
+
+#[tokio::test]
+async fn lambdas_log_level_is_kept_to() {
+    let mut world = World::settled("10.0.1.7").await;
+    for (level, messages) in [
+        ("DEBUG", &["reconciled", "result"][..]),
+        ("INFO", &["result"]),
+        ("WARN", &[]),
+        ("FATAL", &[]),
+        ("none of them", &["result"]),
+    ] {
+        world.set("AWS_LAMBDA_LOG_LEVEL", level);
+        let mut sandbox = world.warm_sandbox().await;
+        let logged = sandbox.log();
+        let logged = logged
+            .iter()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let logged: Vec<_> = logged.map(|line| line["message"].clone()).collect();
+        assert_eq!(logged, messages, "{level}");
+        world.answer(Answer::NxDomain);
+        sandbox.schedule().await.outcome.unwrap_err();
+        assert_eq!(lines(&sandbox, "reconcile failed").len(), 1, "{level}");
+        world.point("10.0.1.7");
+    }
+}

@@ -1,0 +1,98 @@
+//! What came of an invocation, as the tests of it say it.
+
+use nlb_hostname_target::error::Errors;
+use nlb_hostname_target::plan::Target;
+use nlb_hostname_target::report::{Report, TargetGroupReport};
+use serde_json::Value;
+use stand_in::aws::Call;
+use stand_in::lambda::{Answer, Sandbox};
+
+/// The error's type and message.
+pub fn error(answer: &Answer) -> (String, String) {
+    let error = answer
+        .outcome
+        .as_ref()
+        .expect_err("an invocation that failed");
+    let text = |name: &str| error[name].as_str().expect("a text");
+    (
+        text("errorType").to_owned(),
+        what_failed(text("errorMessage")),
+    )
+}
+
+/// An error's message without what it means for the clients and what comes next, which stands in
+/// parentheses behind each failure.
+///
+/// # Panics
+/// When a failure does not say that, unless it is about the configuration.
+pub fn what_failed(message: &str) -> String {
+    let failure = |failure: &str| {
+        let (what, meaning) = failure.rsplit_once(" (").unwrap_or((failure, ""));
+        let says = |word| meaning.contains(word) && meaning.ends_with(')');
+        if ["clients", "targets", "invocation", "deployment"]
+            .into_iter()
+            .any(says)
+        {
+            return what.to_owned();
+        }
+        let is_of_configuration = failure.contains("expected") || failure.starts_with("and ");
+        assert!(is_of_configuration, "what does it mean? {failure:?}");
+        failure.to_owned()
+    };
+    // A meaning may have a semicolon of its own, so a failure ends with its parenthesis.
+    let failures = message.split_inclusive("); ");
+    let failures = failures.map(|one| failure(one.strip_suffix("; ").unwrap_or(one)));
+    failures.collect::<Vec<_>>().join("; ")
+}
+
+/// The result of the first group.
+pub fn result(answer: &Answer) -> &Value {
+    &answer
+        .outcome
+        .as_ref()
+        .expect("an invocation that succeeded")["targetGroups"][0]
+}
+
+/// The lines of the log whose message begins so; each line is JSON.
+pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
+    let lines = sandbox.log();
+    let lines = lines
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let is_one = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with(message))
+    };
+    lines.filter(is_one).collect()
+}
+
+/// The report of the first group of an invocation that succeeded.
+pub fn first(outcome: Result<Report, Errors>) -> TargetGroupReport {
+    outcome.expect("success").target_groups.swap_remove(0)
+}
+
+pub fn targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Vec<String> {
+    targets.into_iter().map(Target::to_string).collect()
+}
+
+/// All that ELB acknowledged, one change a line.
+pub fn changes(calls: &[Call]) -> Vec<String> {
+    let changes = calls
+        .iter()
+        .filter(|call| call.outcome == "Ok" && !call.targets.is_empty());
+    let change = |call: &Call| {
+        let ids: Vec<_> = call
+            .targets
+            .iter()
+            .map(|target| target.id.as_str())
+            .collect();
+        let verb = if call.action == "RegisterTargets" {
+            '+'
+        } else {
+            '-'
+        };
+        format!("{verb}{}", ids.join(","))
+    };
+    changes.map(change).collect()
+}

@@ -1,0 +1,195 @@
+//! One reconcile: what it registers and deregisters, and what users see of it, over the real binary and real sockets.
+
+use serde_json::json;
+use stand_in::aws::Fault;
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World};
+
+use crate::reading::{error, result};
+
+const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+
+#[tokio::test]
+async fn the_first_registration_is_no_failover() {
+    let world = World::empty().await;
+    world.point("10.0.1.7");
+    let answer = world.run().await;
+    assert_eq!(
+        answer.outcome.unwrap(),
+        json!({
+            "dryRun": false,
+            "targetGroups": [{
+                "targetGroupArn": ARN,
+                "endpoints": [ENDPOINT],
+                "desired": ["10.0.1.7:6379"],
+                "registered": ["10.0.1.7:6379"],
+                "deregistered": [],
+                "failover": false,
+                "reconciles": 1,
+            }],
+        })
+    );
+    assert_eq!(
+        world.actions(),
+        [
+            "DescribeTargetGroups",
+            "DescribeTargetHealth",
+            "RegisterTargets",
+            "PutMetricData"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_idle_reconcile_makes_two_calls_and_a_failover_four() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    sandbox.schedule().await.outcome.unwrap();
+    assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
+
+    world.point("10.0.2.9");
+    let answer = sandbox.schedule().await;
+    assert_eq!(
+        world.actions(),
+        [
+            "DescribeTargetHealth",
+            "RegisterTargets",
+            "DeregisterTargets",
+            "PutMetricData"
+        ]
+    );
+    let group = result(&answer);
+    assert_eq!(group["registered"], json!(["10.0.2.9:6379"]));
+    assert_eq!(group["deregistered"], json!(["10.0.1.7:6379"]));
+    assert_eq!(group["failover"], true);
+}
+
+#[tokio::test]
+async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.point("10.0.2.9");
+    world
+        .aws
+        .inject_where("DeregisterTargets", None, DENIED, Some(2));
+    for _ in 0..2 {
+        assert_eq!(error(&sandbox.schedule().await).0, "DeregisterFailed");
+    }
+    for failover in [true, false] {
+        assert_eq!(result(&sandbox.schedule().await)["failover"], failover);
+    }
+    let data = world.aws.take_data();
+    let failovers = data
+        .iter()
+        .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");
+    // A minute may end between any two of them.
+    let values: Vec<_> = failovers.flat_map(|datum| datum.samples.clone()).collect();
+    assert_eq!(
+        values,
+        [0.0, 0.0, 1.0, 0.0],
+        "the target that was registered a moment ago stays for sure"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_port_is_no_failover() {
+    let world = World::empty().await;
+    world.point("10.0.1.7");
+    world.aws.register(ARN, "10.0.1.7", 7000);
+    let answer = world.run().await;
+    assert_eq!(result(&answer)["registered"], json!(["10.0.1.7:6379"]));
+    assert_eq!(result(&answer)["deregistered"], json!(["10.0.1.7:7000"]));
+    assert_eq!(result(&answer)["failover"], false);
+}
+
+#[tokio::test]
+async fn several_endpoints_feed_one_group_and_one_feeds_several() {
+    let mut world = World::with_two_groups().await;
+    world.set(
+        "ENDPOINTS",
+        format!("{ENDPOINT},{OTHER_ENDPOINT},{OTHER_ENDPOINT}"),
+    );
+    world.set(
+        "TARGET_GROUP_ARNS",
+        format!("{OTHER_ARN},{ARN},{OTHER_ARN}"),
+    );
+    let answer = world.run().await;
+    let groups = answer.outcome.unwrap()["targetGroups"].clone();
+    let seen: Vec<_> = groups
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| (&group["targetGroupArn"], &group["desired"]))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (
+                &json!(OTHER_ARN),
+                &json!(["10.0.1.7:6380", "10.0.3.3:6380"])
+            ),
+            (&json!(ARN), &json!(["10.0.3.3:6379"])),
+        ],
+        "in configuration order, each at its group's own port"
+    );
+}
+
+#[tokio::test]
+async fn the_target_port_can_be_set() {
+    let mut world = World::empty().await;
+    world.point("10.0.1.7");
+    world.set("TARGET_PORT", "6380");
+    world.run().await.outcome.unwrap();
+    assert_eq!(world.group(), ["10.0.1.7:6380 healthy"]);
+}
+
+#[tokio::test]
+async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_failover() {
+    let world = World::empty().await;
+    world.point("10.0.0.1");
+    for (third, last) in (1..=2).flat_map(|third| (0..250).map(move |last| (third, last))) {
+        world
+            .aws
+            .register(ARN, &format!("10.0.{third}.{last}"), 6379);
+    }
+    let mut sandbox = world.sandbox().await;
+    for (count, is_failover) in [(200, false), (200, false), (100, true), (0, false)] {
+        let answer = sandbox.schedule().await;
+        let deregistered = result(&answer)["deregistered"].as_array().unwrap().len();
+        assert_eq!(deregistered, count);
+        assert_eq!(result(&answer)["failover"], is_failover);
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_tried_again_within_the_reconcile() {
+    let world = World::settled("10.0.1.7").await;
+    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+    world.point("10.0.2.9");
+    for action in [
+        "DescribeTargetHealth",
+        "RegisterTargets",
+        "DeregisterTargets",
+        "PutMetricData",
+    ] {
+        world.aws.inject(action, throttled.clone());
+    }
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+    );
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_made_good_by_the_sdks_retry() {
+    for action in ["RegisterTargets", "DeregisterTargets"] {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        world.aws.inject(action, Fault::LostAnswer);
+        world.run().await.outcome.unwrap();
+        assert_eq!(
+            world.group(),
+            ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Targets outside the VPC, which need the zone `all`.
+
+use serde_json::json;
+use stand_in::aws::Fault;
+use stand_in::dns::{self};
+use stand_in::world::World;
+
+use crate::reading::{error, lines, result};
+
+const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+
+#[tokio::test]
+async fn an_address_outside_the_vpc_is_registered_with_the_zone_all() {
+    let world = World::empty().await;
+    world.point("192.168.7.7");
+    world.run().await.outcome.unwrap();
+    assert_eq!(
+        world.changes(),
+        [
+            "RegisterTargets 192.168.7.7:6379 ValidationError",
+            "RegisterTargets 192.168.7.7:6379@all Ok",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn only_the_targets_that_need_it_get_the_zone_all() {
+    let world = World::settled("10.0.9.9").await;
+    world.answer(dns::addresses(["10.0.1.7", "192.168.7.7"]));
+    let answer = world.run().await;
+    assert_eq!(
+        result(&answer)["registered"],
+        json!(["10.0.1.7:6379", "192.168.7.7:6379"])
+    );
+    assert_eq!(
+        world.changes(),
+        [
+            "RegisterTargets 10.0.1.7:6379,192.168.7.7:6379 ValidationError",
+            "RegisterTargets 10.0.1.7:6379 Ok",
+            "RegisterTargets 192.168.7.7:6379 ValidationError",
+            "RegisterTargets 192.168.7.7:6379@all Ok",
+            "DeregisterTargets 10.0.9.9:6379@eu-west-1a Ok",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn every_target_must_be_registered_before_any_is_deregistered() {
+    let world = World::settled("10.0.9.9").await;
+    world.answer(dns::addresses(["10.0.1.7", "192.168.7.7"]));
+    let required = Fault::Error(
+        400,
+        "ValidationError",
+        "The Availability Zone is required for IP address '192.168.7.7' because it is not in the VPC",
+    );
+    world.aws.inject("RegisterTargets", required);
+    world.aws.inject("RegisterTargets", DENIED);
+    let mut sandbox = world.sandbox().await;
+    let (error_type, message) = error(&sandbox.schedule().await);
+    assert_eq!(error_type, "RegisterFailed");
+    assert!(
+        message.starts_with("cannot register 10.0.1.7:6379 in"),
+        "{message}"
+    );
+    assert_eq!(
+        world.group(),
+        ["10.0.9.9:6379 healthy", "192.168.7.7:6379 healthy"]
+    );
+    let logged = &lines(&sandbox, "result")[0]["targetGroups"][0];
+    assert_eq!(
+        logged["registered"],
+        json!(["192.168.7.7:6379"]),
+        "what ELB acknowledged"
+    );
+}
+
+#[tokio::test]
+async fn another_refusal_does_not_try_the_zone_all() {
+    let world = World::settled("10.0.9.9").await;
+    world.point("10.0.1.7");
+    world.aws.inject_always(
+        "RegisterTargets",
+        Fault::Error(400, "ValidationError", "something else is required"),
+    );
+    assert_eq!(error(&world.run().await).0, "RegisterFailed");
+    assert_eq!(
+        world.changes(),
+        ["RegisterTargets 10.0.1.7:6379 ValidationError"]
+    );
+}

@@ -1,0 +1,333 @@
+//! The world of the function, made in one place for every kind of test: DNS, Elastic Load Balancing and
+//! CloudWatch, the function's variables, and the function itself. Over sockets, in which the real binary
+//! runs as in Lambda; or in memory, where the real handler runs with the real SDK and the real resolver in
+//! virtual time: a minute takes no time, and an answer takes as long as is said here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use aws_config::identity::IdentityCache;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use hickory_net::runtime::{RuntimeProvider, TokioRuntimeProvider};
+use nlb_hostname_target::error::Errors;
+use nlb_hostname_target::event::Event;
+use nlb_hostname_target::report::Report;
+use nlb_hostname_target::{aws, function};
+use serde_json::value::RawValue;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep};
+
+use crate::aws::{Aws, Call};
+use crate::dns::{self, Answer, Source, Zone};
+use crate::elb::TargetGroup;
+use crate::http;
+use crate::lambda::{self, FUNCTION_NAME, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
+use crate::memory::{Http, Network, WallClock, Way};
+
+pub const ENDPOINT: &str = "redis.example.com";
+pub const ARN: &str =
+    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/redis/0123456789abcdef";
+pub const OTHER_ENDPOINT: &str = "other.example.com";
+pub const OTHER_ARN: &str =
+    "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/other/fedcba9876543210";
+/// Of every target group.
+pub const PORT: u16 = 6379;
+
+/// In memory.
+pub const DNS_SERVER: &str = "10.0.0.2:53";
+/// Of DNS and of a call to AWS, where a world says so.
+pub const DNS_LATENCY: Duration = Duration::from_millis(5);
+pub const CALL_LATENCY: Duration = Duration::from_millis(40);
+/// Until a registered target is health-checked, where a world says so.
+pub const REGISTRATION_LAG: Duration = Duration::from_secs(90);
+/// In seconds, where nothing else is said.
+const TTL: u32 = 1;
+
+/// Loaded once, since it is the same for all of them; in a thread of its own, since time that is virtual
+/// would not wait for it.
+static SDK: LazyLock<SdkConfig> = LazyLock::new(|| {
+    let loader = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(Credentials::for_tests());
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let load = || runtime.expect("a runtime").block_on(loader.load());
+    std::thread::scope(|scope| scope.spawn(load).join().expect("a configuration"))
+});
+
+/// One of so many target groups.
+pub fn group_arn(index: u64) -> String {
+    format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
+}
+
+/// What the function talks to, and what it is configured with.
+pub struct World {
+    pub zone: Zone,
+    pub aws: Aws,
+    pub variables: BTreeMap<String, String>,
+    /// The time of day of CloudWatch, and of what runs in memory.
+    pub clock: WallClock,
+    /// Of [`ENDPOINT`], in seconds.
+    pub ttl: u32,
+    servers: Option<(dns::Server, http::Server)>,
+}
+
+impl World {
+    /// In memory, at that time of day: one endpoint that is not set yet, one empty target group.
+    pub fn in_memory(now: SystemTime) -> World {
+        let (aws, clock) = (Aws::default(), WallClock::at(now));
+        aws.set_clock(clock.clone());
+        let mut world = World {
+            zone: Zone::default(),
+            aws,
+            variables: BTreeMap::new(),
+            clock,
+            ttl: TTL,
+            servers: None,
+        };
+        world.set("DNS_SERVERS", DNS_SERVER);
+        world.follow([(ENDPOINT, ARN)]);
+        world
+    }
+
+    /// The same over sockets.
+    pub async fn empty() -> World {
+        let mut world = World::in_memory(SystemTime::now());
+        let dns = dns::Server::start(&world.zone).await;
+        let http = world.aws.serve().await;
+        world.set("DNS_SERVERS", dns.address);
+        world.set("AWS_ENDPOINT_URL", format!("http://{}", http.address));
+        world.set("AWS_REGION", "eu-west-1");
+        world.set("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
+        world.set("AWS_SECRET_ACCESS_KEY", "secret");
+        world.servers = Some((dns, http));
+        world
+    }
+
+    /// Over sockets: the endpoint is at `address`, and so is the group's one healthy target.
+    pub async fn settled(address: &str) -> World {
+        let world = World::empty().await;
+        world.settle(address);
+        world
+    }
+
+    /// Over sockets: two endpoints, each with its own group, whose ports differ.
+    pub async fn with_two_groups() -> World {
+        let mut world = World::settled("10.0.1.7").await;
+        world.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT + 1));
+        world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
+        world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
+        world
+    }
+
+    /// Over sockets: the one endpoint, at 10.0.1.7, feeds so many groups, which are empty.
+    pub async fn with_groups(count: u64) -> World {
+        let mut world = World::empty().await;
+        world.point("10.0.1.7");
+        world.feed(count);
+        world
+    }
+
+    /// In memory, and everything takes the time that it takes on AWS: the endpoint, with that TTL in
+    /// seconds, is at `address`, and so is the group's one target, healthy for long. The group is of the
+    /// address's family.
+    pub async fn settled_in_memory(address: &str, ttl: u32) -> World {
+        let mut world = World::in_memory(SystemTime::now());
+        world.ttl = ttl;
+        world.aws.target_group(ARN, |group| {
+            group.is_ipv6 = address.contains(':');
+            group.registration_lag = REGISTRATION_LAG;
+            group.deregistration_delay = Duration::from_secs(60);
+        });
+        world.settle(address);
+        world.zone.set_latency(DNS_LATENCY);
+        world.aws.set_latency(CALL_LATENCY);
+        sleep(REGISTRATION_LAG).await;
+        world
+    }
+
+    /// Each endpoint feeds the group beside it. Groups that are not there yet are made, and are empty.
+    pub fn follow<E: ToString, A: ToString>(&mut self, pairs: impl IntoIterator<Item = (E, A)>) {
+        let pairs = pairs.into_iter();
+        let pairs = pairs.map(|(endpoint, arn)| (endpoint.to_string(), arn.to_string()));
+        let (endpoints, arns): (Vec<_>, Vec<_>) = pairs.unzip();
+        for arn in &arns {
+            if !self.aws.has(arn) {
+                self.aws.add(TargetGroup::ipv4(arn, PORT));
+            }
+        }
+        self.set("ENDPOINTS", endpoints.join(","));
+        self.set("TARGET_GROUP_ARNS", arns.join(","));
+    }
+
+    /// The one endpoint feeds so many other groups, whose ARNs are returned; they are empty.
+    pub fn feed(&mut self, count: u64) -> Vec<String> {
+        let arns: Vec<_> = (0..count).map(group_arn).collect();
+        self.follow(arns.iter().map(|arn| (ENDPOINT, arn)));
+        arns
+    }
+
+    /// The endpoint is at `address`, and so is the group's one target.
+    pub fn settle(&self, address: &str) {
+        self.point(address);
+        self.aws.register(ARN, address, PORT);
+    }
+
+    /// The endpoint moves.
+    pub fn point(&self, address: &str) {
+        let addresses = vec![address.parse().expect("an address")];
+        let ttl = self.ttl;
+        self.answer(Answer::Addresses { ttl, addresses });
+    }
+
+    /// What is answered for the endpoint.
+    pub fn answer(&self, answer: Answer) {
+        self.zone.set(ENDPOINT, answer);
+    }
+
+    pub fn set(&mut self, variable: &str, value: impl ToString) {
+        self.variables
+            .insert(variable.to_owned(), value.to_string());
+    }
+
+    /// The group as `address:port state`.
+    pub fn group(&self) -> Vec<String> {
+        self.aws.summary(ARN)
+    }
+
+    /// The names of all calls since the last time.
+    pub fn actions(&self) -> Vec<String> {
+        let calls = self.aws.take_calls().into_iter();
+        calls.map(|call| call.action).collect()
+    }
+
+    /// All calls that change a group since the last time: action, targets with zone, outcome.
+    pub fn changes(&self) -> Vec<String> {
+        let calls = self.aws.take_calls();
+        let changes = calls.iter().filter(|call| call.is_change());
+        changes.map(Call::to_string).collect()
+    }
+
+    /// All metric data since the last time, as `dimension=value metric sum`.
+    pub fn data(&self) -> Vec<String> {
+        let data = self.aws.take_data().into_iter();
+        data.map(|datum| datum.to_string()).collect()
+    }
+
+    /// When each call of this action arrived, in seconds since `begin`; forgets all calls.
+    pub fn times(&self, begin: Instant, action: &str) -> Vec<f64> {
+        let calls = self.aws.take_calls();
+        let calls = calls.iter().filter(|call| call.action == action);
+        calls.map(|call| (call.at - begin).as_secs_f64()).collect()
+    }
+}
+
+/// Over sockets.
+impl World {
+    /// A cold sandbox.
+    pub async fn sandbox(&self) -> Sandbox {
+        let variables = self.variables.iter();
+        let variables: Vec<_> = variables
+            .map(|(name, value)| (name.clone(), value.into()))
+            .collect();
+        Sandbox::start(&binary(), &variables).await
+    }
+
+    /// A sandbox that knows the group already.
+    pub async fn warm_sandbox(&self) -> Sandbox {
+        let mut sandbox = self.sandbox().await;
+        sandbox.schedule().await;
+        self.aws.take_calls();
+        self.aws.take_data();
+        self.zone.take_asked();
+        sandbox
+    }
+
+    /// One scheduled invocation in a cold sandbox.
+    pub async fn run(&self) -> lambda::Answer {
+        self.sandbox().await.schedule().await
+    }
+
+    /// The handler in this process.
+    pub fn function_over_sockets(&self) -> Function<TokioRuntimeProvider> {
+        let sdk = SDK.to_builder();
+        let sdk = sdk.endpoint_url(&self.variables["AWS_ENDPOINT_URL"]);
+        self.build(&sdk.build(), TokioRuntimeProvider::default())
+    }
+}
+
+/// In memory.
+impl World {
+    /// A sandbox that asks the zone itself.
+    pub fn function(&self) -> Function {
+        self.function_that_asks(&self.zone)
+    }
+
+    pub fn function_that_asks(&self, source: impl Into<Source>) -> Function {
+        let server: SocketAddr = DNS_SERVER.parse().expect("an address with a port");
+        let network = Network::new([(server, source.into())]);
+        let sdk = SDK.to_builder().http_client(Http(self.aws.clone()));
+        self.build(&sdk.build(), network)
+    }
+
+    /// A sandbox with ways of its own to AWS and to DNS. The SDK counts a process's retries by service and
+    /// Region; with a Region of its own a sandbox counts its own.
+    pub fn function_over(&self, way: impl Way, network: Network, region: String) -> Function {
+        let sdk = SDK.to_builder().http_client(Http(way));
+        self.build(&sdk.region(Region::new(region)).build(), network)
+    }
+
+    fn build<P: RuntimeProvider>(&self, sdk: &SdkConfig, network: P) -> Function<P> {
+        // Nothing is shared with another sandbox.
+        let sdk = sdk
+            .to_builder()
+            .identity_cache(IdentityCache::lazy().build());
+        let sdk = sdk.time_source(self.clock.clone()).build();
+        let variable = |name: &str| self.variables.get(name).cloned();
+        Function(function::Function::new(variable, &sdk, network))
+    }
+}
+
+/// The one that is deployed, where `make test` says so, else cargo's.
+///
+/// # Panics
+/// Outside of cargo.
+pub fn binary() -> PathBuf {
+    let variables = ["FUNCTION_BINARY", "CARGO_BIN_EXE_nlb-hostname-target"];
+    let mut binaries = variables.into_iter().filter_map(std::env::var_os);
+    binaries.next().expect("cargo names the binary").into()
+}
+
+/// The real handler in one sandbox in this process.
+pub struct Function<P: RuntimeProvider = Network>(function::Function<P>);
+
+impl<P: RuntimeProvider> Function<P> {
+    pub async fn schedule(&self) -> Result<Report, Errors> {
+        self.invoke(SCHEDULE).await
+    }
+
+    pub async fn notify(&self) -> Result<Report, Errors> {
+        self.invoke(NOTIFICATION).await
+    }
+
+    /// With Lambda's timeout in the template.
+    pub async fn invoke(&self, event: &str) -> Result<Report, Errors> {
+        self.invoke_within(event, TIMEOUT).await
+    }
+
+    /// # Panics
+    /// When it did not end by itself before the timeout.
+    pub async fn invoke_within(&self, event: &str, timeout: Duration) -> Result<Report, Errors> {
+        let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
+        let timeout = Instant::now() + timeout;
+        let outcome = self
+            .0
+            .invoke(&Event::read(&event), timeout, FUNCTION_NAME)
+            .await;
+        assert!(Instant::now() <= timeout, "it ended after Lambda's timeout");
+        outcome
+    }
+}
