@@ -316,11 +316,13 @@ impl Checker<'_> {
         let running = self.running(*life);
         let is_change = matches!(action.as_str(), "RegisterTargets" | "DeregisterTargets");
         running.is_publishing_failed |= action == "PutMetricData";
+        // I6: deciding again after applying, with the same answer, plans nothing.
         if is_change && is_settled {
             return broken("I6", format!("{life} changes what is as DNS says"));
         }
+        // Section 4: a dry run registers, deregisters and publishes nothing.
         if running.event == Some(Event::DryRun) && (is_change || action == "PutMetricData") {
-            return broken("dry run", format!("{life} calls {action}"));
+            return broken("section 4", format!("{life} calls {action} in a dry run"));
         }
         if !is_change {
             return Ok(());
@@ -349,6 +351,7 @@ impl Checker<'_> {
         if call.arn.is_empty() || call.action == "PutMetricData" {
             return Ok(());
         }
+        // I2: at no moment does an action leave the group without a live target, within I8's limit.
         let is_within_limit = self.is_to_and_fro(group_of(self.setting, &call.arn));
         let known = self.groups.entry(call.arn.clone()).or_default();
         let is_meddled = known.meddled.is_some_and(|meddled| now < meddled + UNSEEN);
@@ -414,7 +417,7 @@ impl Checker<'_> {
             if is_held_back && (is_its || line.target_group_arn.is_empty()) {
                 followed.is_told = true;
             }
-            // What says so has to be believed at once.
+            // I8: doubtful is only what changes a group in which another target is current.
             if is_held_back && is_its && followed.is_empty() {
                 return broken("I8", format!("{life} holds back though nobody serves"));
             }
@@ -439,6 +442,7 @@ impl Checker<'_> {
         }
         let most = running.count(reconciles);
         running.event = None;
+        // I11: the invocation ends by itself before Lambda's own timeout.
         if took > LATEST_ANSWER {
             return broken("I11", format!("{life} answers after {took:?}"));
         }
@@ -446,11 +450,13 @@ impl Checker<'_> {
         let is_failed = running.groups.values().any(|followed| followed.is_failed);
         let is_unsure = running.groups.values().any(|followed| followed.is_unsure);
         let is_expected = is_failed || running.is_publishing_failed;
+        // Section 5: one that starts again is the same reconcile, and counts once.
         if reconciles.is_some_and(|reconciles| reconciles > most.into()) {
             let text =
                 format!("{life} counts {reconciles:?} reconciles, there were at most {most}");
             return broken("section 5", text);
         }
+        // I9: an error when the last reconcile of any group failed or publishing did, and else none.
         if is_unsure {
             *self.stories.entry(UNSURE).or_default() += 1;
         } else if error.is_some() != is_expected {
@@ -458,9 +464,8 @@ impl Checker<'_> {
             return broken("I9", text);
         }
         match error {
-            Some(error) if is_healed => {
-                broken("convergence", format!("{life} still fails: {error}"))
-            }
+            // I9: where nothing goes wrong, nothing fails.
+            Some(error) if is_healed => broken("I9", format!("{life} still fails: {error}")),
             _ => Ok(()),
         }
     }
@@ -496,6 +501,7 @@ impl Checker<'_> {
         outcome
     }
 
+    /// Section 1: the group is what the name says, and what others have in `KEEP_CIDRS`.
     fn settled(&self, arn: &str, group: &[TargetHealth]) -> Result<(), Broken> {
         let setting = self.setting;
         let of = self.of(group_of(setting, arn));
@@ -515,7 +521,7 @@ impl Checker<'_> {
         match current == expected {
             true => Ok(()),
             false => broken(
-                "convergence",
+                "section 1",
                 format!("{arn} has {current:?}, not {expected:?}"),
             ),
         }
@@ -524,7 +530,7 @@ impl Checker<'_> {
     fn finish(&self) -> Result<(), Broken> {
         for (life, running) in &self.lives {
             if running.event.is_some() {
-                return broken("no panic", format!("{life} never ended"));
+                return broken("I11", format!("{life} never ended"));
             }
             running
                 .is_published()

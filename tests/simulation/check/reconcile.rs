@@ -469,6 +469,7 @@ impl Followed {
     /// A call that changes the group is sent, for the first time or again.
     pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
         let name = &call.arn;
+        // I1, I7: what is done is derived from an answer of the same reconcile.
         let resolved = self
             .reconcile
             .as_ref()
@@ -482,6 +483,7 @@ impl Followed {
         let is_deregistering = call.action == "DeregisterTargets";
         reconcile.is_changing = true;
         reconcile.is_deregistering |= is_deregistering;
+        // Section 1: no call later than ACT after the first lookup of its answer was sent.
         if now > resolved.asked_at_most + ACT {
             let age = now - resolved.asked_at_most;
             return broken(
@@ -493,6 +495,7 @@ impl Followed {
             );
         }
         let reconcile = self.reconcile.as_ref().expect("it is there");
+        // I5: and from a description of the same reconcile, which is no older either (section 1).
         let described = match of.is_shared() {
             true => self.description.as_ref(),
             false => self.described(reconcile),
@@ -524,6 +527,7 @@ impl Followed {
         let doubts = self.doubts(desired, &description.targets, &stale, times, true);
         let mut doubts = doubts.into_iter();
         let is_emptied = current.is_empty() && !description.targets.is_empty();
+        // I8: a doubtful plan changes nothing.
         if let Some(doubt) = doubts.find(|doubt| !self.is_believed(*doubt, &resolved)) {
             // Whose answers began the doubt cannot be told where groups share the endpoint.
             if !of.is_shared() {
@@ -549,15 +553,18 @@ impl Followed {
     fn registering(&self, call: &Call, desired: &Targets, current: &Targets) -> Result<(), Broken> {
         for described in &call.targets {
             let (target, zone) = (named(described), described.zone.as_deref());
+            // I1: of an answer that says nothing of it.
             if !desired.contains(&target) {
                 return broken(
                     "I1",
                     format!("registers {target}, of which DNS says nothing"),
                 );
             }
+            // I6: it would not be planned again.
             if current.contains(&target) {
                 return broken("I6", format!("registers {target}, which is there"));
             }
+            // Section 3: without zone, then with `all` only where refused for that reason.
             if zone.is_some() && !self.refused.contains(&target) {
                 return broken(
                     "section 3",
@@ -580,6 +587,7 @@ impl Followed {
             .as_ref()
             .map(|reconcile| &reconcile.registered);
         let served = &live(described) | registered.expect("a reconcile");
+        // I2: register comes first, acknowledged by Elastic Load Balancing.
         if let Some(missing) = desired.difference(&served).next() {
             return broken("I2", format!("deregisters before {missing} is registered"));
         }
@@ -589,9 +597,11 @@ impl Followed {
             if desired.contains(&target) {
                 return broken("I1", format!("deregisters {target}, where DNS is"));
             }
+            // Section 3: targets in `KEEP_CIDRS` are never deregistered.
             if kept(of.setting).contains(&target) {
                 return broken("section 3", format!("deregisters {target}, which is kept"));
             }
+            // I8: `MISSES_BEFORE_DEREGISTRATION` counts independent answers in a row.
             if !self.is_missed_enough(&target, desired, resolved, of) {
                 return broken(
                     "I8, misses",
