@@ -8,8 +8,8 @@ use stand_in::cloudwatch::Datum;
 use crate::answers::Answer;
 use crate::world::{NEW, OLD, World, block_on};
 
-/// Whatever CloudWatch says, the group has moved, and the failover is counted in the end unless
-/// CloudWatch took it or called it invalid.
+/// I10: whatever CloudWatch says, the group has moved, and the failover is counted in the end unless
+/// CloudWatch took it or called it invalid (section 6).
 pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| answer.action == "PutMetricData");
@@ -59,7 +59,7 @@ fn published(calls: &[Call], answers: &[Answer]) -> Vec<Published> {
     publications.map(told).collect()
 }
 
-/// Only publishing fails, and only when it did.
+/// I9: only publishing fails, and only when it did.
 fn assert_truthful(outcome: &Result<Report, Errors>, published: &[Published]) {
     match outcome {
         Ok(_) => assert!(

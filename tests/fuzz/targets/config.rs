@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nlb_hostname_target::config::Config;
 use nlb_hostname_target::error::Error;
 
-/// What is accepted is complete, and is read the same when it is written again; what is refused
+/// Section 3: what is accepted is complete, and is read the same when it is written again; what is refused
 /// names the variable and its value.
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);

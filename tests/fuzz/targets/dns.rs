@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::world::{OLD, World, block_on};
 
-/// In virtual time: what resolving may take.
+/// I8, in virtual time: lookups that take longer than ACT are a failure.
 const LATEST: Duration = Duration::from_secs(5);
 
 /// NLB's IPv4 ranges, the default of `ALLOWED_CIDRS`.
@@ -27,7 +27,7 @@ const ALLOWED: [&str; 4] = [
     "100.64.0.0/10",
 ];
 
-/// No address but what the answer says of the endpoint, and a whole invocation where it says any:
+/// I1: no address but what the answer says of the endpoint, and a whole invocation where it says any:
 /// that an error changes nothing, tests/spec shows.
 pub fn run(input: &[u8]) {
     block_on(async {
@@ -70,7 +70,7 @@ async fn resolve(source: Source) -> Result<Found, String> {
     resolver.resolve(&endpoint, RecordType::A).await
 }
 
-/// The group follows, or the answer is refused and nothing changes.
+/// The group follows, or the answer is refused and nothing changes (I1; section 3, `ALLOWED_CIDRS`).
 async fn invoke(source: Source, found: &BTreeSet<IpAddr>) {
     let world = World::that_asks(source);
     let outcome = world.invoke().await;

@@ -4,7 +4,7 @@ use nlb_hostname_target::event::{Cause, Event};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Where serde_json reads the whole event too, both say the same.
+/// Section 4, in its order of precedence. Where serde_json reads the whole event too, both say the same.
 pub fn run(input: &[u8]) {
     let Ok(json) = serde_json::from_slice::<Box<RawValue>>(input) else {
         return;

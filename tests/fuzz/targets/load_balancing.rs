@@ -16,8 +16,9 @@ const ACTIONS: [&str; 4] = [
     "DeregisterTargets",
 ];
 
-/// Whatever ELB says, nothing is deregistered but what it described, and only after the new target
-/// was registered or described as registered. When it comes to its senses, so does the group.
+/// I4: whatever ELB says, nothing is deregistered but what it described; I2: and only after it acknowledged
+/// the new target or described it. I9: success is said only of what succeeded. When ELB comes to its
+/// senses, so does the group (I5).
 pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| ACTIONS.contains(&answer.action));
@@ -106,6 +107,7 @@ impl<'a> Told<'a> {
                     .iter()
                     .filter(|call| call.action == "RegisterTargets"),
             );
+            // I2: a failed register stops before deregister.
             assert_eq!(asked, registered, "{call:?} in spite of a failure");
             for (id, port) in targets([call]) {
                 assert!(
@@ -113,6 +115,7 @@ impl<'a> Told<'a> {
                     "{id} {port:?} out of the blue"
                 );
             }
+            // I2: at no moment does an action leave the group without a live target.
             let is_live = registered.iter().any(|(id, _)| is_new(id)) || self.described.has_live();
             assert!(is_live, "{call:?} with nothing new");
         }
