@@ -275,7 +275,7 @@ fn on_every_schedule_each_alarm_takes_the_course_that_the_readme_tells() {
 }
 
 #[test]
-fn an_outage_is_told_at_the_third_look_that_fails_and_its_end_soon_after_the_first_good_one() {
+fn an_outage_is_told_at_the_third_failed_reconcile_and_its_end_soon_after_the_first_good_one() {
     for interval in [1, 2, 5, 15, 60] {
         let stack = stack_on(interval);
         for circumstances in all_circumstances(interval) {
