@@ -63,7 +63,7 @@ build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in 
 	sam build
 
 rust: $(BINARY)
-	tests/mutants/run --check
+	python3 tests/mutants/run.py --check
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
 
 fuzz: ## Feeds the function with garbage, SECONDS=600 long for each kind of it, at random with another SEED
@@ -91,8 +91,8 @@ soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak
 	cargo test --locked --workspace --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
-mutants: ## Breaks the code in each way that a patch describes, and expects a test to notice
-	tests/mutants/run
+mutants: ## Breaks the code in each way that mutants.md tells, and expects the tests to notice
+	python3 tests/mutants/run.py
 
 bench: ## Measures how soon a failover is seen, in each mode
 	cargo bench --locked --bench failover
