@@ -272,7 +272,12 @@ impl Checker<'_> {
     fn asked(&mut self, life: Life, id: u16, name: &str) {
         let (setting, now) = (self.setting, self.now);
         let running = self.running(life);
-        running.questions.insert((name.to_owned(), id), now);
+        let question = (name.to_owned(), id);
+        // One that is sent again, since its answer is late, is the same question.
+        if running.questions.contains_key(&question) {
+            return;
+        }
+        running.questions.insert(question, now);
         let Some((endpoint, true, groups)) = fed(setting, name) else {
             return;
         };
