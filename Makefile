@@ -24,7 +24,7 @@ SEED := 1
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template build rust fuzz no-fuzz deployment no-deployment soak mutants bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template build rust fuzz no-fuzz deployment deployed-template deployed-example no-deployment soak mutants bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,9 +32,9 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --example demo
 
-# Two at a time, since a deployment mostly waits for its schedule.
+# Three at a time, since a deployment mostly waits for its schedule.
 test: format lint $(DENY) ## Passes every test
-	$(MAKE) --jobs=2 template rust $(FUZZ) $(DEPLOYMENT)
+	$(MAKE) --jobs=3 template rust $(FUZZ) $(DEPLOYMENT)
 
 format:
 	cargo fmt --all --check
@@ -80,8 +80,13 @@ no-fuzz:
 target/release/nlb-hostname-target:
 	cargo build --locked --release
 
-deployment: build $(EMULATOR_VENV)/installed ## Deploys the template onto an emulator and lets it run
+deployment: deployed-template deployed-example ## Deploys the template onto an emulator and lets it run
+
+# Each on an emulator of its own.
+deployed-template: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
+
+deployed-example: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/example.py
 
 no-deployment:
