@@ -96,8 +96,12 @@ soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak
 	cargo test --locked --workspace --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
-mutants: ## Breaks the code in each way that mutants.md tells, and expects the tests to notice
+mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and expects the tests to notice; takes hours
 	python3 tests/mutants/run.py
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" python3 tests/mutants/generated.py
+
+target/tools/bin/cargo-mutants:
+	cargo install --locked --version 27.1.0 --root target/tools cargo-mutants
 
 bench: ## Measures how soon a failover is seen, in each mode
 	cargo bench --locked --bench failover
