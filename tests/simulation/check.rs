@@ -308,7 +308,7 @@ impl Checker<'_> {
         };
         for group in groups {
             let followed = running.groups.entry(group).or_default();
-            if setting.is_shared(endpoint) || !followed.has_answer_since(endpoint, asked) {
+            if setting.is_shared(endpoint) || followed.is_waiting(endpoint, asked) {
                 followed.answered(endpoint, addresses, asked, (now, ttl));
             }
         }

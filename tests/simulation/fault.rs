@@ -25,7 +25,11 @@ const SLOW: Range<u64> = 300..2400;
 
 /// Its name, how long the call takes to arrive, and what becomes of it there. Of those that can go wrong
 /// in two ways a coin says which.
-type OfCall = (&'static str, Range<u64>, fn(bool) -> Option<Fault>);
+type OfCall = (
+    &'static str,
+    Range<u64>,
+    fn(&dyn Fn() -> bool) -> Option<Fault>,
+);
 /// Its name, and what a question for a name gets.
 type OfQuestion = (&'static str, fn(&str) -> Instead);
 
@@ -42,7 +46,7 @@ const OF_CALLS: [OfCall; 8] = [
     }),
     // Status 200 or 204 without a body, as a proxy says it.
     ("Empty", QUICK, |coin| {
-        let status = if coin {
+        let status = if coin() {
             StatusCode::OK
         } else {
             StatusCode::NO_CONTENT
@@ -118,12 +122,12 @@ impl CallFault {
     }
 
     /// What becomes of the call when it has arrived.
-    pub fn injected(self, coin: bool) -> Option<Fault> {
+    pub fn injected(self, coin: &dyn Fn() -> bool) -> Option<Fault> {
         OF_CALLS[self.0].2(coin)
     }
 
     pub fn is_lost_answer(self) -> bool {
-        self.injected(true) == Some(Fault::LostAnswer)
+        self.injected(&|| true) == Some(Fault::LostAnswer)
     }
 }
 

@@ -123,7 +123,7 @@ impl Wire {
         let fault = self.faults.next(action);
         sleep(self.pace.milliseconds(CallFault::delay(fault))).await;
         let coin = || self.pace.milliseconds(0..2).is_zero();
-        if let Some(fault) = fault.and_then(|fault| fault.injected(coin())) {
+        if let Some(fault) = fault.and_then(|fault| fault.injected(&coin)) {
             self.aws.inject(action, fault);
         }
         let reply = self.aws.answer(Instant::now(), &request);

@@ -199,15 +199,16 @@ impl Followed {
         self.reconcile = Some(next);
     }
 
-    /// A question that was sent again may be answered twice: a reconcile asks for an endpoint again only
-    /// when it has an answer, so this one belongs to an answer that is there.
-    pub fn has_answer_since(&self, endpoint: usize, asked: Duration) -> bool {
-        let answers = self
-            .reconcile
-            .as_ref()
-            .and_then(|reconcile| reconcile.answers.get(&endpoint));
+    /// Whether the reconcile waits for the answer to a question that was asked then. It does not for one
+    /// of an earlier reconcile, nor for a second answer to a question that was sent again: it asks for an
+    /// endpoint again only when it has an answer.
+    pub fn is_waiting(&self, endpoint: usize, asked: Duration) -> bool {
+        let Some(reconcile) = &self.reconcile else {
+            return false;
+        };
+        let answers = reconcile.answers.get(&endpoint);
         let last = answers.and_then(|answers| answers.last());
-        last.is_some_and(|last| asked < last.arrived)
+        asked >= reconcile.asked && last.is_none_or(|last| asked >= last.arrived)
     }
 
     pub fn answered(
