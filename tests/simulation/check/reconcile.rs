@@ -469,6 +469,11 @@ impl Followed {
 
     /// A call that changes the group is sent, for the first time or again.
     pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
+        if call.attempt > 1 && of.is_shared() {
+            // It was checked when it was sent first; meanwhile another group may have asked the same names.
+            self.stories.push(SHARED);
+            return Ok(());
+        }
         let name = &call.arn;
         // I1, I7: what is done is derived from an answer of the same reconcile.
         let resolved = self
