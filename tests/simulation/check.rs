@@ -308,7 +308,9 @@ impl Checker<'_> {
         };
         for group in groups {
             let followed = running.groups.entry(group).or_default();
-            if setting.is_shared(endpoint) || followed.is_waiting(endpoint, asked) {
+            if setting.is_shared(endpoint)
+                || followed.is_waiting(endpoint, asked, Of { setting, group })
+            {
                 followed.answered(endpoint, addresses, asked, (now, ttl));
             }
         }

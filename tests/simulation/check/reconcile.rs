@@ -202,13 +202,15 @@ impl Followed {
     /// Whether the reconcile waits for the answer to a question that was asked then. It does not for one
     /// of an earlier reconcile, nor for a second answer to a question that was sent again: it asks for an
     /// endpoint again only when it has an answer.
-    pub fn is_waiting(&self, endpoint: usize, asked: Duration) -> bool {
+    pub fn is_waiting(&self, endpoint: usize, asked: Duration, of: Of<'_>) -> bool {
         let Some(reconcile) = &self.reconcile else {
             return false;
         };
         let answers = reconcile.answers.get(&endpoint);
         let last = answers.and_then(|answers| answers.last());
-        asked >= reconcile.asked && last.is_none_or(|last| asked >= last.arrived)
+        // Where groups share a name, another one's question may have hidden where this one began.
+        let is_its = of.is_shared() || asked >= reconcile.asked;
+        is_its && last.is_none_or(|last| asked >= last.arrived)
     }
 
     pub fn answered(
