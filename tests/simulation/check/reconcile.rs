@@ -471,11 +471,6 @@ impl Followed {
 
     /// A call that changes the group is sent, for the first time or again.
     pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
-        if call.attempt > 1 && of.is_shared() {
-            // It was checked when it was sent first; meanwhile another group may have asked the same names.
-            self.stories.push(SHARED);
-            return Ok(());
-        }
         let name = &call.arn;
         // I1, I7: what is done is derived from an answer of the same reconcile.
         let resolved = self
@@ -483,6 +478,11 @@ impl Followed {
             .as_ref()
             .and_then(|reconcile| reconcile.resolved(of));
         let Some((resolved, reconcile)) = resolved.zip(self.reconcile.as_mut()) else {
+            if call.attempt > 1 && of.is_shared() {
+                // It was resolved when the call was sent first; another group has asked the same names since.
+                self.stories.push(SHARED);
+                return Ok(());
+            }
             return broken(
                 "I1, I7",
                 format!("{name} was not resolved in this reconcile"),
