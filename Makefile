@@ -94,7 +94,7 @@ no-deployment:
 
 soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on, and lets a sandbox live for long
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak
-	cargo test --locked --workspace --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
+	cargo test --locked --workspace --profile soak --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
 mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and expects the tests to notice; takes hours
 	python3 tests/mutants/run.py

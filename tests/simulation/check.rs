@@ -273,8 +273,10 @@ impl Checker<'_> {
         let (setting, now) = (self.setting, self.now);
         let running = self.running(life);
         let question = (name.to_owned(), id);
-        // One that is sent again, since its answer is late, is the same question.
-        if running.questions.contains_key(&question) {
+        // One that is sent again, since its answer is late, is the same question. The resolver draws the
+        // numbers of its questions, so that one which nobody answered may have had the same long ago.
+        let is_waiting = |asked: &Duration| now < *asked + ACT;
+        if running.questions.get(&question).is_some_and(is_waiting) {
             return;
         }
         running.questions.insert(question, now);

@@ -94,18 +94,26 @@ fn main() -> ExitCode {
     for missing in &missing {
         println!("NOT OFTEN ENOUGH  {missing}");
     }
+    let is_kept = violated.is_none();
     match violated {
         None => println!("violations   0"),
-        Some(number) => tell(number, &arguments),
+        Some(violated) => tell(violated, &arguments),
     }
-    match violated.is_none() && missing.is_empty() {
+    match is_kept && missing.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
 }
 
+/// A sequence that breaks a promise, and what happened when it was played first.
+struct Violated {
+    number: u64,
+    history: Vec<Entry>,
+    violation: Violation,
+}
+
 /// Plays the sequences on all cores, up to the first that breaks a promise.
-fn search(arguments: &Arguments) -> (Figures, Option<u64>) {
+fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
     let style = "{wide_bar} {pos}/{len} {per_sec} {eta} to go";
     let style = ProgressStyle::with_template(style).expect("a template");
     let bar = ProgressBar::new(arguments.sequences).with_style(style);
@@ -116,13 +124,14 @@ fn search(arguments: &Arguments) -> (Figures, Option<u64>) {
         let players = (0..cores)
             .map(|_| scope.spawn(|| play_on(&next, end, &bar, arguments.only.as_deref())));
         let players: Vec<_> = players.collect();
-        let (mut figures, mut violated) = (Figures::default(), None);
+        let (mut figures, mut violated) = (Figures::default(), Vec::new());
         for player in players {
             let found = player.join().expect("panics are caught");
             figures.merge(found.0);
-            violated = violated.into_iter().chain(found.1).min();
+            violated.extend(found.1);
         }
-        (figures, violated)
+        let first = violated.into_iter().min_by_key(|violated| violated.number);
+        (figures, first)
     });
     bar.finish_and_clear();
     found
@@ -134,7 +143,7 @@ fn play_on(
     end: u64,
     bar: &ProgressBar,
     only: Option<&str>,
-) -> (Figures, Option<u64>) {
+) -> (Figures, Option<Violated>) {
     let mut figures = Figures::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -145,9 +154,14 @@ fn play_on(
         let (history, outcome, stories) = examine(&sequence, number, only);
         figures.add(&sequence.setting, &history, stories);
         bar.inc(1);
-        if outcome.is_err() {
+        if let Err(violation) = outcome {
             next.fetch_max(end, Ordering::Relaxed);
-            return (figures, Some(number));
+            let violated = Violated {
+                number,
+                history,
+                violation,
+            };
+            return (figures, Some(violated));
         }
     }
 }
@@ -189,7 +203,8 @@ fn examine(
 }
 
 /// The story of a violation, as small as it gets.
-fn tell(number: u64, arguments: &Arguments) {
+fn tell(violated: Violated, arguments: &Arguments) {
+    let number = violated.number;
     let examine = |sequence: &Sequence| {
         let (history, outcome, _) = examine(sequence, number, arguments.only.as_deref());
         (history, outcome)
@@ -198,8 +213,15 @@ fn tell(number: u64, arguments: &Arguments) {
     let mut sequence = tree.current();
     let (history, outcome) = examine(&sequence);
     let Err(found) = outcome else {
-        println!("VIOLATION    sequence {number}, and not when it was played again");
-        return;
+        let Violation { promise, text, .. } = &violated.violation;
+        println!(
+            "VIOLATION    {promise} in sequence {number}, and not when it was played again: {text}"
+        );
+        let found = Some(&violated.violation);
+        return println!(
+            "{}",
+            story::tell(&sequence.setting, &violated.history, found)
+        );
     };
     println!(
         "VIOLATION    {} in sequence {number}: {}",
