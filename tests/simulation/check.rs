@@ -314,6 +314,8 @@ impl Checker<'_> {
                 || followed.is_waiting(endpoint, asked, Of { setting, group })
             {
                 followed.answered(endpoint, addresses, asked, (now, ttl));
+            } else {
+                followed.answered_again(endpoint, addresses, now, ttl);
             }
         }
     }

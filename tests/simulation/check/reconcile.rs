@@ -236,6 +236,27 @@ impl Followed {
         });
     }
 
+    /// A question that was sent again had an answer already, and nobody can tell which of the two the
+    /// reconcile took.
+    pub fn answered_again(
+        &mut self,
+        endpoint: usize,
+        addresses: &[IpAddr],
+        now: Duration,
+        ttl: Duration,
+    ) {
+        let answers = self
+            .reconcile
+            .as_mut()
+            .and_then(|reconcile| reconcile.answers.get_mut(&endpoint));
+        if let Some(last) = answers.and_then(|answers| answers.last_mut())
+            && now <= last.arrived + SAME_MOMENT
+            && addresses.iter().copied().collect::<BTreeSet<_>>() == last.addresses
+        {
+            last.ttl = last.ttl.min(ttl);
+        }
+    }
+
     /// A failed reconcile was told.
     pub fn failed(&mut self, now: Duration, of: Of<'_>) {
         if self.reconcile.is_none() || of.is_shared() {
