@@ -501,33 +501,6 @@ async fn i11_every_single_wait_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn i11_a_hanging_group_keeps_no_other_waiting() {
-    let world = World::with_two_groups().await;
-    let hang = Fault::Hang;
-    world
-        .aws
-        .inject_where("DescribeTargetHealth", Some(ARN), hang, None);
-    let mut sandbox = world.sandbox().await;
-    let running = sandbox.invoke("{}", Duration::from_secs(20));
-    let served = async {
-        let is_served = async {
-            while world.aws.summary(OTHER_ARN).is_empty() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let limit = Duration::from_secs(20);
-        tokio::time::timeout(limit, is_served)
-            .await
-            .expect("it is served");
-        let calls = world.aws.take_calls();
-        let hanging = calls.iter().filter(|call| call.outcome == "hang").count();
-        assert_eq!(hanging, 1, "while the first one hangs in its first attempt");
-    };
-    let (answer, ()) = tokio::join!(running, served);
-    assert_eq!(error(&answer).0, "DescribeFailed");
-}
-
-#[tokio::test]
 async fn a_group_that_nobody_uses_drains_at_once_and_is_followed_all_the_same() {
     let world = World::settled("10.0.1.7").await;
     world.aws.target_group(ARN, |group| group.is_used = false);
