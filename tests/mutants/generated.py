@@ -1,12 +1,11 @@
 """Breaks the code as cargo-mutants does: in every way where it is decided what becomes of a group and where that is done, and in
 a sample of the ways elsewhere. Expects the specification to notice 95 % of those that compile.
 
-Writes what came of it, with the commit, to result.txt beside this file. Takes hours. Arguments are cargo-mutants' own, such as
---shard 0/8; a part is only printed.
+Writes what came of it, with the commit, to result.txt beside this file. Takes hours. With --shard K/N it tries only a part, which
+is only printed; several parts can run at once.
 """
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -15,8 +14,8 @@ from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-WORK = ROOT / "target" / "mutants"
+from run import ROOT, WORK, copy, environment
+
 RESULT = Path(__file__).with_name("result.txt")
 # Everything in these; of the rest so many, drawn by a seed.
 IN_FULL = ("src/plan*", "src/reconcile*", "src/target_group*")
@@ -30,14 +29,13 @@ FAIL_FAST = ["-Z", "unstable-options", "--fail-fast"]
 RUNNER = "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']"
 
 
-def cargo_mutants(*arguments: str, **options: object) -> subprocess.CompletedProcess:
-    """The binary that is tested is the mutant's."""
-    environment = {name: value for name, value in os.environ.items() if name != "FUNCTION_BINARY"}
-    return subprocess.run(["cargo", "mutants", *arguments], cwd=ROOT, env=environment, **options)
+def cargo_mutants(tree: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess:
+    build = tree.with_name(tree.name.replace("tree", "build"))
+    return subprocess.run(["cargo", "mutants", "--dir", str(tree), *arguments], env=environment(build), **options)
 
 
-def chosen() -> list[str]:
-    listed = json.loads(cargo_mutants("--list", "--json", check=True, capture_output=True).stdout)
+def chosen(tree: Path) -> list[str]:
+    listed = json.loads(cargo_mutants(tree, "--list", "--json", check=True, capture_output=True).stdout)
     names = [mutant["name"] for mutant in listed]
     in_full = [name for name in names if any(fnmatch(name, pattern) for pattern in IN_FULL)]
     rest = sorted(set(names) - set(in_full))
@@ -45,11 +43,14 @@ def chosen() -> list[str]:
 
 
 def main() -> int:
-    names = chosen()
+    shard = sys.argv[2].split("/")[0] if sys.argv[1:] else ""
+    tree, output = WORK / f"tree{shard}", WORK / f"output{shard}"
+    copy(tree)
+    names = chosen(tree)
     is_one = "^(" + "|".join(map(re.escape, names)) + ")$"
-    kept = ["--output", str(WORK), "--copy-target", "true", "--timeout", TIMEOUT, f"--cargo-arg=--config={RUNNER}"]
-    cargo_mutants("--re", is_one, *kept, *sys.argv[1:], "--", "--test", "spec", "--", *FAIL_FAST)
-    outcomes = json.loads((WORK / "mutants.out" / "outcomes.json").read_text())
+    options = ["--in-place", "--output", str(output), "--timeout", TIMEOUT, f"--cargo-arg=--config={RUNNER}"]
+    cargo_mutants(tree, "--re", is_one, *options, *sys.argv[1:], "--", "--test", "spec", "--", *FAIL_FAST)
+    outcomes = json.loads((output / "mutants.out" / "outcomes.json").read_text())
     caught = outcomes["caught"] + outcomes["timeout"]
     viable = caught + outcomes["missed"]
     missed = [outcome["scenario"]["Mutant"]["name"] for outcome in outcomes["outcomes"] if outcome["summary"] == "MissedMutant"]

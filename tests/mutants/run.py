@@ -68,25 +68,27 @@ def misfits(mutants: list[Mutant]) -> list[str]:
     return found
 
 
-def copy() -> None:
+def copy(tree: Path) -> None:
     """What git knows and does not ignore, so that the work tree stays as it is."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    shutil.rmtree(TREE, ignore_errors=True)
+    shutil.rmtree(tree, ignore_errors=True)
     for file in files:
         if file and (ROOT / file).exists():
-            (TREE / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / file, TREE / file)
+            (tree / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, tree / file)
+
+
+def environment(build: Path) -> dict[str, str]:
+    """The copy's own binary is tested, and the copy is no part of a repository."""
+    changed = {"CARGO_TARGET_DIR": str(build), "GIT_CEILING_DIRECTORIES": str(WORK)}
+    return {name: value for name, value in {**os.environ, **changed}.items() if name != "FUNCTION_BINARY"}
 
 
 def cargo(*arguments: str) -> bool:
-    """The copy's own binary is tested, and the copy is no part of a repository."""
-    changed = {"CARGO_TARGET_DIR": str(WORK / "build"), "GIT_CEILING_DIRECTORIES": str(WORK)}
-    environment = {**os.environ, **changed}
-    environment.pop("FUNCTION_BINARY", None)
     with LOG.open("w") as log:
         command = ["cargo", "test", "--locked", "--workspace", *arguments]
-        return subprocess.run(command, cwd=TREE, env=environment, stdout=log, stderr=log).returncode == 0
+        return subprocess.run(command, cwd=TREE, env=environment(WORK / "build"), stdout=log, stderr=log).returncode == 0
 
 
 def compiles() -> bool:
@@ -131,7 +133,7 @@ def main() -> int:
         failures.append("a name that mutants.md does not have")
     if not failures and "--check" not in arguments:
         WORK.mkdir(parents=True, exist_ok=True)
-        copy()
+        copy(TREE)
         if not compiles():
             sys.exit(LOG.read_text())
         for test in sorted({test for mutant in mutants for test in mutant.tests}):
