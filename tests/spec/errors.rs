@@ -1,5 +1,6 @@
 //! Each error's exact type and text, as Lambda is answered.
 
+use nlb_hostname_target::error::{Error, Errors};
 use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
@@ -449,6 +450,17 @@ async fn a_call_that_times_out_says_so() {
             "cannot register 10.0.2.9:6379 in {ARN}: no acknowledgement came before the DNS answer was too old to act on"
         )
     );
+}
+
+#[test]
+fn a_message_names_100_failures_and_counts_the_others() {
+    let message = |count: usize| {
+        let failures = (0..count).map(|index| Error::AnswerFailed(format!("failure {index}")));
+        Errors(failures.collect()).to_string()
+    };
+    assert!(message(100).contains("failure 99") && !message(100).contains("more"));
+    assert!(message(102).contains("failure 99") && !message(102).contains("failure 100"));
+    assert!(message(102).ends_with("; and 2 more"));
 }
 
 #[tokio::test]
