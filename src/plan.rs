@@ -123,7 +123,7 @@ pub fn decide(
     let claims = claims.chain(brought_back.into_iter().map(Claim::BringsBack));
     let claims = claims.chain(removed_in_doubt.into_iter().map(Claim::Removes));
     next.rows = claims
-        .map(|claim| (claim, next.row(claim, answer)))
+        .map(|claim| (claim, Row::with(next.rows.get(&claim).copied(), answer)))
         .collect();
 
     // An answer that names the address does not lack it: the target has another port than is wanted.
@@ -183,13 +183,6 @@ impl Memory {
         memory.latest = asked;
         memory.registered.retain(|_, at| is_recent(*at, answer));
         memory
-    }
-
-    /// The row of a claim with one more answer that says so.
-    fn row(&self, claim: Claim, answer: &Answer) -> Row {
-        let is_doubt = !matches!(claim, Claim::Lacks(_));
-        let row = self.rows.get(&claim).copied();
-        Row::with(row.filter(|row| !is_doubt || !row.is_over(answer)), answer)
     }
 
     /// What is doubtful in the plan and not believed yet.

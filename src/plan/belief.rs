@@ -126,12 +126,6 @@ impl Row {
         }
     }
 
-    /// Whether the answer comes so late that a doubt begins anew: a sandbox that slept saw nothing of
-    /// what happened since.
-    pub fn is_over(&self, answer: &Answer) -> bool {
-        answer.asked >= self.independent_from + RECENT
-    }
-
     /// Whether a doubt is over: an independent answer said the same, and not too late.
     pub fn is_believed(&self, answer: &Answer) -> bool {
         let until = self.since.map(|since| since + RECENT);
