@@ -13,6 +13,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
+use crate::bucket::Buckets;
 use crate::cloudwatch::{Datum, Metrics};
 use crate::elb::{Refusal, TargetDescription, TargetGroup, TargetHealth};
 use crate::http::{Request, Response, Server};
@@ -24,7 +25,7 @@ use crate::wire;
 pub struct Call {
     pub at: Instant,
     pub action: String,
-    /// The target group's ARN, or the namespace.
+    /// The target group's ARN, several with commas between them, or the namespace.
     pub resource: String,
     pub targets: Vec<TargetDescription>,
     /// The metric data of a `PutMetricData`.
@@ -101,6 +102,8 @@ struct State {
     faults: Vec<Injection>,
     random: fastrand::Rng,
     latency: Duration,
+    /// `None` refuses nothing.
+    buckets: Option<Buckets>,
     calls: Vec<Call>,
     answers: Vec<Answer>,
 }
@@ -226,6 +229,16 @@ impl Aws {
         self.state().latency = latency;
     }
 
+    /// Elastic Load Balancing refuses what its token buckets do not hold from now on. They are full at first.
+    /// Other tools of the account take this part of what is refilled, from 0 to 1; with 1 they took what
+    /// is there, too.
+    pub fn limit(&self, others: f64) {
+        let (now, buckets) = (Instant::now(), &mut self.state().buckets);
+        buckets
+            .get_or_insert_with(|| Buckets::full(now))
+            .share(now, others);
+    }
+
     pub fn heal(&self) {
         self.state().faults.clear();
     }
@@ -304,12 +317,21 @@ impl Aws {
         let (now, action, arn) = (call.at, call.action.clone(), call.resource.clone());
         let targets = call.targets.clone();
         self.carry_out(call, XML, |state| {
-            let group = state.target_groups.get_mut(&arn).ok_or_else(|| Refusal {
+            if let Some(buckets) = &mut state.buckets {
+                buckets.take(now, &action)?;
+            }
+            let not_found = || Refusal {
                 code: "TargetGroupNotFound",
                 message: "One or more target groups not found".to_owned(),
-            })?;
+            };
+            if action == "DescribeTargetGroups" {
+                let groups = arn.split(',').map(|arn| state.target_groups.get(arn));
+                let groups = groups.collect::<Option<Vec<_>>>().ok_or_else(not_found)?;
+                let result = wire::xml_target_groups(&groups);
+                return Ok(wire::xml_result(&action, &result).into());
+            }
+            let group = state.target_groups.get_mut(&arn).ok_or_else(not_found)?;
             let result = match action.as_str() {
-                "DescribeTargetGroups" => wire::xml_target_group(group),
                 "DescribeTargetHealth" => wire::xml_targets(&group.describe(now)),
                 "RegisterTargets" => group.register(now, &targets).map(|()| String::new())?,
                 "DeregisterTargets" => {
@@ -405,11 +427,8 @@ impl Call {
             }
             None => {
                 let query = wire::Query::read(request.body());
-                let arn = query.get("TargetGroupArn");
-                let arn = arn.or_else(|| query.get("TargetGroupArns.member.1"));
                 let action = query.get("Action").unwrap_or("none");
-                let arn = arn.unwrap_or_default().to_owned();
-                (action.to_owned(), arn, query.targets(), Vec::new())
+                (action.to_owned(), query.arns(), query.targets(), Vec::new())
             }
         };
         Call {
@@ -456,7 +475,9 @@ impl Injection {
         let is_its = |injected: &Option<String>, of_call: &String| {
             injected.as_ref().is_none_or(|injected| injected == of_call)
         };
-        is_its(&self.action, &call.action) && is_its(&self.resource, &call.resource)
+        let mut resources = call.resource.split(',').map(str::to_owned);
+        is_its(&self.action, &call.action)
+            && resources.any(|resource| is_its(&self.resource, &resource))
     }
 }
 

@@ -8,6 +8,7 @@
 //! A [`world::World`] is all of it, with the function in the middle.
 
 pub mod aws;
+mod bucket;
 pub mod cloudwatch;
 pub mod dns;
 pub mod elb;

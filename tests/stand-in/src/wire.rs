@@ -25,6 +25,14 @@ impl Query {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Of the one target group that a call is about, or of all of them.
+    pub fn arns(&self) -> String {
+        let one = self.get("TargetGroupArn");
+        let member = |index: usize| self.get(&format!("TargetGroupArns.member.{index}"));
+        let arns: Vec<_> = one.into_iter().chain((1..).map_while(member)).collect();
+        arns.join(",")
+    }
+
     pub fn targets(&self) -> Vec<TargetDescription> {
         let member = |index: usize| {
             let field = |name| self.get(&format!("Targets.member.{index}.{name}"));
@@ -53,7 +61,12 @@ pub fn xml_result(action: &str, result: &str) -> String {
     )
 }
 
-pub fn xml_target_group(group: &TargetGroup) -> String {
+pub fn xml_target_groups(groups: &[&TargetGroup]) -> String {
+    let members: String = groups.iter().map(|group| xml_target_group(group)).collect();
+    format!("<TargetGroups>{members}</TargetGroups>")
+}
+
+fn xml_target_group(group: &TargetGroup) -> String {
     let (arn, target_type, protocol, port) = (
         escape(&group.arn),
         group.target_type,
@@ -62,8 +75,8 @@ pub fn xml_target_group(group: &TargetGroup) -> String {
     );
     let family = if group.is_ipv6 { "ipv6" } else { "ipv4" };
     format!(
-        "<TargetGroups><member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>{target_type}</TargetType>\
-         <Protocol>{protocol}</Protocol><Port>{port}</Port><IpAddressType>{family}</IpAddressType></member></TargetGroups>"
+        "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>{target_type}</TargetType>\
+         <Protocol>{protocol}</Protocol><Port>{port}</Port><IpAddressType>{family}</IpAddressType></member>"
     )
 }
 
