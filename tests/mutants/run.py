@@ -62,10 +62,19 @@ def misfits(mutants: list[Mutant]) -> list[str]:
     for mutant in mutants:
         if not mutant.tests or not mutant.replacements:
             found.append(f"{mutant.name}: names no test, or replaces nothing")
+        found += [f"{mutant.name}: there is no {test}" for test in mutant.tests if not exists(test)]
         for replacement in mutant.replacements:
             if (count := replacement.occurrences()) != 1:
                 found.append(f"{mutant.name}: {replacement.old!r} is {count} times in {replacement.file}")
     return found
+
+
+def exists(test: str) -> bool:
+    if test == SIMULATION:
+        return True
+    theme, name = test.split("::")
+    path = ROOT / "tests" / "spec" / f"{theme}.rs"
+    return path.exists() and f"fn {name}()" in path.read_text()
 
 
 def copy(tree: Path) -> None:

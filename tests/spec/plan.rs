@@ -263,24 +263,6 @@ fn an_answer_without_addresses_cannot_be_built() {
 }
 
 #[test]
-fn a_failover_registers_the_new_and_deregisters_the_old() {
-    let [old, new, _] = addresses();
-    let group = [described(old, PORT, State::Healthy)];
-    let plan = plan(&answer([new], begin()), &group);
-    assert_eq!(plan.register, BTreeSet::from([Target::new(new, PORT)]));
-    assert_eq!(plan.deregister, group);
-}
-
-#[test]
-fn a_changed_port_replaces_the_target() {
-    let [address, ..] = addresses();
-    let group = [described(address, OTHER_PORT, State::Healthy)];
-    let plan = plan(&answer([address], begin()), &group);
-    assert_eq!(plan.register, BTreeSet::from([Target::new(address, PORT)]));
-    assert_eq!(plan.deregister, group);
-}
-
-#[test]
 fn a_target_in_any_state_but_draining_is_registered() {
     let [address, new, _] = addresses();
     for state in ["unhealthy", "unhealthy.draining", "unused", "unavailable"] {
@@ -495,14 +477,6 @@ fn a_description_that_says_something_else_ends_the_doubt() {
 }
 
 #[test]
-fn an_answer_counts_from_the_first_description_that_shows_the_doubt() {
-    let mut told = Told::new([(A, State::Healthy)]);
-    assert_eq!(told.decide(0, [A]), "+ -");
-    told.is_now([(A, State::Draining), (B, State::Initial)]);
-    assert_eq!(told.decide(10, [A]), "held back until 20");
-}
-
-#[test]
 fn another_doubt_begins_anew() {
     let both_drain = [
         (A, State::Draining),
@@ -580,28 +554,11 @@ fn a_doubt_of_which_a_slow_schedule_shows_no_second_answer_is_never_believed() {
 }
 
 #[test]
-fn what_drains_is_registered_at_once_where_nothing_else_is_current() {
-    let mut told = Told::new([(A, State::Draining)]);
-    assert_eq!(told.decide(0, [A]), "+10.0.1.7:6379 -");
-    let mut told = Told::new([(A, State::Draining), (B, State::Draining)]);
-    assert_eq!(told.decide(0, [A]), "+10.0.1.7:6379 -");
-    let mut told = Told::new([(A, State::Draining), (B, State::Healthy)]);
-    assert_eq!(told.decide(0, [A, B]), "held back until 10");
-}
-
-#[test]
 fn a_group_that_is_emptied_during_the_doubt_gets_its_target_at_once() {
     let mut told = moved_to_b();
     assert_eq!(told.decide(0, [A]), "held back until 10");
     told.is_now([(A, State::Draining), (B, State::Draining)]);
     assert_eq!(told.decide(1, [A]), "+10.0.1.7:6379 -");
-}
-
-#[test]
-fn a_target_that_is_initial_is_not_deregistered_at_the_first_answer() {
-    let mut told = Told::new([(B, State::Initial)]);
-    assert_eq!(told.decide(0, [C]), "held back until 10");
-    assert_eq!(told.decide(10, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
 }
 
 #[test]
@@ -615,25 +572,6 @@ fn a_target_counts_as_initial_for_90_s_after_its_registration_was_acknowledged()
         told.acknowledge(0, B);
         assert_eq!(told.decide(second, [C]), expected);
     }
-}
-
-#[test]
-fn a_target_that_drains_is_not_initial_whenever_it_was_acknowledged() {
-    let mut told = Told::new([(A, State::Healthy), (B, State::Draining)]);
-    told.acknowledge(0, B);
-    assert_eq!(told.decide(1, [A]), "+ -");
-    assert_eq!(
-        told.decide(2, [A, B]),
-        "held back until 12",
-        "it comes back"
-    );
-    let mut told = Told::new([
-        (A, State::Healthy),
-        (C, State::Healthy),
-        (B, State::Draining),
-    ]);
-    told.acknowledge(0, B);
-    assert_eq!(told.decide(1, [A]), "held back until 11", "for C's sake");
 }
 
 #[test]
@@ -730,12 +668,6 @@ fn misses_end_when_the_target_is_not_current_any_more() {
         assert_eq!(told.decide(10, [A]), "+ -");
         assert_eq!(told.decide(20, [A]), "+ -10.0.2.9:6379");
     }
-}
-
-#[test]
-fn what_joins_is_registered_at_once_whatever_may_be_missed() {
-    let mut told = Told::new([(A, State::Healthy)]).may_miss(2);
-    assert_eq!(told.decide(0, [B]), "+10.0.2.9:6379 -");
 }
 
 #[test]
@@ -840,22 +772,4 @@ fn a_clock_that_went_backwards_forgets_doubts_misses_and_acknowledgements() {
     let mut told = Told::new([(B, State::Healthy)]);
     told.acknowledge(100, B);
     assert_eq!(told.decide(50, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
-}
-
-#[test]
-fn without_memory_a_removal_only_comes_later() {
-    for misses in [0, 2] {
-        let mut told = long_standing().may_miss(misses);
-        for second in 0..300 {
-            told.memory = Memory::default();
-            let decision = told.decide(second, [A]);
-            assert!(decision == "+ -" || decision.starts_with("held back"));
-        }
-    }
-    let mut told = moved_to_b();
-    for second in 0..300 {
-        told.memory = Memory::default();
-        let until = format!("held back until {}", second + 10);
-        assert_eq!(told.decide(second, [A]), until);
-    }
 }

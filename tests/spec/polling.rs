@@ -27,15 +27,6 @@ fn assert_times(times: &[f64], expected: &[f64]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_schedule_looks_once() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    let function = world.function();
-    let begin = Instant::now();
-    assert_eq!(first(function.schedule().await).reconciles, 1);
-    assert!(begin.elapsed() < seconds(1));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("SCHEDULE_POLL_SECONDS", 20);
@@ -88,14 +79,6 @@ async fn a_notification_looks_once_a_second_for_its_own_window() {
     assert_eq!(first(function.notify().await).reconciles, 11);
     let starts: Vec<_> = (0..=10).map(f64::from).collect();
     assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_notification_with_no_window_looks_once() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("EVENT_POLL_SECONDS", 0);
-    let function = world.function();
-    assert_eq!(first(function.notify().await).reconciles, 1);
 }
 
 #[tokio::test(start_paused = true)]
