@@ -23,8 +23,8 @@ SAMPLE, SEED = 60, 1
 LEAST_SHARE = 0.95
 # In seconds, of the specification on one mutant; it takes a minute and a half.
 TIMEOUT = "400"
-# The first test that fails is enough. The harness only knows this as an unstable option, which the variable lets it take; the
-# compiler does not see the variable.
+# The first test that fails is enough. The option is unstable, so the test harness accepts it only with the variable. The compiler
+# does not see the variable.
 FAIL_FAST = ["-Z", "unstable-options", "--fail-fast"]
 RUNNER = "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']"
 

@@ -102,7 +102,7 @@ struct State {
     faults: Vec<Injection>,
     random: fastrand::Rng,
     latency: Duration,
-    /// `None` refuses nothing.
+    /// Without buckets no call is refused.
     buckets: Option<Buckets>,
     calls: Vec<Call>,
     answers: Vec<Answer>,

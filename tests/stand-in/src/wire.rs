@@ -25,7 +25,7 @@ impl Query {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Of the one target group that a call is about, or of all of them.
+    /// The ARNs of the target groups that a call names, with commas between them.
     pub fn arns(&self) -> String {
         let one = self.get("TargetGroupArn");
         let member = |index: usize| self.get(&format!("TargetGroupArns.member.{index}"));
