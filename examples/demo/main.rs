@@ -319,11 +319,20 @@ impl Story {
         }
     }
 
+    /// The sum of each metric of the function, in the order in which they came. A step can have data of
+    /// two minutes.
     fn published(&self) -> Vec<String> {
+        let mut sums: Vec<(String, f64)> = Vec::new();
         let data = self.world.aws.take_data().into_iter();
-        let of_function = data.filter(|datum| datum.dimensions[0].0 == "FunctionName");
-        of_function
-            .map(|datum| format!("{} {}", datum.metric, datum.samples.iter().sum::<f64>()))
+        for datum in data.filter(|datum| datum.dimensions[0].0 == "FunctionName") {
+            let sum: f64 = datum.samples.iter().sum();
+            match sums.iter_mut().find(|(metric, _)| *metric == datum.metric) {
+                Some((_, of_metric)) => *of_metric += sum,
+                None => sums.push((datum.metric, sum)),
+            }
+        }
+        sums.iter()
+            .map(|(metric, sum)| format!("{metric} {sum}"))
             .collect()
     }
 
