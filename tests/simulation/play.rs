@@ -16,7 +16,7 @@ use serde_json::Value;
 use stand_in::dns::{Answer, Cache};
 use stand_in::elb::{TargetDescription, TargetGroup};
 use stand_in::lambda::{NOTIFICATION, SCHEDULE, TIMEOUT};
-use stand_in::world::{Function, PORT, World, group_arn};
+use stand_in::world::{DAY, Function, PORT, World, group_arn};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -105,8 +105,7 @@ impl Play {
     async fn new(setting: Setting, number: u64) -> Rc<Self> {
         let mut play = Play {
             number,
-            // A fixed day, so that the same sequence has the same minutes.
-            world: World::in_memory(UNIX_EPOCH + Duration::from_secs(20_000 * 86_400)),
+            world: World::in_memory(UNIX_EPOCH + DAY),
             at: RefCell::default(),
             history: History::new(),
             pace: Pace::new(number),

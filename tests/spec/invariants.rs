@@ -1,4 +1,5 @@
-//! What is always true (I1 to I7, I9 to I11), each shown on the real binary over real sockets. I8 is
+//! What is always true (I1 to I7, I9 to I11), each shown on the real binary over real sockets, or in
+//! virtual time where it is about time. I8 is
 //! told in `overlap.rs`.
 
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Forgery, ResponseCode};
-use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, group_arn};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World, group_arn};
 
 use crate::reading::{error, lines, result, what_failed};
 
@@ -358,10 +359,15 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
     assert_eq!(is_earlier, [true, false], "each with its own timestamp");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i10_what_the_deadline_cuts_off_is_kept_too() {
-    let world = World::with_two_groups().await;
-    let mut sandbox = world.warm_sandbox().await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
+    world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
+    world.aws.register(OTHER_ARN, "10.0.3.3", PORT);
+    let sandbox = world.function();
+    sandbox.schedule().await.unwrap();
+    world.aws.take_data();
     world.aws.inject_always("PutMetricData", Fault::Hang);
     world.point("10.0.2.9");
     let other = Answer::Late(
@@ -369,16 +375,16 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
         Box::new(dns::addresses(["10.0.3.3"])),
     );
     world.zone.set(OTHER_ENDPOINT, other);
-    let (error_type, message) = error(&sandbox.invoke("{}", SHORT).await);
-    assert_eq!(error_type, "PublishFailed");
+    let errors = sandbox.invoke_within("{}", SHORT).await.unwrap_err();
+    assert_eq!(errors.error_type(), "PublishFailed");
     assert_eq!(
-        message,
-        "cannot publish 12 metric data to NlbHostnameTarget: the invocation's deadline came",
-        "the failover's six, and six of the two groups while they hung"
+        what_failed(&errors.to_string()),
+        "cannot publish 9 metric data to NlbHostnameTarget: the invocation's deadline came",
+        "the failover's six, and three of the function while they hung"
     );
 
     world.aws.heal();
-    sandbox.schedule().await.outcome.unwrap();
+    sandbox.schedule().await.unwrap();
     let data = world.aws.take_data().into_iter();
     let failovers =
         data.filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");

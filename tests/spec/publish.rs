@@ -18,7 +18,7 @@ async fn metrics_go_out_for_the_function_and_for_each_group_that_something_happe
     world.point("10.0.2.9");
     world.zone.set(
         OTHER_ENDPOINT,
-        Answer::Late(Duration::from_millis(300), Box::new(Answer::NxDomain)),
+        Answer::Late(Duration::from_millis(900), Box::new(Answer::NxDomain)),
     );
     assert_eq!(error(&sandbox.schedule().await).0, "ResolveFailed");
     let data = world.aws.take_data();

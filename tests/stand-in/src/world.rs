@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -39,6 +39,9 @@ pub const PORT: u16 = 6379;
 
 /// In memory.
 pub const DNS_SERVER: &str = "10.0.0.2:53";
+/// Since the epoch, where virtual time begins: always the same, so that what happens in one minute does so
+/// each time.
+pub const DAY: Duration = Duration::from_secs(20_000 * 86_400);
 /// Of DNS and of a call to AWS, where a world says so.
 pub const DNS_LATENCY: Duration = Duration::from_millis(5);
 pub const CALL_LATENCY: Duration = Duration::from_millis(40);
@@ -135,7 +138,7 @@ impl World {
     /// seconds, is at `address`, and so is the group's one target, healthy for long. The group is of the
     /// address's family.
     pub async fn settled_in_memory(address: &str, ttl: u32) -> World {
-        let mut world = World::in_memory(SystemTime::now());
+        let mut world = World::in_memory(UNIX_EPOCH + DAY);
         world.ttl = ttl;
         world.aws.target_group(ARN, |group| {
             group.is_ipv6 = address.contains(':');
