@@ -16,22 +16,22 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{ConfigLoader, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 
 use crate::plan::EFFECT;
 use acknowledgement::Acknowledgement;
 
-pub use cause::{Cause, cause};
+pub use cause::{Cause, Failure, cause, failure};
 pub use put::put;
 
 /// A call's failure, with the raw answer if there was one.
 pub type SdkError<E> = aws_sdk_elasticloadbalancingv2::error::SdkError<E>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A call with all its retries.
+/// A call with all the SDK's retries.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
-const ATTEMPTS: u32 = 3;
-const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
+/// Of a call, all in all.
+pub const ATTEMPTS: u32 = 3;
+pub const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 /// Below the servers' own, so that no request is written to a connection that is being closed.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -65,16 +65,13 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
         .http_client(http_client)
 }
 
-/// A client whose retries are bounded by the attempts of a call, and the calls by the pace. The SDK
-/// besides has a quota of retries for a whole process, which one target group that hangs would use up
-/// within half an hour: the first throttled call of any other group would then fail.
+/// A client that sends each call once, since a call that is sent again takes its turn again.
 pub fn load_balancing(sdk: &SdkConfig) -> aws_sdk_elasticloadbalancingv2::Client {
-    let own = RetryPartition::custom("load balancing").token_bucket(TokenBucket::unlimited());
     let config = aws_sdk_elasticloadbalancingv2::config::Builder::from(sdk);
-    let config = config.retry_partition(own.build());
-    aws_sdk_elasticloadbalancingv2::Client::from_conf(
-        config.interceptor(Acknowledgement::Xml).build(),
-    )
+    let config = config
+        .retry_config(RetryConfig::disabled())
+        .interceptor(Acknowledgement::Xml);
+    aws_sdk_elasticloadbalancingv2::Client::from_conf(config.build())
 }
 
 pub fn cloudwatch(sdk: &SdkConfig) -> aws_sdk_cloudwatch::Client {

@@ -22,6 +22,7 @@ use crate::metrics::Destination;
 use crate::pace::Pace;
 use crate::reconcile::{Context, Known};
 use crate::report::Report;
+use crate::target_group::Unknown;
 use crate::window::{Deadline, Window};
 
 /// Between the reconciles after a notification: the endpoint is about to move.
@@ -166,12 +167,15 @@ impl<P: RuntimeProvider> Function<P> {
             Cause::Schedule => (config.schedule_poll, config.poll_interval),
             Cause::Deployment(_) => (Duration::ZERO, config.poll_interval),
         };
+        let unknown = Unknown::default();
         let invocation = Invocation {
             context: Context {
                 config,
                 load_balancing: &self.load_balancing,
                 network: &self.network,
                 clock: &self.clock,
+                pace,
+                unknown: &unknown,
                 is_dry_run,
             },
             destination: Destination {
@@ -181,7 +185,6 @@ impl<P: RuntimeProvider> Function<P> {
             },
             deadline,
             window: Window::new(length, interval, deadline),
-            pace,
         };
         let mut sandbox = self.sandbox.take();
         let known = &mut sandbox.target_groups;

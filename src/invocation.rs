@@ -6,17 +6,17 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
-use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{join, select};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
 use crate::metrics::{Destination, Metrics, Sample};
-use crate::pace::Pace;
 use crate::reconcile::{Context, Known, Progress, reconcile};
 use crate::report::{self, Report, TargetGroupReport};
-use crate::window::{Deadline, Start, Window};
+use crate::target_group::Stage;
+use crate::window::{Deadline, Window};
 
 /// What one sandbox keeps between invocations: a value for each target group, lent to its loop, and the
 /// metrics that are not published yet.
@@ -32,7 +32,6 @@ pub struct Invocation<'a, P: RuntimeProvider> {
     pub destination: Destination<'a>,
     pub deadline: Deadline,
     pub window: Window,
-    pub pace: &'a Pace,
 }
 
 impl<P: RuntimeProvider> Invocation<'_, P> {
@@ -43,11 +42,25 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             metrics,
         } = sandbox;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let loops = self.context.config.target_groups.iter().zip(target_groups);
+        let Context {
+            config,
+            load_balancing,
+            pace,
+            unknown,
+            ..
+        } = self.context;
+        let loops = config.target_groups.iter().zip(target_groups);
         let loops = join_all(
             loops.map(|(group, known)| self.reconcile_in_window(group, known, sender.clone())),
         );
         drop(sender);
+        let loops = async {
+            select! {
+                biased;
+                ended = loops => ended,
+                never = unknown.answer(load_balancing, pace, self.deadline.work) => match never {},
+            }
+        };
         let (ended, unpublished) = join!(loops, self.publish(metrics, receiver));
 
         let (target_groups, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
@@ -75,19 +88,13 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let mut report = TargetGroupReport::new(group);
         let (mut outcome, mut held_until, mut held_sample) = (Ok(()), None, None);
         let mut next = window.next(None, held_until, Instant::now());
+        if !self.context.is_dry_run {
+            known.begin();
+        }
         while let Some(start) = next {
-            let is_in_time = self.wait_for(start, known).await;
-            if !is_in_time && report.reconciles > 0 {
-                // Other groups took the time. What is held back may still be worth the wait.
-                held_until = held_until.filter(|until| *until > start.latest);
-                next = window.next(Some(start.latest), held_until, Instant::now());
-                continue;
-            }
-            let mut progress = Progress::default();
-            outcome = match is_in_time {
-                true => self.reconcile(group, known, &mut progress).await,
-                false => Err(deadline_exceeded(group, &progress)),
-            };
+            sleep_until(start.earliest).await;
+            let mut progress = Progress::begin();
+            outcome = self.reconcile(group, known, &mut progress).await;
             held_until = match &outcome {
                 Ok(()) => progress
                     .held_back
@@ -114,16 +121,6 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         (report, outcome)
     }
 
-    /// Waits until the reconcile may start, or says that it was too late for it.
-    async fn wait_for(&self, start: Start, known: &Known) -> bool {
-        let describe_calls = if known.properties.is_some() { 1 } else { 2 };
-        let wait = async {
-            sleep_until(start.earliest).await;
-            self.pace.wait_for(describe_calls).await;
-        };
-        timeout_at(start.latest, wait).await.is_ok()
-    }
-
     /// One reconcile, as far as the deadline lets it come.
     async fn reconcile(
         &self,
@@ -131,13 +128,28 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         known: &mut Known,
         progress: &mut Progress,
     ) -> Result<(), Errors> {
-        let reconcile = async {
-            let _permit = self.pace.permit().await;
-            reconcile(&self.context, group, known, progress).await
+        let reconcile = reconcile(&self.context, group, known, progress);
+        let outcome = timeout_at(self.deadline.work, reconcile).await;
+        let was_left_over = match self.context.is_dry_run {
+            true => false,
+            false => std::mem::take(&mut known.is_left_over),
         };
-        match timeout_at(self.deadline.work, reconcile).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(deadline_exceeded(group, progress)),
+        match (outcome, progress.line.stage()) {
+            (Ok(outcome), _) => outcome,
+            (Err(_), Stage::Refused(error)) => Err(Errors::from(error)),
+            // It counts as not reached.
+            (Err(_), Stage::Unsent) if self.context.is_dry_run => {
+                progress.step = None;
+                Ok(())
+            }
+            (Err(_), Stage::Unsent) => {
+                (known.is_left_over, progress.is_unsent) = (true, true);
+                match was_left_over {
+                    true => Err(deadline_exceeded(group, progress)),
+                    false => Ok(()),
+                }
+            }
+            (Err(_), _) => Err(deadline_exceeded(group, progress)),
         }
     }
 
@@ -152,7 +164,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             at: self.context.clock.now(),
             target_group: group.arn.dimension().to_owned(),
             is_failover: progress.is_failover,
-            is_failure,
+            is_failure: is_failure || progress.is_unsent,
             has_healthy_target: progress.has_healthy_target,
         }
     }

@@ -1,60 +1,51 @@
-//! How fast an invocation may go, shared by its loops: ELB's token bucket is the whole account's,
-//! 40 calls refilled at 10 a second, and other tools live from it too.
+//! How fast an invocation may go, shared by its loops. Elastic Load Balancing's token buckets belong to
+//! the whole account and Region: 40 reads refilled at 10 a second, and 20 registrations, of either kind,
+//! refilled at 4 a second. Other tools live from them too, most of all while a zone fails, so that an
+//! invocation takes a part of them, and less of it once a call was refused.
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::time::Duration;
+mod queue;
+mod slots;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep_until};
+pub use queue::{Place, Queue, Turn};
+use slots::Slots;
 
-/// Describe calls that may go at first, and in any second after that. A call counts once, whatever
-/// the SDK's own retries make of it.
-const BURST: usize = 20;
-const PER_SECOND: usize = 5;
-/// Reconciles under way at once: more than a deployment has groups, as long as its variables fit
-/// into Lambda's 4 KB.
-const CONCURRENCY: usize = 64;
+/// What a read is for, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Read {
+    /// The endpoint has an address that the last description lacks.
+    Moved,
+    /// The last invocation had no turn for it.
+    LeftOver,
+    /// Something changed or failed since the last description, or a doubt can be believed.
+    Changed,
+    /// Nothing was ever described.
+    Unknown,
+    Settled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Registration {
+    /// Of two calls this one makes clients whole.
+    Register,
+    Deregister,
+}
 
 /// Lent to all loops of one invocation.
 pub struct Pace {
-    /// When the next calls may be made, the earliest first.
-    free: RefCell<VecDeque<Instant>>,
-    permits: Semaphore,
+    pub reads: Queue<Read>,
+    pub registrations: Queue<Registration>,
+    /// The VPC's resolver drops what is above 1,024 packets a second for each network interface.
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html#vpc-dns-limits>
+    pub lookups: Queue<()>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            free: RefCell::new(VecDeque::from([Instant::now(); BURST])),
-            permits: Semaphore::new(CONCURRENCY),
+            reads: Queue::new(Slots::new(20, 5)),
+            registrations: Queue::new(Slots::new(16, 3)).sparing(Registration::Deregister),
+            lookups: Queue::new(Slots::new(200, 200)),
         }
-    }
-}
-
-impl Pace {
-    /// Waits until a reconcile that makes so many describe calls may begin.
-    pub async fn wait_for(&self, describe_calls: usize) {
-        sleep_until(self.reserve(describe_calls)).await;
-    }
-
-    /// Waits until not too many reconciles are under way; this one is for as long as what is returned
-    /// lives.
-    pub async fn permit(&self) -> SemaphorePermit<'_> {
-        let permit = self.permits.acquire().await;
-        permit.expect("the semaphore is never closed")
-    }
-
-    /// When so many more calls may be made together. The burst is given once; after it, each call makes
-    /// room for another one a second later.
-    fn reserve(&self, describe_calls: usize) -> Instant {
-        let mut free = self.free.borrow_mut();
-        let start = free
-            .drain(..describe_calls)
-            .fold(Instant::now(), Instant::max);
-        let missing = PER_SECOND.saturating_sub(free.len());
-        free.extend(std::iter::repeat_n(start + Duration::from_secs(1), missing));
-        start
     }
 }

@@ -24,6 +24,10 @@ pub struct Plan {
 }
 
 impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.register.is_empty() && self.deregister.is_empty()
+    }
+
     pub fn targets_to_deregister(&self) -> BTreeSet<Target> {
         self.deregister.iter().map(|stale| stale.target).collect()
     }
@@ -153,6 +157,28 @@ pub fn decide(
     (decision, next)
 }
 
+/// The same by a description of an earlier reconcile. It ends a doubt, but neither begins nor decides
+/// one: for that the group is described again.
+pub fn foresee(
+    answer: &Answer,
+    described: &[DescribedTarget],
+    memory: &Memory,
+    policy: Policy<'_>,
+) -> (Decision, Memory) {
+    let (decision, mut next) = decide(answer, described, memory, policy);
+    next.rows.retain(|claim, row| match claim {
+        Claim::Lacks(_) => true,
+        Claim::BringsBack(_) | Claim::Removes(_) => {
+            let doubt = memory.rows.get(claim);
+            doubt.is_some_and(|doubt| {
+                *row = *doubt;
+                true
+            })
+        }
+    });
+    (decision, next)
+}
+
 fn targets(described: &[&DescribedTarget]) -> BTreeSet<Target> {
     described.iter().map(|one| one.target).collect()
 }
@@ -171,6 +197,17 @@ impl Memory {
     pub fn forget(&mut self, targets: &BTreeSet<Target>) {
         let is_about = |claim: &Claim| matches!(claim, Claim::Lacks(target) | Claim::Removes(target) if targets.contains(target));
         self.rows.retain(|claim, _| !is_about(claim));
+    }
+
+    /// Ends what the description contradicts, where no answer came with it.
+    pub fn see(&mut self, described: &[DescribedTarget]) {
+        let (current, draining): (Vec<_>, Vec<_>) =
+            described.iter().partition(|target| target.is_current());
+        let (current, draining) = (targets(&current), targets(&draining));
+        self.rows.retain(|claim, _| match claim {
+            Claim::Lacks(target) | Claim::Removes(target) => current.contains(target),
+            Claim::BringsBack(target) => draining.contains(target) && !current.is_empty(),
+        });
     }
 
     /// What still holds in the time of the answer. A clock that went backwards forgets everything.

@@ -1,8 +1,11 @@
 //! One reconcile of one target group: resolve and describe, decide, apply.
 
 mod apply;
+mod known;
 mod progress;
 mod resolve;
+
+use std::rc::Rc;
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_smithy_async::time::SharedTimeSource;
@@ -12,13 +15,13 @@ use tokio::time::Instant;
 
 use crate::config::{Config, TargetGroupConfig};
 use crate::error::{Error, Errors};
-use crate::plan::{
-    ACT, Answer, Decision, DescribedTarget, HeldBack, Memory, Policy, State, decide,
-};
-use crate::target_group::{Properties, Sent, TargetGroup};
+use crate::pace::Pace;
+use crate::plan::{ACT, Answer, Decision, DescribedTarget, HeldBack, Policy, State};
+use crate::target_group::{Calls, Sent, TargetGroup, Unknown};
 use apply::Change;
 use resolve::resolve;
 
+pub use known::Known;
 pub use progress::Progress;
 
 /// What a reconcile works with.
@@ -29,34 +32,32 @@ pub struct Context<'a, P: RuntimeProvider> {
     pub network: &'a P,
     /// The time of day, which goes on while a sandbox is frozen.
     pub clock: &'a SharedTimeSource,
+    pub pace: &'a Pace,
+    pub unknown: &'a Unknown,
     pub is_dry_run: bool,
 }
 
-/// What is known of one group between reconciles. All of it may be lost: `properties` is described
-/// again, and a change for which something was remembered comes later.
-#[derive(Debug, Default)]
-pub struct Known {
-    pub properties: Option<Properties>,
-    memory: Memory,
-}
-
 /// 1. Describes what the group is, once per sandbox.
-/// 2. Resolves every endpoint and describes the group's targets, concurrently; one failure fails the
-///    reconcile.
+/// 2. Resolves every endpoint and, where something may have changed, describes the group's targets, at
+///    once if all groups that have to be described can be; one failure fails the reconcile.
 /// 3. Decides, and remembers what that was based on. Stops if the plan is doubtful; in a dry run
 ///    reports it and stops.
 /// 4. Registers, and stops if any of it failed.
 /// 5. Deregisters; when all of it succeeded, says whether it was a failover.
 ///
-/// It starts again where it comes to a call so late that the answer is too old to act on.
+/// It starts again where a call's turn comes so late that the answer is too old to act on.
 pub async fn reconcile<P: RuntimeProvider>(
     context: &Context<'_, P>,
     group: &TargetGroupConfig,
     known: &mut Known,
     progress: &mut Progress,
 ) -> Result<(), Errors> {
-    while steps(context, group, known, progress).await? == Sent::TooLate {}
-    Ok(())
+    loop {
+        match steps(context, group, known, progress).await? {
+            Sent::Done(()) => return Ok(()),
+            Sent::TooLate => (),
+        }
+    }
 }
 
 async fn steps<P: RuntimeProvider>(
@@ -64,50 +65,97 @@ async fn steps<P: RuntimeProvider>(
     group: &TargetGroupConfig,
     known: &mut Known,
     progress: &mut Progress,
-) -> Result<Sent, Errors> {
+) -> Result<Sent<()>, Errors> {
+    let (config, line) = (context.config, Rc::clone(&progress.line));
+    progress.step = Some("describing the target group");
+    let properties = match known.properties {
+        Some(properties) => properties,
+        None => {
+            let described = context.unknown.describe(&group.arn, &line).await;
+            *known.properties.insert(described?)
+        }
+    };
+    let policy = Policy {
+        port: config.target_port.unwrap_or(properties.port),
+        keep_cidrs: &config.keep_cidrs,
+        misses_before_deregistration: config.misses_before_deregistration,
+    };
     let target_group = TargetGroup {
         client: context.load_balancing,
         arn: &group.arn,
+        calls: Calls {
+            pace: context.pace,
+            line: &line,
+        },
     };
-    progress.step = Some("describing the target group");
-    let properties = properties(&target_group, known).await?;
 
     progress.step = Some("resolving and describing the targets of");
+    let lookups = group.endpoints.len() * config.lookups_per_reconcile as usize;
+    let turns = context.pace.lookups.turns(lookups, (), line.place());
+    turns.await;
     let act_by = Instant::now() + ACT;
+    let is_due = context.is_dry_run || known.is_due();
+    let urgency = known.urgency(None);
+    let describe_at_once = async {
+        let turn = match is_due {
+            true => target_group.calls.read_at_once(urgency).await?,
+            false => return None,
+        };
+        let described = target_group.describe_targets(Some(turn), urgency, act_by);
+        Some(described.await)
+    };
     let (answer, described) = join!(
         resolve(
-            context.config,
+            config,
             context.network,
             context.clock,
             &group.endpoints,
             properties.record_type
         ),
-        target_group.describe_targets()
+        describe_at_once
     );
-    let policy = Policy {
-        port: context.config.target_port.unwrap_or(properties.port),
-        keep_cidrs: &context.config.keep_cidrs,
-        misses_before_deregistration: context.config.misses_before_deregistration,
-    };
     if let Ok(answer) = &answer {
         progress.desired = answer.targets(policy.port);
     }
-    let (answer, described) = both(answer, described)?;
+    let described = match (&answer, described) {
+        (_, Some(described)) => described,
+        // A failed lookup is no reason to describe.
+        (Err(_), None) => Ok(Sent::TooLate),
+        (Ok(answer), None) => {
+            let foreseen = match is_due {
+                true => None,
+                false => known.foresee(answer, policy),
+            };
+            if let Some(held_back) = foreseen {
+                progress.held_back = held_back;
+                return Ok(Sent::Done(()));
+            }
+            let urgency = known.urgency(Some(answer));
+            target_group.describe_targets(None, urgency, act_by).await
+        }
+    };
+    let (answer, described) = match (answer, described) {
+        (Ok(answer), Ok(Sent::Done(described))) => (answer, described),
+        (answer, described) => {
+            if !context.is_dry_run {
+                known.see_in_part(answer.as_ref().ok(), described.as_ref().ok(), policy);
+            }
+            return both(answer, described);
+        }
+    };
     let is_healthy = |one: &DescribedTarget| {
         one.state == State::Healthy && progress.desired.contains(&one.target)
     };
     progress.has_healthy_target = Some(described.iter().any(is_healthy));
-
-    let (decision, memory) = decide(&answer, &described, &known.memory, policy);
     if context.is_dry_run {
+        let decision = known.dry_run(&answer, &described, policy);
         report_only(decision, &answer, progress);
-        return Ok(Sent::All);
+        return Ok(Sent::Done(()));
     }
-    known.memory = memory;
-    match decision {
+    match known.decide(&answer, &described, policy) {
         Decision::HoldBack(held_back) => {
             progress.held_back = Some(held_back);
-            Ok(Sent::All)
+            Ok(Sent::Done(()))
         }
         Decision::Apply(plan) => {
             let change = Change {
@@ -117,28 +165,20 @@ async fn steps<P: RuntimeProvider>(
                 answer,
                 act_by,
             };
-            change
-                .apply(context.clock, &mut known.memory, progress)
-                .await
+            change.apply(context.clock, known, progress).await
         }
     }
 }
 
-async fn properties(
-    target_group: &TargetGroup<'_>,
-    known: &mut Known,
-) -> Result<Properties, Error> {
-    match known.properties {
-        Some(properties) => Ok(properties),
-        None => Ok(*known.properties.insert(target_group.describe().await?)),
-    }
-}
-
-/// Both, or all that failed in either.
-fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<(A, B), Errors> {
+/// All that failed in either, or else a description that came too late.
+fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<Sent<()>, Errors> {
     match (answer, described) {
         (Err(errors), Err(error)) => Err(errors.and(error)),
-        (answer, described) => Ok((answer?, described?)),
+        (answer, described) => {
+            answer?;
+            described?;
+            Ok(Sent::TooLate)
+        }
     }
 }
 

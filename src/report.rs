@@ -36,9 +36,9 @@ pub struct TargetGroupReport {
     /// The endpoint moved away from a target that was deregistered.
     pub failover: bool,
     pub reconciles: u32,
-    /// A plan was held back.
+    /// A plan was held back, or a call had no turn.
     #[serde(skip)]
-    pub is_held_back: bool,
+    pub is_left_undone: bool,
     /// The failure of the last reconcile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<&'static str>,
@@ -83,18 +83,18 @@ impl TargetGroupReport {
         self.registered.extend(progress.registered);
         self.deregistered.extend(progress.deregistered);
         self.failover |= progress.is_failover;
-        self.is_held_back |= progress.held_back.is_some();
+        self.is_left_undone |= progress.held_back.is_some() || progress.is_unsent;
         self.error_type = outcome.as_ref().err().map(Errors::error_type);
         self.error_message = outcome.as_ref().err().map(Errors::to_string);
     }
 
     fn is_eventful(&self) -> bool {
         let is_changed = !self.registered.is_empty() || !self.deregistered.is_empty();
-        is_changed || self.is_held_back || self.error_type.is_some()
+        is_changed || self.is_left_undone || self.error_type.is_some()
     }
 }
 
-/// The one line of a reconcile that changed something, was held back or failed. `is_last` says whether
+/// The one line of a reconcile that changed something, was held back or left over, or failed. `is_last` says whether
 /// the invocation ends with it.
 pub fn log_reconcile(
     group: &TargetGroupConfig,
@@ -129,6 +129,16 @@ pub fn log_reconcile(
                 true => "the first invocation after the time in \"until\" decides",
                 false => "this invocation reconciles again at the time in \"until\"",
             }
+        ),
+        (Ok(()), None) if progress.is_unsent => warn!(
+            "targetGroupArn" = %group.arn,
+            "json.desired" = desired,
+            "json.registered" = registered,
+            "json.deregistered" = deregistered,
+            "left over: the deadline came before the turn of a call, while {} {}. Clients keep the \
+             targets that they have; the group comes first in the next invocation of this sandbox",
+            progress.step.unwrap_or_default(),
+            group.arn
         ),
         (Ok(()), None) if is_changed => info!(
             "targetGroupArn" = %group.arn,

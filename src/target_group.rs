@@ -1,12 +1,13 @@
-//! Describe, register and deregister: the four calls to Elastic Load Balancing, for one target
-//! group.
+//! Describe, register and deregister: the four calls to Elastic Load Balancing.
 
 mod arn;
+mod call;
 mod change;
 mod describe;
 mod group;
+mod properties;
 
 pub use arn::TargetGroupArn;
-pub use change::Sent;
-pub use describe::Properties;
+pub use call::{Calls, Line, Sent, Stage};
 pub use group::TargetGroup;
+pub use properties::{Properties, Unknown};

@@ -3,9 +3,20 @@
 use std::error::Error;
 use std::fmt;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 
 use super::acknowledgement::Unreadable;
+
+/// Whether a call that failed may succeed when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Refused because too many calls are made.
+    Throttled,
+    /// Nobody knows whether it took effect, or the service has a difficulty of its own.
+    Passing,
+    Final,
+}
 
 /// It displays the service's own code and message, or what kept the answer away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +35,24 @@ impl fmt::Display for Cause {
 impl From<String> for Cause {
     fn from(text: String) -> Self {
         Cause { code: None, text }
+    }
+}
+
+/// As the SDK's own retries see it, and what is no answer of the service's besides.
+pub fn failure<E>(error: &SdkError<E>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let code = error.code().unwrap_or_default();
+    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    match (error, status) {
+        _ if THROTTLING_ERRORS.contains(&code) => Failure::Throttled,
+        (_, Some(429)) => Failure::Throttled,
+        _ if TRANSIENT_ERRORS.contains(&code) => Failure::Passing,
+        (SdkError::ServiceError(_), Some(500 | 502 | 503 | 504)) => Failure::Passing,
+        (SdkError::ServiceError(_), Some(400..)) => Failure::Final,
+        (SdkError::ConstructionFailure(_), _) => Failure::Final,
+        _ => Failure::Passing,
     }
 }
 

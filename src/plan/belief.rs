@@ -40,7 +40,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use super::target::Target;
+use super::target::{DescribedTarget, Target};
 
 /// How long after its first lookup was sent an answer may be acted on, and how long a description.
 pub const ACT: Duration = Duration::from_secs(5);
@@ -89,6 +89,12 @@ impl Answer {
     /// Whether the endpoints are at this address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
+    }
+
+    /// Whether it has an address that is not among the described targets.
+    pub fn has_more_than(&self, described: &[DescribedTarget]) -> bool {
+        let described: BTreeSet<_> = described.iter().map(|one| one.target.ip()).collect();
+        !self.addresses.is_subset(&described)
     }
 
     pub(super) fn asked(&self) -> SystemTime {

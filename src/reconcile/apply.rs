@@ -6,10 +6,11 @@ use aws_smithy_async::time::SharedTimeSource;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::known::Known;
 use super::progress::Progress;
 use crate::error::{Errors, enumerate};
 use crate::log::json;
-use crate::plan::{Answer, DescribedTarget, Memory, Plan, Target};
+use crate::plan::{Answer, DescribedTarget, Plan, Target};
 use crate::target_group::{Sent, TargetGroup};
 
 /// Targets in one call, as the AWS Load Balancer Controller does it: the API documents no limit of
@@ -40,21 +41,21 @@ impl Change<'_> {
     pub async fn apply(
         &self,
         clock: &SharedTimeSource,
-        memory: &mut Memory,
+        known: &mut Known,
         progress: &mut Progress,
-    ) -> Result<Sent, Errors> {
+    ) -> Result<Sent<()>, Errors> {
         let Plan { register, .. } = &self.plan;
         if !register.is_empty() {
             progress.step = Some("registering in");
             self.log("registering", register.iter().copied(), NEW_CONNECTIONS);
             let acknowledge = |targets: &[Target]| {
                 progress.registered.extend(targets);
-                memory.acknowledge(targets, clock.now());
+                known.registered(targets, clock.now());
             };
             let register = self
                 .target_group
                 .register(register, self.act_by, acknowledge);
-            if register.await? == Sent::TooLate {
+            if let Sent::TooLate = register.await? {
                 return Ok(Sent::TooLate);
             }
         }
@@ -69,15 +70,15 @@ impl Change<'_> {
             let targets = stale.iter().map(|stale| stale.target);
             self.log("deregistering", targets.clone(), OLD_CONNECTIONS);
             let deregister = self.target_group.deregister(stale, self.act_by);
-            if deregister.await? == Sent::TooLate {
+            if let Sent::TooLate = deregister.await? {
                 return Ok(Sent::TooLate);
             }
             progress.deregistered.extend(targets);
-            memory.forget(&progress.deregistered);
+            known.deregistered(&progress.deregistered);
             let is_all = stale.len() == self.plan.deregister.len();
             progress.is_failover = is_all && self.plan.is_failover(&self.answer);
         }
-        Ok(Sent::All)
+        Ok(Sent::Done(()))
     }
 
     /// The line before a change, with what the group has.

@@ -1,11 +1,13 @@
 //! How far a reconcile came.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use crate::plan::{HeldBack, Target};
+use crate::target_group::Line;
 
 /// How far a reconcile came, written as it goes: true also when the deadline cuts it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
     /// `None` before the reconcile began.
     pub step: Option<&'static str>,
@@ -17,4 +19,23 @@ pub struct Progress {
     pub has_healthy_target: Option<bool>,
     /// The plan was doubtful, and nothing was changed.
     pub held_back: Option<HeldBack>,
+    /// The deadline came before the turn of a call.
+    pub is_unsent: bool,
+    pub line: Rc<Line>,
+}
+
+impl Progress {
+    pub fn begin() -> Self {
+        Progress {
+            step: None,
+            desired: BTreeSet::new(),
+            registered: BTreeSet::new(),
+            deregistered: BTreeSet::new(),
+            is_failover: false,
+            has_healthy_target: None,
+            held_back: None,
+            is_unsent: false,
+            line: Rc::new(Line::begin()),
+        }
+    }
 }

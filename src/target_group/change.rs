@@ -3,26 +3,19 @@
 use std::collections::BTreeSet;
 use std::slice;
 
-use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::call::Sent;
 use super::group::TargetGroup;
-use crate::aws::{self, Cause, SdkError};
+use crate::aws::Cause;
 use crate::error::{Error, Errors, enumerate};
+use crate::pace::Registration;
 use crate::plan::{DescribedTarget, Target};
 
 /// Registers a target that is outside the target group's VPC.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
 const ALL_ZONES: &str = "all";
-
-/// How a change ended that did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    All,
-    /// What the change is based on was too old before everything was sent.
-    TooLate,
-}
 
 impl TargetGroup<'_> {
     /// Calls `RegisterTargets`, and sends nothing after `act_by`. Where ELB asks for a zone, each
@@ -37,17 +30,13 @@ impl TargetGroup<'_> {
         targets: &BTreeSet<Target>,
         act_by: Instant,
         mut acknowledge: impl FnMut(&[Target]),
-    ) -> Result<Sent, Errors> {
+    ) -> Result<Sent<()>, Errors> {
         let targets: Vec<_> = targets.iter().copied().collect();
-        let (mut sent, mut failures) = (Sent::All, Vec::new());
+        let (mut sent, mut failures) = (Sent::Done(()), Vec::new());
         let mut end = |targets: &[Target], outcome| match outcome {
-            Ok(Sent::All) => acknowledge(targets),
+            Ok(Sent::Done(())) => acknowledge(targets),
             Ok(Sent::TooLate) => sent = Sent::TooLate,
-            Err(cause) => failures.push(Error::RegisterFailed {
-                targets: enumerate(targets),
-                target_group_arn: self.arn.to_string(),
-                cause,
-            }),
+            Err(cause) => failures.push(self.register_failed(targets, cause)),
         };
         match self.register_call(&targets, None, act_by).await {
             Err(cause) if is_zone_required(&cause) => {
@@ -78,7 +67,7 @@ impl TargetGroup<'_> {
         targets: &[Target],
         zone: Option<&str>,
         act_by: Instant,
-    ) -> Result<Sent, Cause> {
+    ) -> Result<Sent<()>, Cause> {
         let mut call = self.client.register_targets();
         for target in targets {
             let description = TargetDescription::builder()
@@ -88,7 +77,25 @@ impl TargetGroup<'_> {
             call = call.targets(description.build());
         }
         let call = call.target_group_arn(self.arn.to_string());
-        send(call.send(), act_by).await
+        let calls = &self.calls;
+        let refused = |cause| {
+            calls
+                .line
+                .change
+                .refuse(self.register_failed(targets, cause))
+        };
+        let send = async || call.clone().send().await.map(drop);
+        calls
+            .change(Registration::Register, act_by, refused, send)
+            .await
+    }
+
+    fn register_failed(&self, targets: &[Target], cause: Cause) -> Error {
+        Error::RegisterFailed {
+            targets: enumerate(targets),
+            target_group_arn: self.arn.to_string(),
+            cause,
+        }
     }
 
     /// Calls `DeregisterTargets` before `act_by`, with each target as it was described: without
@@ -101,38 +108,23 @@ impl TargetGroup<'_> {
         &self,
         described: &[DescribedTarget],
         act_by: Instant,
-    ) -> Result<Sent, Error> {
+    ) -> Result<Sent<()>, Error> {
         let descriptions = described.iter().map(|one| one.description.clone());
         let call = self.client.deregister_targets();
         let call = call.set_targets(Some(descriptions.collect()));
         let call = call.target_group_arn(self.arn.to_string());
-        let sent = send(call.send(), act_by).await;
-        sent.map_err(|cause| Error::DeregisterFailed {
+        let failed = |cause| Error::DeregisterFailed {
             targets: enumerate(described.iter().map(|described| described.target)),
             target_group_arn: self.arn.to_string(),
             cause,
-        })
-    }
-}
-
-/// Sends a call with all its attempts, none of them after `act_by`.
-async fn send<T, E>(
-    call: impl Future<Output = Result<T, SdkError<E>>>,
-    act_by: Instant,
-) -> Result<Sent, Cause>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    if Instant::now() >= act_by {
-        return Ok(Sent::TooLate);
-    }
-    match timeout_at(act_by, call).await {
-        Ok(Ok(_)) => Ok(Sent::All),
-        Ok(Err(error)) => Err(aws::cause(&error)),
-        Err(_) => {
-            let cause = "no acknowledgement came before the DNS answer was too old to act on";
-            Err(cause.to_owned().into())
-        }
+        };
+        let calls = &self.calls;
+        let refused = |cause| calls.line.change.refuse(failed(cause));
+        let send = async || call.clone().send().await.map(drop);
+        let sent = calls
+            .change(Registration::Deregister, act_by, refused, send)
+            .await;
+        sent.map_err(failed)
     }
 }
 

@@ -1,119 +1,60 @@
-//! Describe: what a target group is, and which targets it has.
+//! Describe: which targets a target group has.
 
-use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
-use aws_sdk_elasticloadbalancingv2::types::{
-    TargetDescription, TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum,
-    TargetHealthDescription, TargetTypeEnum,
-};
-use hickory_resolver::proto::rr::RecordType;
+use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthDescription};
+use tokio::time::Instant;
 
+use super::call::Sent;
 use super::group::TargetGroup;
-use crate::aws::{self, Cause, SdkError};
+use super::properties::invalid;
+use crate::aws::Cause;
 use crate::error::Error;
+use crate::pace::{Read, Turn};
 use crate::plan::{DescribedTarget, Target};
 
-/// What the target group is; none of it can be changed once it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Properties {
-    /// Registered for every address unless `TARGET_PORT` is set.
-    pub port: u16,
-    /// An IPv4 group takes A records, an IPv6 group AAAA.
-    pub record_type: RecordType,
-}
-
 impl TargetGroup<'_> {
-    /// `DescribeTargetGroups`.
+    /// `DescribeTargetHealth`, which is not paginated and lists draining targets too. It goes out with the
+    /// `turn`, or when its turn comes and that is not after `act_by`.
     ///
     /// # Errors
-    /// [`Error::TargetGroupInvalid`] for a group that does not exist or whose target type is not
-    /// `ip`, [`Error::DescribeFailed`] for every other failure of the call.
-    pub async fn describe(&self) -> Result<Properties, Error> {
-        let call = self
-            .client
-            .describe_target_groups()
-            .target_group_arns(self.arn.to_string());
-        let output = call
-            .send()
-            .await
-            .map_err(|error| self.describe_failed("target group", &error))?;
-        let described = output.target_groups.unwrap_or_default().into_iter().next();
-        let properties = described
-            .ok_or_else(|| "it does not exist".to_owned())
-            .and_then(|described| properties(&described));
-        properties.map_err(|reason| self.invalid(reason))
-    }
-
-    /// `DescribeTargetHealth`, which is not paginated and lists draining targets too.
-    ///
-    /// # Errors
-    /// As [`TargetGroup::describe`], and [`Error::DescribeFailed`] for a target that is no address
-    /// with a port, or has no state.
-    pub async fn describe_targets(&self) -> Result<Vec<DescribedTarget>, Error> {
+    /// [`Error::TargetGroupInvalid`] for a group that does not exist, [`Error::DescribeFailed`] for every
+    /// other failure of the call, and for a target that is no address with a port, or has no state.
+    pub async fn describe_targets(
+        &self,
+        turn: Option<Turn>,
+        read: Read,
+        act_by: Instant,
+    ) -> Result<Sent<Vec<DescribedTarget>>, Error> {
         let call = self
             .client
             .describe_target_health()
             .target_group_arn(self.arn.to_string());
-        let output = call
-            .send()
-            .await
-            .map_err(|error| self.describe_failed("the targets of", &error))?;
+        let failed = |cause: Cause| match cause.code.as_deref() {
+            Some("TargetGroupNotFound") => {
+                invalid(self.arn, format!("it does not exist ({cause})"))
+            }
+            _ => self.undescribed(cause),
+        };
+        let refused = |cause| self.calls.line.read.refuse(failed(cause));
+        let send = async || call.clone().send().await;
+        let sent = self.calls.read(turn, read, act_by, refused, send).await;
+        let Sent::Done(output) = sent.map_err(failed)? else {
+            return Ok(Sent::TooLate);
+        };
         let described = output.target_health_descriptions.unwrap_or_default();
         let described = described.into_iter().map(described_target);
+        let described = described.collect::<Result<_, String>>();
         described
-            .collect::<Result<_, String>>()
-            .map_err(|cause| self.undescribed("the targets of", cause.into()))
+            .map(Sent::Done)
+            .map_err(|cause| self.undescribed(cause.into()))
     }
 
-    fn describe_failed<E>(&self, what: &'static str, error: &SdkError<E>) -> Error
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        match error.code() {
-            Some("TargetGroupNotFound") => {
-                self.invalid(format!("it does not exist ({})", aws::cause(error)))
-            }
-            _ => self.undescribed(what, aws::cause(error)),
-        }
-    }
-
-    fn undescribed(&self, what: &'static str, cause: Cause) -> Error {
+    fn undescribed(&self, cause: Cause) -> Error {
         Error::DescribeFailed {
-            what,
+            what: "the targets of",
             target_group_arn: self.arn.to_string(),
             cause,
         }
     }
-
-    fn invalid(&self, reason: String) -> Error {
-        Error::TargetGroupInvalid {
-            target_group_arn: self.arn.to_string(),
-            reason,
-        }
-    }
-}
-
-/// The error is the reason why the group cannot be followed into.
-fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
-    let target_type = described.target_type().map_or("", TargetTypeEnum::as_str);
-    if target_type != "ip" {
-        return Err(format!(
-            "its target type is {target_type:?}, \"ip\" is required"
-        ));
-    }
-    let record_type = match described.ip_address_type() {
-        None | Some(TargetGroupIpAddressTypeEnum::Ipv4) => RecordType::A,
-        Some(TargetGroupIpAddressTypeEnum::Ipv6) => RecordType::AAAA,
-        Some(other) => {
-            return Err(format!(
-                "its address family is {other}, neither ipv4 nor ipv6"
-            ));
-        }
-    };
-    let port = described.port().and_then(|port| u16::try_from(port).ok());
-    Ok(Properties {
-        port: port.ok_or("it has no port")?,
-        record_type,
-    })
 }
 
 /// The error is the cause: a target that is no address with a port, which a group of type `ip` does

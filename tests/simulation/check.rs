@@ -16,7 +16,7 @@ use crate::play::{self, endpoint, kept};
 use crate::sequence::{Event, Setting};
 use reconcile::{ACT, Followed, MARGIN, Of, Targets, fed};
 
-pub use reconcile::{EMPTIED, KEPT, LONG_STANDING, SLEPT, live};
+pub use reconcile::{EMPTIED, KEPT, LEFT_OVER, LONG_STANDING, SLEPT, live};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,9 @@ const UNSURE: &str = "lenient: failure of a shared endpoint";
 
 /// A change of somebody else's that no run under way has seen.
 const UNSEEN: Duration = Duration::from_secs(15);
+/// Section 1: so many reads and registrations at first, and so many a second from then on.
+const READS: (f64, f64) = (20.0, 5.0);
+const REGISTRATIONS: (f64, f64) = (16.0, 3.0);
 /// Before Lambda's own timeout.
 const LATEST_ANSWER: Duration = Duration::from_millis(74_500);
 /// Section 3: 75 s, of which 8 s are kept for the last calls and publishing.
@@ -85,6 +88,9 @@ struct Running {
     /// The oldest data that may be unpublished.
     waiting_since: Option<Duration>,
     was_dry_run: bool,
+    /// Calls of the invocation.
+    reads: u32,
+    registrations: u32,
 }
 
 #[derive(Debug, Default)]
@@ -188,7 +194,7 @@ impl Checker<'_> {
                 known.live = live(group);
             }
             What::Begun { life, event } => self.begin(*life, *event),
-            What::Disturbed { .. } => (),
+            What::Disturbed { .. } | What::Others { .. } => (),
             What::Asked { life, id, name } => self.asked(*life, *id, name),
             What::Answered {
                 life,
@@ -263,6 +269,7 @@ impl Checker<'_> {
         running.was_dry_run = event == Event::DryRun;
         (running.begun, running.event) = (now, Some(event));
         running.is_publishing_failed = false;
+        (running.reads, running.registrations) = (0, 0);
         for group in 0..groups {
             let followed = running.groups.entry(group).or_default();
             followed.begin(event == Event::DryRun);
@@ -335,12 +342,16 @@ impl Checker<'_> {
         if running.event == Some(Event::DryRun) && (is_change || action == "PutMetricData") {
             return broken("section 4", format!("{life} calls {action} in a dry run"));
         }
-        if !is_change {
+        running.is_paced(action, now)?;
+        if !is_change && action != "DescribeTargetHealth" {
             return Ok(());
         }
         let group = group_of(setting, &call.arn);
         let followed = running.groups.entry(group).or_default();
-        followed.changing(call, now, Of { setting, group })
+        match is_change {
+            true => followed.changing(call, now, Of { setting, group }),
+            false => followed.describing(Of { setting, group }),
+        }
     }
 
     fn arrived(
@@ -359,7 +370,7 @@ impl Checker<'_> {
             group: group.to_vec(),
             data: data.to_vec(),
         });
-        if call.arn.is_empty() || call.action == "PutMetricData" {
+        if ["PutMetricData", "DescribeTargetGroups"].contains(&call.action.as_str()) {
             return Ok(());
         }
         // I2: at no moment does an action leave the group without a live target, within I8's limit.
@@ -418,15 +429,23 @@ impl Checker<'_> {
     fn logged(&mut self, life: Life, line: &Line) -> Result<(), Broken> {
         let (setting, now) = (self.setting, self.now);
         let running = self.running(life);
+        let begun = running.begun;
         let is_held_back = line.is_warning && line.message.contains("held back");
+        let is_left_over = line.is_warning && line.message.contains("left over");
         for (index, followed) in &mut running.groups {
             let is_its = play::arn(*index) == line.target_group_arn;
             if is_its && line.is_error {
                 let group = *index;
                 followed.failed(now, Of { setting, group });
             }
+            if is_left_over && is_its {
+                let group = *index;
+                followed.left_over((begun, now), Of { setting, group })?;
+            }
             if is_held_back && (is_its || line.target_group_arn.is_empty()) {
                 followed.is_told = true;
+                // There was no call to make.
+                followed.was_left_over = false;
             }
             // I8: doubtful is only what changes a group in which another target is current.
             if is_held_back && is_its && followed.is_empty() {
@@ -458,6 +477,14 @@ impl Checker<'_> {
             return broken("I11", format!("{life} answers after {took:?}"));
         }
         held_back?;
+        // Section 1: a settled group is described in the first reconcile of an invocation.
+        let undescribed = running
+            .groups
+            .iter()
+            .find(|(_, followed)| !followed.was_described());
+        if let (None, Some((group, _))) = (error, undescribed) {
+            return broken("section 1", format!("{life} never described group {group}"));
+        }
         let is_failed = running.groups.values().any(|followed| followed.is_failed);
         let is_unsure = running.groups.values().any(|followed| followed.is_unsure);
         let is_expected = is_failed || running.is_publishing_failed;
@@ -552,6 +579,24 @@ impl Checker<'_> {
 }
 
 impl Running {
+    /// I12: no invocation asks Elastic Load Balancing faster than section 1 says, retries included.
+    fn is_paced(&mut self, action: &str, now: Duration) -> Result<(), Broken> {
+        let (count, (burst, per_second)) = match action {
+            "RegisterTargets" | "DeregisterTargets" => (&mut self.registrations, REGISTRATIONS),
+            "DescribeTargetGroups" | "DescribeTargetHealth" => (&mut self.reads, READS),
+            _ => return Ok(()),
+        };
+        *count += 1;
+        let most = burst + per_second * (now - self.begun).as_secs_f64();
+        match f64::from(*count) > most + 0.01 {
+            true => broken(
+                "I12",
+                format!("{action} is call {count} of at most {most:.1}"),
+            ),
+            false => Ok(()),
+        }
+    }
+
     /// The reconciles of the invocation that ends, by its result where it has one; the most that there
     /// can have been.
     fn count(&mut self, reconciles: Option<u64>) -> u32 {
@@ -622,8 +667,8 @@ impl Sums {
 }
 
 fn group_of(setting: &Setting, arn: &str) -> usize {
-    let mut groups = 0..setting.groups();
-    groups
-        .find(|index| play::arn(*index) == arn)
-        .expect("a group")
+    let id = arn.rsplit('/').next().unwrap_or_default();
+    let index = usize::from_str_radix(id, 16).expect("a group's number");
+    assert!(index < setting.groups() && play::arn(index) == arn, "{arn}");
+    index
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::check::{BOTH_SLEPT, EMPTIED, HELD_BACK, KEPT, LONG_STANDING, SLEPT, Stories};
+use crate::check::{
+    BOTH_SLEPT, EMPTIED, HELD_BACK, KEPT, LEFT_OVER, LONG_STANDING, SLEPT, Stories,
+};
 use crate::fault::{CallFault, DnsFault};
 use crate::history::{Call, Entry, Life, What};
 use crate::sequence::{ABROAD, ACTIONS, Event, LONG_TTL, Setting};
@@ -42,6 +44,9 @@ const PAIR: &str = "sequence with a long-standing pair";
 const LONG: &str = "sequence with a TTL of a minute or more";
 const ZERO: &str = "sequence with TTL 0";
 const ROUND_ROBIN: &str = "round robin name of six addresses";
+const REFUSED: &str = "call refused by an empty bucket";
+const OTHERS: &str = "others who take a part of the calls";
+const MANY: &str = "sequence with more than five groups";
 const COUNTING: &str = "sequence that counts misses";
 
 /// What one sandbox is doing.
@@ -70,6 +75,7 @@ impl Figures {
             (LONG, setting.ttl >= LONG_TTL),
             (ZERO, setting.ttl == 0),
             (COUNTING, setting.misses > 0),
+            (MANY, setting.groups() > 5),
         ] {
             *self.stories.entry(story).or_default() += u64::from(is_there);
         }
@@ -108,11 +114,15 @@ impl Figures {
                     self.tell(SLOW);
                 }
             }
+            What::Others { share } if *share > 0.0 => self.tell(OTHERS),
+            What::Arrived {
+                fault: None,
+                outcome,
+                ..
+            } if outcome == "Throttling" => self.tell(REFUSED),
             What::Disturbed { fault, .. } => *self.dns_faults.entry(*fault).or_default() += 1,
             What::Called(call) => {
                 self.calls += 1;
-                let is_reconcile = call.action == "DescribeTargetHealth" && call.attempt == 1;
-                self.reconciles += u64::from(is_reconcile);
                 let doing = lives.entry(call.life).or_default();
                 // What is tried again is not waited for any more.
                 doing.calls.retain(|_, action| *action != call.action);
@@ -151,7 +161,10 @@ impl Figures {
                     _ => (),
                 }
             }
-            What::Ended { life, .. } => {
+            What::Ended {
+                life, reconciles, ..
+            } => {
+                self.reconciles += reconciles.unwrap_or(1);
                 let doing = lives.entry(*life).or_default();
                 (doing.is_running, doing.ended) = (false, Some(*at));
                 doing.calls.clear();
@@ -240,6 +253,8 @@ impl Figures {
             PAIR,
             LONG,
             COUNTING,
+            REFUSED,
+            OTHERS,
         ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_STORY);
         }
@@ -252,6 +267,8 @@ impl Figures {
             EMPTIED,
             KEPT,
             ROUND_ROBIN,
+            LEFT_OVER,
+            MANY,
         ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_FAULT);
         }

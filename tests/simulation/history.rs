@@ -36,6 +36,10 @@ pub enum What {
         /// One of them drains in a group.
         is_failback: bool,
     },
+    /// Other tools of the account take this part of its calls from now on.
+    Others {
+        share: f64,
+    },
     /// Somebody else changed the group.
     Meddled {
         arn: String,
@@ -115,8 +119,6 @@ pub struct Call {
     pub action: String,
     pub arn: String,
     pub targets: Vec<TargetDescription>,
-    /// Of the SDK, from 1.
-    pub attempt: u32,
 }
 
 /// A line of the function's log.

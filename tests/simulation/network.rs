@@ -97,7 +97,6 @@ impl Way for Wire {
             action: parsed.action.clone(),
             arn: parsed.resource,
             targets: parsed.targets,
-            attempt: attempt(&request),
         }));
         let (sender, receiver) = oneshot::channel();
         let wire = self.clone();
@@ -133,7 +132,7 @@ impl Wire {
             .pop()
             .expect("the call that was just made");
         let group = match call.action.as_str() {
-            "PutMetricData" => Vec::new(),
+            "PutMetricData" | "DescribeTargetGroups" => Vec::new(),
             _ => self.aws.targets(&call.resource),
         };
         self.history.write(What::Arrived {
@@ -150,15 +149,6 @@ impl Wire {
             Reply::Reset => None,
         }
     }
-}
-
-/// `attempt=2; max=3`
-fn attempt(request: &Request) -> u32 {
-    let header = request.headers().get("amz-sdk-request");
-    let header = header.map_or("", |value| value.to_str().unwrap_or_default());
-    let attempt = header.split("attempt=").nth(1).unwrap_or("1");
-    let digits = attempt.split(|c: char| !c.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(1)
 }
 
 /// The name server of a sandbox: a cache of its own before the zone.

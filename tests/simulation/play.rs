@@ -118,10 +118,11 @@ impl Play {
             play.add_group(group);
         }
         for endpoint in 0..play.setting.endpoints() {
-            play.point(endpoint, &[endpoint], play.setting.is_rotating);
+            play.point(endpoint, &[endpoint % ABROAD], play.setting.is_rotating);
         }
         play.configure();
         sleep(play.setting.registration_lag).await;
+        play.world.aws.limit(0.0);
         Rc::new(play)
     }
 
@@ -136,7 +137,7 @@ impl Play {
         for endpoint in setting.endpoints_of(group) {
             self.world
                 .aws
-                .register(&arn, &setting.address(endpoint).to_string(), PORT);
+                .register(&arn, &setting.address(endpoint % ABROAD).to_string(), PORT);
         }
         if let Some(address) = setting.pair_of(group) {
             self.world
@@ -226,6 +227,15 @@ impl Play {
             Happening::Move { endpoint, ref to } => {
                 self.point(endpoint, to, self.setting.is_rotating);
             }
+            Happening::LostZone { to } => {
+                for endpoint in 0..self.setting.endpoints() {
+                    self.point(endpoint, &[to], self.setting.is_rotating);
+                }
+            }
+            Happening::Others { share } => {
+                self.world.aws.limit(share);
+                self.history.write(What::Others { share });
+            }
             Happening::Call {
                 action,
                 fault,
@@ -290,6 +300,7 @@ impl Play {
     fn heal(&self, sandboxes: &[Sandbox]) {
         self.call_faults.heal();
         self.dns_faults.heal();
+        self.world.aws.limit(0.0);
         for sandbox in sandboxes {
             sandbox.waits.set(None);
         }

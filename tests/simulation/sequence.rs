@@ -38,6 +38,8 @@ const IPV6: [&str; 7] = [
 
 /// The index of the address outside the VPC.
 pub const ABROAD: usize = 6;
+/// Nearly twice as many as a deployment can have.
+const MOST_GROUPS: usize = 48;
 /// In seconds: a TTL after which a plain schedule has to come back for a doubt.
 pub const LONG_TTL: u32 = 60;
 
@@ -116,6 +118,10 @@ pub enum Happening {
     },
     /// An operator deregisters all targets of the group.
     Emptying { group: usize },
+    /// All endpoints move to this address at once.
+    LostZone { to: usize },
+    /// Other tools of the account take this part of its calls from now on.
+    Others { share: f64 },
     /// Somebody else registers the kept target anew, so that it is initial.
     Renewal { group: usize },
 }
@@ -156,7 +162,7 @@ impl Setting {
     /// The second address that somebody else registered in this group.
     pub fn pair_of(&self, group: usize) -> Option<usize> {
         let last = self.endpoints_of(group).max().unwrap_or(0);
-        self.is_pair.then_some(last + 1)
+        self.is_pair.then_some((last + 1) % ABROAD)
     }
 
     /// The endpoints that feed this group.
@@ -209,6 +215,9 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
         vec![(0, 0), (0, 1)],
         vec![(0, 0), (1, 0), (1, 1)],
     ]);
+    let many =
+        (6..=MOST_GROUPS).prop_map(|groups| (0..groups).map(|index| (index, index)).collect());
+    let feeds = prop_oneof![98 => feeds, 2 => many];
     let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32, 2 => LONG_TTL..110];
     let name = (ttl, any::<bool>(), 0..50_u32, weighted(0.1), weighted(0.15));
     let misses = prop_oneof![3 => Just(0), 1 => 1..6_u32];
@@ -341,6 +350,10 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         .prop_map(|group| Happening::Emptying { group });
     let renewal = group.prop_map(|group| Happening::Renewal { group });
     let renewals = if setting.is_keeping { 2 } else { 0 };
+    let lost_zone = (0..3_usize).prop_map(|to| Happening::LostZone { to });
+    let zones = if setting.endpoints() > 1 { 3 } else { 0 };
+    let share = select(vec![0.0, 0.0, 0.0, 0.3, 0.5, 0.9, 1.0]);
+    let others = share.prop_map(|share| Happening::Others { share });
     prop_oneof![
         16 => moves,
         12 => calls,
@@ -349,5 +362,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         2 => meddling,
         1 => emptying,
         renewals => renewal,
+        zones => lost_zone,
+        2 => others,
     ]
 }

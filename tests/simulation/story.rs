@@ -57,6 +57,7 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
         What::Meddled { arn, target, .. } => {
             format!("somebody deregisters {target} from {}", short(arn))
         }
+        What::Others { share } => format!("others take {share} of the account's calls"),
         What::Begun { life, event } => format!("{life}: {event:?}"),
         What::Disturbed { life, fault } => format!("{life}: a question goes wrong: {fault:?}"),
         What::Asked { .. } => return None,
@@ -73,10 +74,9 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
             )
         }
         What::Called(call) => {
-            let again = if call.attempt > 1 { ", once more" } else { "" };
             let (action, group) = (&call.action, short(&call.arn));
             format!(
-                "{}: {action} {group}{}{again}",
+                "{}: {action} {group}{}",
                 call.life,
                 described(&call.targets)
             )

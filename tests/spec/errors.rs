@@ -224,7 +224,7 @@ async fn a_description_that_breaks_off_is_none() {
         let broken: &str = [begin, end].concat().leak();
         world
             .aws
-            .inject("DescribeTargetHealth", Fault::Garbage(200, broken));
+            .inject_always("DescribeTargetHealth", Fault::Garbage(200, broken));
         let cause = "HTTP 200 and an unreadable answer";
         assert_eq!(
             failed(&world).await,
@@ -349,10 +349,11 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
             vec!["10.0.1.7:6379 healthy", "10.0.2.9:6379 healthy"],
         ),
     ] {
-        world.aws.inject(action, page.clone());
+        world.aws.inject_always(action, page.clone());
         let message = format!("cannot {failure} {ARN}: HTTP 200 and an unreadable answer");
         let failed = error(&sandbox.schedule().await);
         assert_eq!(failed, expected(error_type, message));
+        world.aws.heal();
         assert_eq!(world.group(), group);
     }
     world.aws.inject_always("PutMetricData", page);
@@ -398,7 +399,7 @@ async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
         world.point("10.0.2.9");
         world
             .aws
-            .inject("RegisterTargets", Fault::Garbage(status, body));
+            .inject_always("RegisterTargets", Fault::Garbage(status, body));
         let cause = format!("HTTP {status} and an unreadable answer");
         let message = format!("cannot register 10.0.2.9:6379 in {ARN}: {cause}");
         assert_eq!(
@@ -447,7 +448,7 @@ async fn a_call_that_times_out_says_so() {
     assert_eq!(
         message,
         format!(
-            "cannot register 10.0.2.9:6379 in {ARN}: no acknowledgement came before the DNS answer was too old to act on"
+            "cannot register 10.0.2.9:6379 in {ARN}: request has timed out: operation attempt timeout (single attempt) occurred after 2.5s"
         )
     );
 }

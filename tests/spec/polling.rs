@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use nlb_hostname_target::pace::Pace;
 use stand_in::aws::Fault;
-use stand_in::dns::Answer;
+use stand_in::dns::{self, Answer};
 use stand_in::elb::TargetGroup;
-use stand_in::world::{ARN, CALL_LATENCY, ENDPOINT, World, group_arn};
+use stand_in::world::{
+    ARN, CALL_LATENCY, DNS_LATENCY, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, group_arn,
+};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::reading::{changes, first, targets, what_failed};
+use crate::reading::{changes, first, samples, targets, what_failed};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -33,13 +34,10 @@ async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
     world.set("POLL_INTERVAL_SECONDS", 6);
     let function = world.function();
     function.schedule().await.unwrap();
-    world.aws.take_calls();
+    world.zone.take_asked();
     let begin = Instant::now();
     assert_eq!(first(function.schedule().await).reconciles, 4);
-    assert_times(
-        &world.times(begin, "DescribeTargetHealth"),
-        &[0.0, 6.0, 12.0, 18.0],
-    );
+    assert_times(&world.lookups(begin), &[0.0, 6.0, 12.0, 18.0]);
     assert!(
         begin.elapsed() < seconds(20),
         "nothing is waited for after the last reconcile"
@@ -60,8 +58,7 @@ async fn after_a_reconcile_that_outlasts_its_step_the_next_starts_at_once_and_th
     world.aws.inject("DescribeTargetHealth", late);
     let begin = Instant::now();
     assert_eq!(first(function.schedule().await).reconciles, 5);
-    let asked = world.zone.take_asked().into_iter();
-    let mut times: Vec<_> = asked.map(|one| (one.at - begin).as_secs_f64()).collect();
+    let mut times = world.lookups(begin);
     let at_once = times.remove(1);
     assert!((2.7..2.8).contains(&at_once), "{at_once}");
     assert_times(&times, &[0.0, 4.0, 6.0, 8.0]);
@@ -74,11 +71,11 @@ async fn a_notification_looks_once_a_second_for_its_own_window() {
     world.set("EVENT_POLL_SECONDS", 10);
     let function = world.function();
     function.schedule().await.unwrap();
-    world.aws.take_calls();
+    world.zone.take_asked();
     let begin = Instant::now();
     assert_eq!(first(function.notify().await).reconciles, 11);
     let starts: Vec<_> = (0..=10).map(f64::from).collect();
-    assert_times(&world.times(begin, "DescribeTargetHealth"), &starts);
+    assert_times(&world.lookups(begin), &starts);
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,17 +149,6 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
     assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
 }
 
-/// Every single value of a metric of the function, in order of arrival.
-fn samples(world: &World, metric: &str) -> Vec<f64> {
-    let data = world.aws.take_data();
-    let of_function = data
-        .iter()
-        .filter(|datum| datum.metric == metric && datum.dimensions[0].0 == "FunctionName");
-    of_function
-        .flat_map(|datum| datum.samples.clone())
-        .collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_quiet_window_of_55_s_publishes_once() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
@@ -224,8 +210,8 @@ async fn the_report_unites_what_was_changed_in_all_reconciles() {
     assert!(report.failover);
 }
 
-/// Of a reconcile, until `RegisterTargets` arrives: the group is described, and DNS answers meanwhile.
-const RECONCILE: Duration = CALL_LATENCY;
+/// Of a reconcile, until `RegisterTargets` arrives: DNS answers, and the group is described.
+const RECONCILE: Duration = DNS_LATENCY.saturating_add(CALL_LATENCY);
 
 #[tokio::test(start_paused = true)]
 async fn polling_registers_within_one_interval_and_one_reconcile() {
@@ -462,88 +448,25 @@ async fn once_cloudwatch_is_out_of_reach_nothing_is_tried_before_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_groups_share_five_describe_calls_a_second_and_their_pauses_grow() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.feed(25);
-    world.set("SCHEDULE_POLL_SECONDS", 55);
-    world.set("POLL_INTERVAL_SECONDS", 1);
-    let function = world.function();
-    let begin = Instant::now();
-    let report = function.schedule().await.unwrap();
-    let calls = world.aws.take_calls();
-    let describes = calls
-        .iter()
-        .filter(|call| call.action.starts_with("Describe"));
-    let times: Vec<_> = describes.map(|call| call.at - begin).collect();
-    for calls in times[20..].windows(6) {
-        let took = calls[5] - calls[0];
-        // A group that is not known yet is described before its targets are.
-        assert!(took >= seconds(1) - CALL_LATENCY, "six calls in {took:?}");
-    }
-    assert!(
-        times.len() > 20 + 5 * 50,
-        "the rate is used: {}",
-        times.len()
-    );
-    assert!(times.iter().all(|at| *at <= seconds(56)));
-    let counts: Vec<_> = report
-        .target_groups
-        .iter()
-        .map(|group| group.reconciles)
-        .collect();
-    assert!(
-        counts.iter().all(|count| (9..=13).contains(count)),
-        "in turn: {counts:?}"
-    );
-}
-
-/// Section 1 of the contract: 20 at first, then 5 a second.
-#[tokio::test(start_paused = true)]
-async fn no_second_has_more_than_five_describe_calls_whenever_reconciles_come() {
-    for seed in 0..100 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let pace = Pace::default();
-        for _ in 0..10 {
-            pace.wait_for(2).await;
-        }
-        let mut times = Vec::new();
-        for _ in 0..200 {
-            sleep(Duration::from_millis(random.u64(0..1500))).await;
-            // A group that is not known yet makes two calls.
-            for _ in 0..random.usize(1..5) {
-                let calls = random.usize(1..3);
-                pace.wait_for(calls).await;
-                times.extend(std::iter::repeat_n(Instant::now(), calls));
-            }
-        }
-        for calls in times.windows(6) {
-            let took = calls[5] - calls[0];
-            assert!(took >= seconds(1), "seed {seed}: six calls in {took:?}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_group_that_hangs_delays_no_other_groups_window() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.aws.add(TargetGroup::ipv4(&group_arn(1), 6379));
-    world.set("ENDPOINTS", [ENDPOINT; 2].join(","));
-    world.set("TARGET_GROUP_ARNS", [ARN, &group_arn(1)].join(","));
+    world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.1.7"]));
+    world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
     world.set("SCHEDULE_POLL_SECONDS", 55);
     let function = world.function();
     function.schedule().await.unwrap();
+    let describe = "DescribeTargetHealth";
     world
         .aws
-        .inject_where("DescribeTargetHealth", Some(ARN), Fault::Hang, None);
+        .inject_where(describe, Some(ARN), Fault::Hang, None);
+    world.zone.take_asked();
     let begin = Instant::now();
     let errors = function.schedule().await.unwrap_err();
     assert_eq!(errors.error_type(), "DescribeFailed");
     assert!(begin.elapsed() < seconds(64));
-    let calls = world.aws.take_calls();
-    let reconciles = calls
-        .iter()
-        .filter(|call| call.action == "DescribeTargetHealth" && call.resource == group_arn(1));
-    assert_eq!(reconciles.count(), 2 * 12);
+    let asked = world.zone.take_asked();
+    let others = asked.iter().filter(|asked| asked.name == OTHER_ENDPOINT);
+    assert_eq!(others.count(), 12);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use nlb_hostname_target::report::{Report, TargetGroupReport};
 use serde_json::Value;
 use stand_in::aws::Call;
 use stand_in::lambda::{Answer, Sandbox};
+use stand_in::world::World;
 
 /// The error's type and message.
 pub fn error(answer: &Answer) -> (String, String) {
@@ -95,4 +96,15 @@ pub fn changes(calls: &[Call]) -> Vec<String> {
         format!("{verb}{}", ids.join(","))
     };
     changes.map(change).collect()
+}
+
+/// Every single value of a metric of the function, in order of arrival.
+pub fn samples(world: &World, metric: &str) -> Vec<f64> {
+    let data = world.aws.take_data();
+    let of_function = data
+        .iter()
+        .filter(|datum| datum.metric == metric && datum.dimensions[0].0 == "FunctionName");
+    of_function
+        .flat_map(|datum| datum.samples.clone())
+        .collect()
 }

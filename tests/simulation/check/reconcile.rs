@@ -7,7 +7,7 @@ use std::time::Duration;
 use stand_in::elb::{TargetDescription, TargetHealth};
 use stand_in::world::PORT;
 
-use super::{Arrival, Broken, broken};
+use super::{Arrival, Broken, DEADLINE, broken};
 use crate::history::Call;
 use crate::play::{self, kept};
 use crate::sequence::Setting;
@@ -51,6 +51,11 @@ pub struct Followed {
     /// For which a zone was asked.
     refused: Targets,
     is_dry_run: bool,
+    /// Nothing was sent about the group since the last description.
+    is_described: bool,
+    /// The last invocation that ended left it over.
+    pub was_left_over: bool,
+    is_left_over: bool,
     /// The last reconcile of the invocation failed.
     pub is_failed: bool,
     /// Another group asks the same name, so that it cannot be told whether the last one failed.
@@ -67,6 +72,7 @@ pub struct Followed {
 }
 
 pub const SLEPT: &str = "doubt that slept too long";
+pub const LEFT_OVER: &str = "group left over at the deadline";
 pub const EMPTIED: &str = "draining target back in an empty group";
 pub const KEPT: &str = "doubt beside a kept target that is initial";
 pub const LONG_STANDING: &str = "doubt about one of a long-standing pair";
@@ -164,6 +170,62 @@ impl Followed {
         (self.reconcile, self.description) = (None, None);
         (self.is_failed, self.is_unsure, self.is_told) = (false, false, false);
         (self.is_dry_run, self.most_reconciles) = (is_dry_run, 0);
+        self.is_described = false;
+        if !is_dry_run {
+            self.was_left_over = std::mem::take(&mut self.is_left_over);
+        }
+    }
+
+    pub fn was_described(&self) -> bool {
+        self.description.is_some() || self.is_left_over || self.is_dry_run
+    }
+
+    /// Section 1: a call had no turn before the deadline, which is no error once.
+    pub fn left_over(
+        &mut self,
+        (begun, now): (Duration, Duration),
+        of: Of<'_>,
+    ) -> Result<(), Broken> {
+        (self.is_left_over, self.failures.0) = (true, self.failures.0 + 1);
+        self.failures.1 += 1;
+        self.stories.push(LEFT_OVER);
+        self.finish(now, of);
+        if now + SAME_MOMENT < begun + DEADLINE {
+            return broken(
+                "section 1",
+                format!("leaves group {} over too soon", of.group),
+            );
+        }
+        match self.was_left_over {
+            true => broken("section 1", format!("leaves group {} over again", of.group)),
+            false => Ok(()),
+        }
+    }
+
+    /// Section 1: a group is settled while its last description has what DNS says; it is not described
+    /// again in that invocation. Whatever else there is may be doubtful, or missed too seldom.
+    pub fn describing(&mut self, of: Of<'_>) -> Result<(), Broken> {
+        let is_described = std::mem::replace(&mut self.is_described, false);
+        let (Some(description), Some(reconcile)) = (&self.description, &self.reconcile) else {
+            return Ok(());
+        };
+        let of_earlier = description.called + SAME_MOMENT < reconcile.asked;
+        if !is_described || !of_earlier || of.is_shared() || self.is_dry_run {
+            return Ok(());
+        }
+        let has = &live(&description.targets) - &kept(of.setting);
+        let said = self
+            .sights
+            .last()
+            .and_then(|sight| sight.resolved.desired.clone());
+        let says = reconcile.resolved(of).and_then(|resolved| resolved.desired);
+        match said.as_ref() == Some(&has) && says.is_none_or(|says| says == has) {
+            true => broken(
+                "I12",
+                format!("describes group {} though it is settled", of.group),
+            ),
+            false => Ok(()),
+        }
     }
 
     /// A question about one of the group's endpoints reached the name server.
@@ -278,6 +340,7 @@ impl Followed {
         let targets: Vec<_> = call.targets.iter().map(named).collect();
         match (call.action.as_str(), arrival.outcome.as_str()) {
             ("DescribeTargetHealth", "Ok") => {
+                self.is_described = true;
                 self.description = Some(Description {
                     called,
                     arrived: arrival.at,
@@ -314,8 +377,19 @@ impl Followed {
         let Some(reconcile) = self.reconcile.take() else {
             return;
         };
+        if self.is_dry_run {
+            return;
+        }
         let is_failed = self.is_failed;
-        let Some(resolved) = reconcile.resolved(of).filter(|_| !self.is_dry_run) else {
+        // What a group has is seen also where DNS says nothing.
+        let described = self.described(&reconcile).map(|own| own.targets.clone());
+        if let Some(described) = &described {
+            self.current = live(described);
+            self.misses
+                .retain(|target, _| self.current.contains(target));
+        }
+        self.current = &self.current - &reconcile.deregistered;
+        let Some(resolved) = reconcile.resolved(of) else {
             return;
         };
         if reconcile.is_deregistering {
@@ -330,11 +404,6 @@ impl Followed {
             self.failovers.0 += u32::from(is_sure && is_failover == Some(true));
             self.failovers.1 += u32::from(!is_sure || is_failover == Some(true));
         }
-        let described = self.described(&reconcile).map(|own| own.targets.clone());
-        if let Some(described) = &described {
-            self.current = live(described);
-        }
-        self.current = &self.current - &reconcile.deregistered;
         // A reconcile that fails before it changes anything had no good answer or no description.
         let is_weak = is_failed && !reconcile.is_changing;
         self.count_misses(&resolved, is_weak, of);
@@ -492,6 +561,8 @@ impl Followed {
 
     /// A call that changes the group is sent, for the first time or again.
     pub fn changing(&mut self, call: &Call, now: Duration, of: Of<'_>) -> Result<(), Broken> {
+        // What was left over had its turn.
+        (self.is_described, self.was_left_over) = (false, false);
         let name = &call.arn;
         // I1, I7: what is done is derived from an answer of the same reconcile.
         let resolved = self
@@ -499,8 +570,8 @@ impl Followed {
             .as_ref()
             .and_then(|reconcile| reconcile.resolved(of));
         let Some((resolved, reconcile)) = resolved.zip(self.reconcile.as_mut()) else {
-            if call.attempt > 1 && of.is_shared() {
-                // It was resolved when the call was sent first; another group has asked the same names since.
+            if of.is_shared() {
+                // It was resolved before; another group has asked the same names since.
                 self.stories.push(SHARED);
                 return Ok(());
             }
@@ -517,10 +588,7 @@ impl Followed {
             let age = now - resolved.asked_at_most;
             return broken(
                 "section 1",
-                format!(
-                    "attempt {} acts on an answer asked for {age:?} ago",
-                    call.attempt
-                ),
+                format!("acts on an answer asked for {age:?} ago"),
             );
         }
         let reconcile = self.reconcile.as_ref().expect("it is there");
@@ -796,8 +864,15 @@ pub fn fed<'a>(
     setting: &'a Setting,
     name: &str,
 ) -> Option<(usize, bool, impl Iterator<Item = usize> + use<'a>)> {
-    let is_of = |index: &usize| play::endpoint(*index) == name || play::node(*index) == name;
-    let index = (0..setting.endpoints()).find(is_of)?;
+    let number = name.split_once('-')?.1.split('.').next()?;
+    let index: usize = number.parse().ok()?;
+    if index >= setting.endpoints()
+        || ![play::endpoint(index), play::node(index)]
+            .iter()
+            .any(|of| of == name)
+    {
+        return None;
+    }
     let feeds = setting.feeds.iter().filter(move |feed| feed.0 == index);
     Some((
         index,

@@ -138,6 +138,11 @@ impl Aws {
         self.state().target_groups.insert(group.arn.clone(), group);
     }
 
+    /// Somebody deletes a target group.
+    pub fn remove(&self, arn: &str) {
+        self.state().target_groups.remove(arn);
+    }
+
     pub fn has(&self, arn: &str) -> bool {
         self.state().target_groups.contains_key(arn)
     }

@@ -220,6 +220,12 @@ impl World {
         data.map(|datum| datum.to_string()).collect()
     }
 
+    /// When each question for an address arrived, in seconds since `begin`; forgets all questions.
+    pub fn lookups(&self, begin: Instant) -> Vec<f64> {
+        let asked = self.zone.take_asked().into_iter();
+        asked.map(|one| (one.at - begin).as_secs_f64()).collect()
+    }
+
     /// When each call of this action arrived, in seconds since `begin`; forgets all calls.
     pub fn times(&self, begin: Instant, action: &str) -> Vec<f64> {
         let calls = self.aws.take_calls();

@@ -1,0 +1,154 @@
+//! Who of those that wait at one moment goes next.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
+
+use super::slots::Slots;
+
+/// One in so many turns goes to a call that is spared, however many are more urgent.
+const SPARED: u32 = 10;
+
+/// Those who wait for a turn: by the order of what they wait for, and of one order by their place.
+pub struct Queue<O>(RefCell<State<O>>, Notify);
+
+/// The leave to send one call.
+#[derive(Debug)]
+pub struct Turn(());
+
+/// Since when somebody waits. Of those who began together a draw decides: several sandboxes that
+/// are refused the same calls would else leave the same ones to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    since: Instant,
+    draw: u64,
+}
+
+struct State<O> {
+    slots: Slots,
+    waiting: BTreeSet<(O, Place)>,
+    turns: u32,
+    spared: Option<O>,
+}
+
+/// A place in the queue, which is left however the waiting ends.
+struct Waiting<'a, O: Ord + Copy> {
+    queue: &'a Queue<O>,
+    place: (O, Place),
+}
+
+impl Place {
+    /// At the end.
+    pub fn now() -> Self {
+        Place {
+            since: Instant::now(),
+            draw: fastrand::u64(..),
+        }
+    }
+}
+
+impl<O: Ord + Copy> Queue<O> {
+    pub(super) fn new(slots: Slots) -> Self {
+        let state = State {
+            slots,
+            waiting: BTreeSet::new(),
+            turns: 0,
+            spared: None,
+        };
+        Queue(RefCell::new(state), Notify::new())
+    }
+
+    /// One turn in ten goes to the one of this order that has waited longest.
+    pub(super) fn sparing(self, order: O) -> Self {
+        self.0.borrow_mut().spared = Some(order);
+        self
+    }
+
+    /// Waits for a turn.
+    pub async fn turn(&self, order: O, place: Place) -> Turn {
+        let waiting = self.enter(order, place);
+        waiting.turn().await
+    }
+
+    /// So many turns for one who goes on alone once it has all of them.
+    pub async fn turns(&self, count: usize, order: O, place: Place) {
+        let waiting = self.enter(order, place);
+        for _ in 0..count {
+            waiting.turn().await;
+        }
+    }
+
+    /// A turn at once, where all who ask for one at this moment, or wait already, can have one. Where they
+    /// cannot, `None`: whoever asks has to find out first how urgent it is.
+    pub async fn turn_at_once(&self, order: O, place: Place) -> Option<Turn> {
+        let waiting = self.enter(order, place);
+        yield_now().await;
+        let is_room = {
+            let state = self.0.borrow();
+            state.waiting.len() <= state.slots.count(Instant::now())
+        };
+        match is_room {
+            true => Some(waiting.turn().await),
+            false => None,
+        }
+    }
+
+    /// A call that was sent then was refused.
+    pub fn slow_down(&self, sent: Instant) {
+        let now = Instant::now();
+        self.0.borrow_mut().slots.slow_down(sent, now);
+        self.1.notify_waiters();
+    }
+
+    fn enter(&self, order: O, place: Place) -> Waiting<'_, O> {
+        self.0.borrow_mut().waiting.insert((order, place));
+        self.1.notify_waiters();
+        Waiting {
+            queue: self,
+            place: (order, place),
+        }
+    }
+}
+
+impl<O: Ord + Copy> Waiting<'_, O> {
+    async fn turn(&self) -> Turn {
+        let Queue(state, changed) = self.queue;
+        loop {
+            let mut changed = pin!(changed.notified());
+            let next = state.borrow().next();
+            match next.filter(|(first, _)| *first == self.place) {
+                Some((_, at)) if at <= Instant::now() => {
+                    let mut state = state.borrow_mut();
+                    state.slots.take(Instant::now());
+                    state.turns += 1;
+                    return Turn(());
+                }
+                // Whoever comes meanwhile may be more urgent.
+                Some((_, at)) => _ = timeout_at(at, &mut changed).await,
+                None => changed.await,
+            }
+        }
+    }
+}
+
+impl<O: Ord + Copy> Drop for Waiting<'_, O> {
+    fn drop(&mut self) {
+        self.queue.0.borrow_mut().waiting.remove(&self.place);
+        self.queue.1.notify_waiters();
+    }
+}
+
+impl<O: Ord + Copy> State<O> {
+    /// Who goes next, and when.
+    fn next(&self) -> Option<((O, Place), Instant)> {
+        let is_spared = |(order, _): &&(O, Place)| Some(*order) == self.spared;
+        let spared = self.waiting.iter().find(is_spared);
+        let spared = spared.filter(|_| self.turns % SPARED == SPARED - 1);
+        let first = spared.or(self.waiting.first())?;
+        Some((*first, self.slots.next()?))
+    }
+}

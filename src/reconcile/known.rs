@@ -1,0 +1,143 @@
+//! What is known of one group between reconciles, and what that spares Elastic Load Balancing.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use crate::pace::Read;
+use crate::plan::{
+    Answer, Decision, DescribedTarget, HeldBack, Memory, Plan, Policy, Target, decide, foresee,
+};
+use crate::target_group::{Properties, Sent};
+
+/// All of it may be lost: what the group is and has is described again, and a change for which something
+/// was remembered comes later.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub properties: Option<Properties>,
+    /// The deadline of the last invocation came before the turn of a call.
+    pub is_left_over: bool,
+    memory: Memory,
+    /// What the group had when it was described last, without what was deregistered since.
+    described: Option<Vec<DescribedTarget>>,
+    standing: Standing,
+    /// The plan that the last description left undone.
+    held_back: Option<Plan>,
+}
+
+/// How far the last description can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Standing {
+    /// It is of an earlier invocation.
+    #[default]
+    Earlier,
+    /// A change was tried since, or a description failed.
+    Changed,
+    /// It is of this invocation, and nothing was tried since.
+    Settled,
+}
+
+impl Known {
+    /// An invocation begins. What others changed since the last one is seen in its first reconcile.
+    pub fn begin(&mut self) {
+        self.standing = Standing::Earlier;
+    }
+
+    /// Whether the group has to be described whatever DNS says.
+    pub fn is_due(&self) -> bool {
+        self.standing != Standing::Settled
+    }
+
+    /// How urgently it is to be described, as far as that is known without an answer.
+    pub fn urgency(&self, answer: Option<&Answer>) -> Read {
+        let described = self.described.as_deref();
+        let lacks = |described: &[DescribedTarget]| {
+            answer.is_some_and(|answer| answer.has_more_than(described))
+        };
+        match described {
+            Some(described) if lacks(described) => Read::Moved,
+            _ if self.is_left_over => Read::LeftOver,
+            None => Read::Unknown,
+            Some(_) if self.standing == Standing::Earlier => Read::Settled,
+            Some(_) => Read::Changed,
+        }
+    }
+
+    /// What comes of the answer where the last description is enough to say: nothing is to be done, or what
+    /// is held back still is. `None` where the group has to be described.
+    pub fn foresee(&mut self, answer: &Answer, policy: Policy<'_>) -> Option<Option<HeldBack>> {
+        let described = self.described.as_ref().filter(|_| !self.is_due())?;
+        let (decision, memory) = foresee(answer, described, &self.memory, policy);
+        let held_back = match decision {
+            Decision::Apply(plan) if plan.is_empty() => None,
+            Decision::HoldBack(held_back) if self.held_back.as_ref() == Some(&held_back.plan) => {
+                Some(held_back)
+            }
+            Decision::Apply(_) | Decision::HoldBack(_) => return None,
+        };
+        self.memory = memory;
+        Some(held_back)
+    }
+
+    /// What is to be done by an answer and a description, which is remembered.
+    pub fn decide(
+        &mut self,
+        answer: &Answer,
+        described: &[DescribedTarget],
+        policy: Policy<'_>,
+    ) -> Decision {
+        let (decision, memory) = decide(answer, described, &self.memory, policy);
+        self.memory = memory;
+        self.described = Some(described.to_vec());
+        self.held_back = None;
+        self.standing = match &decision {
+            Decision::Apply(plan) if !plan.is_empty() => Standing::Changed,
+            Decision::Apply(_) => Standing::Settled,
+            Decision::HoldBack(held_back) => {
+                self.held_back = Some(held_back.plan.clone());
+                Standing::Settled
+            }
+        };
+        decision
+    }
+
+    /// What would be done; nothing is remembered.
+    pub fn dry_run(
+        &self,
+        answer: &Answer,
+        described: &[DescribedTarget],
+        policy: Policy<'_>,
+    ) -> Decision {
+        decide(answer, described, &self.memory, policy).0
+    }
+
+    /// Something failed, or came too late: an answer counts for what was described before, and a
+    /// description ends what it contradicts.
+    pub fn see_in_part(
+        &mut self,
+        answer: Option<&Answer>,
+        described: Option<&Sent<Vec<DescribedTarget>>>,
+        policy: Policy<'_>,
+    ) {
+        if let Some(Sent::Done(described)) = described {
+            self.memory.see(described);
+            self.described = Some(described.clone());
+            (self.held_back, self.standing) = (None, Standing::Settled);
+        }
+        if let (Some(answer), Some(described)) = (answer, &self.described) {
+            self.memory = foresee(answer, described, &self.memory, policy).1;
+            self.standing = self.standing.min(Standing::Changed);
+        }
+    }
+
+    /// A registration was acknowledged.
+    pub fn registered(&mut self, targets: &[Target], at: SystemTime) {
+        self.memory.acknowledge(targets, at);
+    }
+
+    /// A deregistration was acknowledged.
+    pub fn deregistered(&mut self, targets: &BTreeSet<Target>) {
+        self.memory.forget(targets);
+        let described = self.described.iter_mut();
+        described.for_each(|described| described.retain(|one| !targets.contains(&one.target)));
+    }
+}

@@ -1,0 +1,246 @@
+//! A call to Elastic Load Balancing: it takes its turn, and takes it again where it is sent again.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::aws::{self, ATTEMPTS, Cause, Failure, INITIAL_BACKOFF, SdkError};
+use crate::error::Error;
+use crate::pace::{Pace, Place, Queue, Read, Registration, Turn};
+
+/// Before a refused call takes its turn again. It doubles up to the longest, and a draw shortens it.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+
+/// Where a target group stands with its calls; one reconcile has one of them at a time.
+#[derive(Debug)]
+pub struct Line {
+    /// Of the reconcile's beginning, so that it keeps its place when it starts again. One that was sent in
+    /// vain goes to the end: it would else take all turns while it is refused.
+    place: Cell<Place>,
+    /// It came when the answer was too old to act on, and is for the change that is planned next.
+    in_hand: RefCell<Option<Turn>>,
+    pub(super) read: Attempts,
+    /// Where a reconcile starts again, it has the attempts of before.
+    pub(super) change: Attempts,
+}
+
+/// Of one call, until it succeeds or fails.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    failed: Cell<u32>,
+    refused: Cell<u32>,
+    stage: RefCell<Stage>,
+}
+
+/// What there is to say of the call that comes next, when the deadline cuts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// It was sent, or there is none.
+    Open,
+    /// It waits for its first turn.
+    Unsent,
+    /// It was refused each time.
+    Refused(Error),
+}
+
+/// How a call ended that did not fail.
+#[derive(Debug)]
+pub enum Sent<T> {
+    Done(T),
+    /// What it is based on was too old before it was sent.
+    TooLate,
+}
+
+impl Line {
+    pub fn begin() -> Self {
+        Line {
+            place: Cell::new(Place::now()),
+            in_hand: RefCell::default(),
+            read: Attempts::default(),
+            change: Attempts::default(),
+        }
+    }
+
+    pub fn place(&self) -> Place {
+        self.place.get()
+    }
+
+    /// Of the change, if one is planned.
+    pub fn stage(&self) -> Stage {
+        match self.change.stage() {
+            Stage::Open => self.read.stage(),
+            stage => stage,
+        }
+    }
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Attempts {
+            failed: Cell::default(),
+            refused: Cell::default(),
+            stage: RefCell::new(Stage::Open),
+        }
+    }
+}
+
+impl Attempts {
+    fn stage(&self) -> Stage {
+        self.stage.borrow().clone()
+    }
+
+    /// The call waits for its turn.
+    pub fn wait(&self) {
+        if self.failed.get() == 0 && self.stage() == Stage::Open {
+            self.stage.replace(Stage::Unsent);
+        }
+    }
+
+    /// Its turn has come.
+    pub fn send(&self) {
+        if self.stage() == Stage::Unsent {
+            self.stage.replace(Stage::Open);
+        }
+    }
+
+    /// It was refused, which is how it fails if nothing better comes.
+    pub fn refuse(&self, error: Error) {
+        self.stage.replace(Stage::Refused(error));
+    }
+
+    /// It succeeded or failed.
+    pub fn end(&self) {
+        self.failed.set(0);
+        self.refused.set(0);
+        self.stage.replace(Stage::Open);
+    }
+
+    fn backoff(&self) -> Duration {
+        let refused = self.refused.get();
+        self.refused.set(refused + 1);
+        let backoff = SHORTEST_BACKOFF * 2_u32.saturating_pow(refused);
+        backoff.min(LONGEST_BACKOFF)
+    }
+}
+
+/// What the calls of one target group go by.
+pub struct Calls<'a> {
+    pub pace: &'a Pace,
+    pub line: &'a Line,
+}
+
+impl Calls<'_> {
+    /// A turn at once, if there is one for all who ask at this moment.
+    pub async fn read_at_once(&self, read: Read) -> Option<Turn> {
+        let reads = &self.pace.reads;
+        reads.turn_at_once(read, self.line.place()).await
+    }
+
+    /// Sends a call that reads, with a `turn` that it has or when its turn comes, and waits for that no
+    /// longer than the answer for which it is asked can be acted on.
+    pub(super) async fn read<T, E>(
+        &self,
+        turn: Option<Turn>,
+        read: Read,
+        act_by: Instant,
+        refused: impl Fn(Cause),
+        send: impl AsyncFn() -> Result<T, SdkError<E>>,
+    ) -> Result<Sent<T>, Cause>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let (reads, line) = (&self.pace.reads, self.line);
+        let mut turn = turn;
+        loop {
+            if turn.take().is_none() {
+                line.read.wait();
+                let turn = reads.turn(read, line.place());
+                if Instant::now() > act_by || timeout_at(act_by, turn).await.is_err() {
+                    return Ok(Sent::TooLate);
+                }
+            }
+            let outcome = attempt(line, &line.read, reads, &refused, &send).await;
+            if let Some(outcome) = outcome {
+                return outcome.map(Sent::Done);
+            }
+        }
+    }
+
+    /// Sends a call that changes the group when its turn comes, but not after `act_by`. A turn that comes
+    /// later is kept for the call that is planned then.
+    pub(super) async fn change<T, E>(
+        &self,
+        registration: Registration,
+        act_by: Instant,
+        refused: impl Fn(Cause),
+        send: impl AsyncFn() -> Result<T, SdkError<E>>,
+    ) -> Result<Sent<T>, Cause>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let (registrations, line) = (&self.pace.registrations, self.line);
+        loop {
+            let in_hand = line.in_hand.take();
+            let turn = match in_hand {
+                Some(turn) => turn,
+                None => {
+                    line.change.wait();
+                    registrations.turn(registration, line.place()).await
+                }
+            };
+            if Instant::now() > act_by {
+                line.in_hand.replace(Some(turn));
+                return Ok(Sent::TooLate);
+            }
+            let outcome = attempt(line, &line.change, registrations, &refused, &send).await;
+            if let Some(outcome) = outcome {
+                return outcome.map(Sent::Done);
+            }
+        }
+    }
+}
+
+/// One attempt, and the time before the next one; `None` where there is to be one.
+async fn attempt<O: Ord + Copy, T, E>(
+    line: &Line,
+    attempts: &Attempts,
+    queue: &Queue<O>,
+    refused: impl Fn(Cause),
+    send: impl AsyncFn() -> Result<T, SdkError<E>>,
+) -> Option<Result<T, Cause>>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let sent = Instant::now();
+    attempts.send();
+    let error = match send().await {
+        Ok(output) => {
+            attempts.end();
+            return Some(Ok(output));
+        }
+        Err(error) => error,
+    };
+    line.place.set(Place::now());
+    let cause = aws::cause(&error);
+    let backoff = match aws::failure(&error) {
+        Failure::Throttled => {
+            queue.slow_down(sent);
+            refused(cause);
+            attempts.backoff()
+        }
+        Failure::Passing if attempts.failed.get() + 1 < ATTEMPTS => {
+            attempts.failed.update(|failed| failed + 1);
+            attempts.stage.replace(Stage::Open);
+            INITIAL_BACKOFF
+        }
+        Failure::Passing | Failure::Final => {
+            attempts.end();
+            return Some(Err(cause));
+        }
+    };
+    sleep(backoff.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+    None
+}

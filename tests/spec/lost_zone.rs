@@ -1,0 +1,265 @@
+//! A zone fails, and many endpoints move at once: the figures of section 1 of the contract, against the
+//! token buckets of Elastic Load Balancing, in virtual time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stand_in::aws::{Aws, Call, Fault};
+use stand_in::dns;
+use stand_in::elb::TargetGroup;
+use stand_in::world::{ARN, Function, PORT, REGISTRATION_LAG, World, group_arn};
+use tokio::join;
+use tokio::time::{Instant, sleep};
+
+use crate::reading::{first, samples, what_failed};
+
+const GROUPS: usize = 25;
+const OLD: &str = "10.0.1.7";
+const NEW: &str = "10.0.2.9";
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn endpoint(index: usize) -> String {
+    format!("{index}.redis.example.com")
+}
+
+/// So many groups, each with an endpoint of its own and one target, healthy for long.
+async fn settled(groups: usize) -> World {
+    let mut world = World::settled_in_memory(OLD, 5).await;
+    for index in 0..groups {
+        let arn = group_arn(index as u64);
+        let mut group = TargetGroup::ipv4(&arn, PORT);
+        group.registration_lag = REGISTRATION_LAG;
+        group.deregistration_delay = seconds(300);
+        world.aws.add(group);
+        world.aws.register(&arn, OLD, PORT);
+        move_to(&world, index, OLD);
+    }
+    world.follow((0..groups).map(|index| (endpoint(index), group_arn(index as u64))));
+    sleep(REGISTRATION_LAG).await;
+    world.aws.limit(0.0);
+    world
+}
+
+fn move_to(world: &World, index: usize, address: &str) {
+    let addresses = vec![address.parse().expect("an address")];
+    let ttl = 5;
+    world
+        .zone
+        .set(&endpoint(index), dns::Answer::Addresses { ttl, addresses });
+}
+
+async fn warm(world: &World) -> Function {
+    let function = world.function();
+    function.schedule().await.unwrap();
+    sleep(seconds(60)).await;
+    world.aws.take_calls();
+    world.aws.take_data();
+    function
+}
+
+fn of<'a>(calls: &'a [Call], action: &str) -> Vec<&'a Call> {
+    let calls = calls.iter().filter(|call| call.action == action);
+    calls.collect()
+}
+
+fn refused(calls: &[Call]) -> usize {
+    let refused = calls.iter().filter(|call| call.outcome == "Throttling");
+    refused.count()
+}
+
+/// Of an action that succeeded, for each group.
+fn done(calls: &[Call], action: &str) -> BTreeMap<String, Instant> {
+    let mut done = BTreeMap::new();
+    for call in calls
+        .iter()
+        .filter(|call| call.action == action && call.is_success())
+    {
+        done.entry(call.resource.clone()).or_insert(call.at);
+    }
+    done
+}
+
+fn are_all_new(aws: &Aws) -> bool {
+    (0..GROUPS).all(|index| {
+        let mut targets = aws.summary(&group_arn(index as u64));
+        targets.retain(|target| !target.ends_with("draining"));
+        matches!(&targets[..], [one] if one.starts_with(NEW))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn settled_groups_that_poll_are_described_once_an_invocation() {
+    let mut world = settled(GROUPS).await;
+    world.set("SCHEDULE_POLL_SECONDS", 50);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    let function = warm(&world).await;
+    let report = function.schedule().await.unwrap();
+    let calls = world.aws.take_calls();
+    assert!(of(&calls, "DescribeTargetHealth").len() <= GROUPS);
+    assert_eq!(of(&calls, "PutMetricData").len(), 1);
+    assert_eq!(refused(&calls), 0);
+    let counts = report.target_groups.iter().map(|group| group.reconciles);
+    assert!(
+        counts.min() >= Some(49),
+        "one that waits for its first read loses two"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_move_at_once_have_moved_within_18_seconds() {
+    for draw in 0..20 {
+        fastrand::seed(draw);
+        let world = settled(GROUPS).await;
+        let function = warm(&world).await;
+        let begin = Instant::now();
+        (0..GROUPS).for_each(|index| move_to(&world, index, NEW));
+        function.schedule().await.unwrap();
+        assert!(begin.elapsed() < seconds(18), "{:?}", begin.elapsed());
+        assert!(are_all_new(&world.aws));
+        assert_eq!(refused(&world.aws.take_calls()), 0);
+    }
+}
+
+/// Two invocations by notification and one by schedule, each in a cold sandbox of its own.
+#[tokio::test(start_paused = true)]
+async fn three_cold_invocations_share_the_buckets_without_knowing_of_each_other() {
+    for draw in 0..20 {
+        fastrand::seed(draw);
+        let mut world = settled(GROUPS).await;
+        world.set("SCHEDULE_POLL_SECONDS", 50);
+        let begin = Instant::now();
+        let moved: Vec<_> = (0..GROUPS)
+            .map(|index| Duration::from_millis(index as u64 * 3000 / GROUPS as u64))
+            .collect();
+        let moves = async {
+            for (index, at) in moved.iter().enumerate() {
+                sleep(begin + *at - Instant::now()).await;
+                move_to(&world, index, NEW);
+            }
+        };
+        let functions = [world.function(), world.function(), world.function()];
+        let invocations = functions.iter().enumerate().map(async |(index, function)| {
+            sleep(seconds(index as u64)).await;
+            match index {
+                2 => function.schedule().await,
+                _ => function.notify().await,
+            }
+        });
+        let (outcomes, ()) = join!(join_all(invocations), moves);
+        for outcome in outcomes {
+            outcome.unwrap();
+        }
+        assert!(are_all_new(&world.aws), "draw {draw}");
+        let calls = world.aws.take_calls();
+        let registered = done(&calls, "RegisterTargets");
+        let latencies = (0..GROUPS).map(|index| {
+            let at = registered[&group_arn(index as u64)];
+            at - (begin + moved[index])
+        });
+        let worst = latencies.max().unwrap();
+        assert!(worst <= seconds(12), "draw {draw}: {worst:?}");
+        let mut asked = calls;
+        asked.retain(|call| call.action != "PutMetricData");
+        let share = refused(&asked) as f64 / asked.len() as f64;
+        assert!(share <= 0.15, "draw {draw}: {share}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_others_empty_for_a_minute_costs_an_error_and_no_target() {
+    let world = settled(GROUPS).await;
+    let function = warm(&world).await;
+    (0..GROUPS).for_each(|index| move_to(&world, index, NEW));
+    world.aws.limit(1.0);
+    let errors = function.schedule().await.unwrap_err();
+    assert_eq!(errors.error_type(), "DescribeFailed");
+    assert!(what_failed(&errors.to_string()).contains("Throttling: Rate exceeded"));
+    let summary = world.aws.summary(&group_arn(0));
+    assert_eq!(summary, ["10.0.1.7:6379 healthy"]);
+    world.aws.limit(0.0);
+    sleep(seconds(5)).await;
+    function.schedule().await.unwrap();
+    assert!(are_all_new(&world.aws));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_refused_until_the_deadline_fails_as_that_call() {
+    let world = World::settled_in_memory(OLD, 5).await;
+    let function = world.function();
+    world.point(NEW);
+    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+    world.aws.inject_always("RegisterTargets", throttled);
+    let begin = Instant::now();
+    let errors = function.schedule().await.unwrap_err();
+    assert!((66.0..67.5).contains(&begin.elapsed().as_secs_f64()));
+    let expected = format!("cannot register 10.0.2.9:6379 in {ARN}: Throttling: Rate exceeded");
+    assert_eq!(what_failed(&errors.to_string()), expected);
+    let calls = world.aws.take_calls();
+    // It backs off to 2 s, and each five seconds its answer is too old.
+    assert!((20..60).contains(&of(&calls, "RegisterTargets").len()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_in_a_window_is_no_failure() {
+    let mut world = World::settled_in_memory(OLD, 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 20);
+    let function = world.function();
+    let refuse = async {
+        sleep(seconds(4)).await;
+        world.point(NEW);
+        for action in [
+            "DescribeTargetHealth",
+            "RegisterTargets",
+            "DeregisterTargets",
+        ] {
+            let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+            world.aws.inject_where(action, None, throttled, Some(2));
+        }
+    };
+    let (outcome, ()) = join!(function.schedule(), refuse);
+    assert!(first(outcome).failover);
+    let failures: f64 = samples(&world, "ReconcileFailure").iter().sum();
+    assert_eq!(failures, 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_in_a_doubt_is_no_failure() {
+    let world = World::settled_in_memory(OLD, 5).await;
+    let function = world.function();
+    world.point(NEW);
+    first(function.schedule().await);
+    world.point(OLD);
+    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+    world
+        .aws
+        .inject_where("DescribeTargetHealth", None, throttled, Some(3));
+    let report = first(function.schedule().await);
+    assert!(report.failover, "it is believed in the same invocation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_described_20_in_a_call_that_is_halved_until_the_bad_arn_stands_alone() {
+    let mut world = settled(20).await;
+    let missing = group_arn(999);
+    let pairs = (0..20).map(|index| (endpoint(index), group_arn(index as u64)));
+    let pairs: Vec<_> = pairs.collect();
+    world.aws.add(TargetGroup::ipv4(&missing, PORT));
+    world.follow(pairs.into_iter().chain([(endpoint(0), missing.clone())]));
+    world.aws.remove(&missing);
+    let errors = world.function().schedule().await.unwrap_err();
+    assert_eq!(errors.error_type(), "TargetGroupInvalid");
+    assert!(errors.to_string().contains(&missing));
+    assert_eq!(errors.0.len(), 1);
+    let calls = world.aws.take_calls();
+    let described = of(&calls, "DescribeTargetGroups");
+    let sizes: Vec<_> = described
+        .iter()
+        .map(|call| call.resource.split(',').count())
+        .collect();
+    assert!(sizes.len() <= 2 + 2 * 5 && sizes[0] == 20, "{sizes:?}");
+    assert_eq!(of(&calls, "DescribeTargetHealth").len(), 20);
+}

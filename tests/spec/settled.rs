@@ -1,0 +1,195 @@
+//! Elastic Load Balancing is asked where something may have changed, DNS every time (section 1 of the
+//! contract).
+
+use std::time::Duration;
+
+use stand_in::aws::Fault;
+use stand_in::dns::Answer;
+use stand_in::world::{ARN, Function, World};
+use tokio::join;
+use tokio::time::{Instant, sleep};
+
+use crate::reading::{first, samples, targets};
+
+const A: &str = "10.0.1.7";
+const B: &str = "10.0.2.9";
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A group that polls once a second for so long, in a sandbox that knows it.
+async fn polling(ttl: u32, length: u64) -> (World, Function) {
+    let mut world = World::settled_in_memory(A, ttl).await;
+    world.set("SCHEDULE_POLL_SECONDS", length);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    let function = world.function();
+    function.schedule().await.unwrap();
+    world.aws.take_calls();
+    world.zone.take_asked();
+    (world, function)
+}
+
+/// In seconds.
+fn described(world: &World, begin: Instant) -> Vec<f64> {
+    world.times(begin, "DescribeTargetHealth")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settled_group_is_described_once_an_invocation_and_resolved_every_time() {
+    let (world, function) = polling(5, 55).await;
+    let begin = Instant::now();
+    assert_eq!(first(function.schedule().await).reconciles, 56);
+    assert_eq!(described(&world, begin), [0.0]);
+    assert_eq!(world.lookups(begin).len(), 56);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_change_is_seen_by_the_next_invocation() {
+    let (world, function) = polling(5, 20).await;
+    let meddle = async {
+        sleep(seconds(10)).await;
+        world.aws.register(ARN, B, 6379);
+    };
+    let (outcome, ()) = join!(function.schedule(), meddle);
+    assert_eq!(targets(&first(outcome).deregistered), [""; 0]);
+    sleep(seconds(100)).await;
+    let report = first(function.schedule().await);
+    assert_eq!(targets(&report.deregistered), ["10.0.2.9:6379"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_lookup_neither_unsettles_a_group_nor_describes_it() {
+    let (world, function) = polling(5, 20).await;
+    let begin = Instant::now();
+    let fail = async {
+        sleep(Duration::from_millis(4500)).await;
+        world.answer(Answer::ServFail);
+        sleep(seconds(5)).await;
+        world.point(A);
+    };
+    let (outcome, ()) = join!(function.schedule(), fail);
+    assert_eq!(first(outcome).reconciles, 21);
+    assert_eq!(described(&world, begin), [0.0]);
+    let failures: f64 = samples(&world, "ReconcileFailure").iter().sum();
+    assert_eq!(failures, 5.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_is_applied_to_a_description_of_the_same_reconcile_and_its_outcome_described_once() {
+    let (world, function) = polling(5, 20).await;
+    let begin = Instant::now();
+    let fail_over = async {
+        sleep(Duration::from_millis(9500)).await;
+        world.point(B);
+        // Somebody else was there before.
+        world.aws.register(ARN, "10.0.3.3", 6379);
+        world.aws.register(ARN, B, 6379);
+    };
+    let (outcome, ()) = join!(function.schedule(), fail_over);
+    assert!(
+        targets(&first(outcome).registered).is_empty(),
+        "it is there"
+    );
+    let calls = world.aws.take_calls();
+    let times: Vec<_> = calls
+        .iter()
+        .filter(|call| call.action == "DescribeTargetHealth")
+        .map(|call| (call.at - begin).as_secs())
+        .collect();
+    // In the first reconcile, when the name has moved, and when the doubt about the third can be believed.
+    assert_eq!(times.first(), Some(&0));
+    assert!(times.contains(&10), "{times:?}");
+    assert!(times.len() <= 4, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_in_a_window_costs_two_descriptions_more() {
+    let (world, function) = polling(5, 20).await;
+    let begin = Instant::now();
+    let fail_over = async {
+        sleep(Duration::from_millis(9500)).await;
+        world.point(B);
+    };
+    let (outcome, ()) = join!(function.schedule(), fail_over);
+    assert!(first(outcome).failover);
+    let times: Vec<_> = described(&world, begin)
+        .iter()
+        .map(|at| at.floor())
+        .collect();
+    assert_eq!(times, [0.0, 10.0, 11.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubtful_group_is_described_when_it_can_be_believed_or_its_answer_changes() {
+    let (world, function) = polling(5, 40).await;
+    world.point(B);
+    first(function.schedule().await);
+    world.aws.take_calls();
+    // It drains, and DNS names it again.
+    world.point(A);
+    let begin = Instant::now();
+    let report = first(function.schedule().await);
+    assert_eq!(targets(&report.registered), ["10.0.1.7:6379"]);
+    let calls = world.aws.take_calls();
+    let before: Vec<_> = calls
+        .iter()
+        .take_while(|call| !call.is_change())
+        .filter(|call| call.action == "DescribeTargetHealth")
+        .map(|call| (call.at - begin).as_secs())
+        .collect();
+    assert_eq!(
+        before.len(),
+        2,
+        "when it began, and when it was believed: {before:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_answers_in_part_is_described_seldom_and_counted_each_time() {
+    let mut world = World::settled_in_memory(A, 0).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    world.set("MISSES_BEFORE_DEREGISTRATION", 4);
+    world.aws.register(ARN, B, 6379);
+    sleep(seconds(100)).await;
+    let function = world.function();
+    let begin = Instant::now();
+    let report = first(function.schedule().await);
+    // Five independent answers are 8.5 s apart each.
+    assert_eq!(targets(&report.deregistered), ["10.0.2.9:6379"]);
+    assert!(described(&world, begin).len() <= 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_group_costs_two_calls_when_idle_and_four_besides_publishing_in_a_failover() {
+    let world = World::settled_in_memory(A, 5).await;
+    let function = world.function();
+    first(function.schedule().await);
+    world.actions();
+    first(function.schedule().await);
+    assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
+    world.point(B);
+    first(function.schedule().await);
+    let expected = [
+        "DescribeTargetHealth",
+        "RegisterTargets",
+        "DeregisterTargets",
+        "PutMetricData",
+    ];
+    assert_eq!(world.actions(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_description_that_failed_is_asked_for_again() {
+    let (world, function) = polling(5, 5).await;
+    let denied = Fault::Error(403, "AccessDenied", "no");
+    world.aws.inject("DescribeTargetHealth", denied);
+    let begin = Instant::now();
+    first(function.schedule().await);
+    let times: Vec<_> = described(&world, begin)
+        .iter()
+        .map(|at| at.round())
+        .collect();
+    assert_eq!(times, [0.0, 1.0]);
+}
