@@ -23,7 +23,10 @@ pub struct Event {
 pub enum Cause {
     /// CloudFormation, about the template's custom resource: `RequestType` and `ResponseURL`.
     Deployment(Request),
-    /// A topic, such as a cluster's: `EventSource` of the first of `Records` is `aws:sns`.
+    /// The queue that a topic's notifications come through: `eventSource` of the first of `Records` is
+    /// `aws:sqs`.
+    Queue,
+    /// A topic that calls the function itself: `EventSource` of the first of `Records` is `aws:sns`.
     Notification,
     /// The schedule, or anybody else.
     Schedule,
@@ -34,6 +37,7 @@ impl Cause {
     pub fn name(&self) -> &'static str {
         match self {
             Cause::Deployment(_) => "CloudFormation",
+            Cause::Queue => "queue",
             Cause::Notification => "notification",
             Cause::Schedule => "schedule",
         }
@@ -46,14 +50,18 @@ impl Event {
         let fields = Fields::of(json);
         let dry_run: Option<&RawValue> = fields.get("dryRun");
         let records: Option<Vec<&RawValue>> = fields.get("Records");
-        let source: Option<String> =
-            records.and_then(|records| Fields::of(records.first()?).get("EventSource"));
+        let first = records.and_then(|records| Some(Fields::of(records.first()?)));
+        let is_from = |name, source| {
+            let first = first.as_ref();
+            first.is_some_and(|first| first.get::<String>(name).as_deref() == Some(source))
+        };
         Event {
             is_dry_run: dry_run.is_some_and(|value| !matches!(value.get(), "false" | "null")),
-            cause: match (Request::read(&fields), source.as_deref()) {
-                (Some(request), _) => Cause::Deployment(request),
-                (None, Some("aws:sns")) => Cause::Notification,
-                _ => Cause::Schedule,
+            cause: match Request::read(&fields) {
+                Some(request) => Cause::Deployment(request),
+                None if is_from("eventSource", "aws:sqs") => Cause::Queue,
+                None if is_from("EventSource", "aws:sns") => Cause::Notification,
+                None => Cause::Schedule,
             },
         }
     }

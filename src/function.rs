@@ -21,7 +21,7 @@ use crate::invocation::{Invocation, Sandbox};
 use crate::metrics::Destination;
 use crate::pace::Pace;
 use crate::reconcile::{Context, Known};
-use crate::report::Report;
+use crate::report::{OfQueue, Report};
 use crate::target_group::Unknown;
 use crate::window::{Deadline, Window};
 
@@ -77,7 +77,8 @@ impl<P: RuntimeProvider> Function<P> {
     ///
     /// # Errors
     /// When the configuration is invalid, the last reconcile of any group failed, publishing did, or
-    /// CloudFormation could not be answered, after all were tried.
+    /// CloudFormation could not be answered, after all were tried. What the queue caused has no error: it is
+    /// in the report.
     pub async fn invoke(
         &self,
         event: &Event,
@@ -91,10 +92,15 @@ impl<P: RuntimeProvider> Function<P> {
                     let outcome = self.verify(event, request, deadline, function_name).await;
                     self.answer(request, outcome).await
                 }
-                Cause::Notification | Cause::Schedule => {
+                Cause::Queue | Cause::Notification | Cause::Schedule => {
                     let (deadline, pace) = (Deadline::before(timeout), Pace::default());
-                    self.reconcile_all(event, deadline, function_name, &pace)
-                        .await
+                    let reconciled = self.reconcile_all(event, deadline, function_name, &pace);
+                    let (mut report, outcome) = reconciled.await;
+                    if event.cause != Cause::Queue {
+                        return outcome.map(|()| report);
+                    }
+                    report.of_queue = Some(OfQueue::new(&outcome));
+                    Ok(report)
                 }
             }
         };
@@ -117,9 +123,10 @@ impl<P: RuntimeProvider> Function<P> {
         }
         let pace = Pace::default();
         loop {
-            let outcome = self
+            let (report, outcome) = self
                 .reconcile_all(event, deadline, function_name, &pace)
                 .await;
+            let outcome = outcome.map(|()| report);
             let is_early = outcome.as_ref().is_err_and(deployment::are_perhaps_early);
             if !is_early || !deadline.leaves(TRY_AGAIN_INTERVAL) {
                 return outcome;
@@ -155,15 +162,18 @@ impl<P: RuntimeProvider> Function<P> {
         deadline: Deadline,
         function_name: &str,
         pace: &Pace,
-    ) -> Result<Report, Errors> {
-        let config = self.config.as_ref().map_err(|invalid| {
-            invalid.log();
-            Errors::from(invalid.clone())
-        })?;
+    ) -> (Report, Result<(), Errors>) {
+        let config = match &self.config {
+            Ok(config) => config,
+            Err(invalid) => {
+                invalid.log();
+                return (Report::default(), Err(Errors::from(invalid.clone())));
+            }
+        };
         let is_dry_run = config.is_dry_run || event.is_dry_run;
         let (length, interval) = match event.cause {
             _ if is_dry_run => (Duration::ZERO, config.poll_interval),
-            Cause::Notification => (config.event_poll, NOTIFICATION_INTERVAL),
+            Cause::Queue | Cause::Notification => (config.event_poll, NOTIFICATION_INTERVAL),
             Cause::Schedule => (config.schedule_poll, config.poll_interval),
             Cause::Deployment(_) => (Duration::ZERO, config.poll_interval),
         };
@@ -192,6 +202,6 @@ impl<P: RuntimeProvider> Function<P> {
         let (report, outcome) = Box::pin(invocation.run(&mut sandbox)).await;
         self.sandbox.set(sandbox);
         report.log();
-        outcome.map(|()| report)
+        (report, outcome)
     }
 }

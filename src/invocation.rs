@@ -71,6 +71,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let report = Report {
             dry_run: self.context.is_dry_run,
             target_groups,
+            of_queue: None,
         };
         (report, Errors::check(group_errors.chain(unpublished)))
     }

@@ -19,6 +19,33 @@ pub struct Report {
     pub dry_run: bool,
     /// In configuration order.
     pub target_groups: Vec<TargetGroupReport>,
+    /// What failed, where it is told here because an error would only slow the queue down.
+    #[serde(flatten)]
+    pub of_queue: Option<OfQueue>,
+}
+
+/// What an invocation that the queue caused returns besides. Nothing is delivered again: the next
+/// scheduled invocation does what this one could not.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfQueue {
+    /// None of the messages.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+    batch_item_failures: [String; 0],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<String>,
+}
+
+impl OfQueue {
+    pub fn new(outcome: &Result<(), Errors>) -> Self {
+        OfQueue {
+            batch_item_failures: [],
+            error_type: outcome.as_ref().err().map(Errors::error_type),
+            error_message: outcome.as_ref().err().map(Errors::to_string),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

@@ -177,9 +177,10 @@ def each_function_follows_its_endpoint(example: Example) -> None:
 def the_topic_is_the_caches_and_runs_the_first_function_only(example: Example) -> None:
     topic = example.id("Notifications")
     subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-    assert [subscription["Endpoint"] for subscription in subscriptions] == [
-        example.function("FollowPrimary")["FunctionArn"]
-    ], subscriptions
+    [subscription] = subscriptions
+    sources = boto3.client("lambda").list_event_source_mappings(EventSourceArn=subscription["Endpoint"])
+    [source] = sources["EventSourceMappings"]
+    assert source["FunctionArn"] == example.function("FollowPrimary")["FunctionArn"], source
     attributes = boto3.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
     assert "KmsMasterKeyId" not in attributes, "ElastiCache publishes to no encrypted topic"
     [statement] = json.loads(attributes["Policy"])["Statement"]

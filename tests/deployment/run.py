@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import boto3
+import yaml
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.server import BaseResolver
 from emulator_process import REGION, ROOT, dns_server, emulator, step, use, wait_for
@@ -44,6 +45,14 @@ class Deployment:
     def sam(self, *arguments: str) -> subprocess.CompletedProcess:
         command = ["sam", *arguments, "--stack-name", self.name, "--region", REGION]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    def deploy_the_version_before(self, **parameters: str) -> None:
+        template = version_before()
+        given = [f'{name}="{value}"' for name, value in parameters.items()]
+        # Looked for beside the template if it is not named.
+        config = ["--config-file", str(ROOT / "samconfig.toml"), "--no-confirm-changeset"]
+        deployed = self.sam("deploy", "--template-file", template, *config, "--parameter-overrides", *given)
+        assert deployed.returncode == 0, deployed.stdout[-3000:] + deployed.stderr[-3000:]
 
     def try_to_deploy(self, **parameters: str) -> subprocess.CompletedProcess:
         given = [f'{name}="{value}"' for name, value in parameters.items()]
@@ -85,6 +94,39 @@ class Deployment:
     def invoke(self) -> dict:
         answer = self.awslambda.invoke(FunctionName=self.output("FunctionName"), Payload=b"{}")
         return json.loads(answer["Payload"].read())
+
+
+def version_before() -> str:
+    """The template in which the topic called the function itself."""
+    built = ROOT / ".aws-sam/build/template.yaml"
+    template = yaml.safe_load(built.read_text())
+    resources = template["Resources"]
+    for name in ["NotificationQueue", "NotificationQueuePolicy", "NotificationSource"]:
+        del resources[name]
+    function = {"Fn::GetAtt": ["Function", "Arn"]}
+    del resources["FailoverSubscription"]["DependsOn"]
+    resources["FailoverSubscription"]["Properties"] |= {"Protocol": "lambda", "Endpoint": function}
+    resources["FailoverPermission"] = {
+        "Type": "AWS::Lambda::Permission",
+        "Condition": "HasFailoverTopic",
+        "Properties": {
+            "Action": "lambda:InvokeFunction",
+            "FunctionName": {"Ref": "Function"},
+            "Principal": "sns.amazonaws.com",
+            "SourceArn": {"Ref": "FailoverTopicArn"},
+        },
+    }
+    policies = resources["Role"]["Properties"]["Policies"]
+    policies[:] = [policy for policy in policies if "sqs:ReceiveMessage" not in json.dumps(policy)]
+    # Beside the function, which is named relative to it.
+    before = built.with_name("before.yaml")
+    before.write_text(yaml.safe_dump(template))
+    return str(before)
+
+
+def subscriptions(topic: str) -> list[str]:
+    found = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    return [subscription["Protocol"] for subscription in found]
 
 
 def targets(target_group: str) -> list[str]:
@@ -166,6 +208,20 @@ def run(zone: Zone, dns_server: str) -> None:
     second.deploy(**second.settings(other))
     assert targets(other) == ["10.0.2.9"]
     step("a second stack stands beside the first")
+
+    topic = boto3.client("sns").create_topic(Name="redis-events")["TopicArn"]
+    notified, group = Deployment("notified", dns_server), create_target_group("notified", vpc)
+    settings = notified.settings(group) | {"FailoverTopicArn": topic, "ScheduleExpression": "rate(60 minutes)"}
+    notified.deploy_the_version_before(**settings)
+    assert subscriptions(topic) == ["lambda"], subscriptions(topic)
+    notified.deploy(**settings)
+    assert subscriptions(topic) == ["sqs"], subscriptions(topic)
+    zone.address = "10.0.5.5"
+    boto3.client("sns").publish(TopicArn=topic, Message=json.dumps({"ElastiCache:FailoverComplete": "redis-001"}))
+    took = wait_for(lambda: targets(group) == ["10.0.5.5"], "the failover", 30)
+    zone.address = "10.0.2.9"
+    assert notified.sam("delete", "--no-prompts").returncode == 0
+    step(f"a stack of the version before was updated to the queue, and followed a notification within {took:.0f} s")
 
     for name, value, error_type in [
         ("TARGET_GROUP_ARNS", other, "RegisterFailed"),

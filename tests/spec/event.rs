@@ -1,11 +1,17 @@
 //! Any JSON causes a reconcile; `dryRun` and the source of the first record are all that is read.
 
+use std::time::Duration;
+
 use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
-use stand_in::lambda::TIMEOUT;
+use serde_json::{Value, json};
+use stand_in::dns::Answer;
+use stand_in::lambda::{NOTIFICATION, QUEUE, TIMEOUT};
 use stand_in::world::World;
+use tokio::join;
+use tokio::time::sleep;
 
-use crate::reading::result;
+use crate::reading::{result, samples};
 
 fn is_dry_run(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_dry_run
@@ -13,6 +19,10 @@ fn is_dry_run(json: &str) -> bool {
 
 fn is_notification(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Notification
+}
+
+fn is_of_the_queue(json: &str) -> bool {
+    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Queue
 }
 
 fn is_deployment(json: &str) -> bool {
@@ -61,6 +71,93 @@ fn a_notification_is_what_a_topic_sends() {
     ] {
         assert!(is_notification(json), "{json:.60}");
     }
+}
+
+#[test]
+fn a_message_of_the_queue_is_what_its_source_says() {
+    let ten = r#"{"eventSource":"aws:sqs","body":"{}"},"#.repeat(9);
+    let ten = format!(r#"{{"Records":[{ten}{{"eventSource":"aws:sqs"}}]}}"#);
+    for json in [
+        QUEUE,
+        r#"{"Records":[{"eventSource":"aws:sqs"}]}"#,
+        // Whatever is in it: somebody may send to the queue what is no notification.
+        r#"{"Records":[{"eventSource":"aws:sqs","body":"hello"}]}"#,
+        r#"{"Records":[{"eventSource":"aws:sqs","EventSource":"aws:sns"}]}"#,
+        &ten,
+    ] {
+        assert!(is_of_the_queue(json), "{json:.60}");
+    }
+    for json in [
+        NOTIFICATION,
+        r#"{"Records":[]}"#,
+        r#"{"Records":[{"EventSource":"aws:sqs"}]}"#,
+        r#"{"Records":[{"eventSource":["aws:sqs"]}]}"#,
+        r#"{"eventSource":"aws:sqs"}"#,
+    ] {
+        assert!(!is_of_the_queue(json), "{json:.60}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_queue_causes_is_a_window_and_no_error() {
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
+    let report = serde_json::to_value(function.invoke(QUEUE).await.unwrap()).unwrap();
+    assert_eq!(report["targetGroups"][0]["reconciles"], 51);
+    assert_eq!(report["batchItemFailures"], json!([]));
+    assert_eq!(report["errorType"], Value::Null);
+
+    world.answer(Answer::NxDomain);
+    let report = serde_json::to_value(function.invoke(QUEUE).await.unwrap()).unwrap();
+    assert_eq!(
+        report["batchItemFailures"],
+        json!([]),
+        "nothing is delivered again"
+    );
+    assert_eq!(report["errorType"], "ResolveFailed");
+    assert_eq!(report["targetGroups"][0]["errorType"], "ResolveFailed");
+    let message = report["errorMessage"].as_str().unwrap();
+    assert!(
+        message.starts_with("cannot resolve redis.example.com"),
+        "{message}"
+    );
+    let failures: f64 = samples(&world, "ReconcileFailure").iter().sum();
+    assert_eq!(failures, 51.0, "each is counted");
+    function.schedule().await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_queue_causes_beside_a_window_of_the_schedule_fails_over_once() {
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    let functions = [world.function(), world.function(), world.function()];
+    world.aws.limit(0.0);
+    let [schedule, queue, another] = &functions;
+    let fail_over = async {
+        sleep(Duration::from_millis(20_300)).await;
+        world.point("10.0.2.9");
+        another.invoke(QUEUE).await
+    };
+    let outcomes = join!(schedule.schedule(), queue.invoke(QUEUE), fail_over);
+    let reports = [
+        outcomes.0.unwrap(),
+        outcomes.1.unwrap(),
+        outcomes.2.unwrap(),
+    ];
+    let groups = reports.iter().map(|report| &report.target_groups[0]);
+    let deregistered = groups.filter(|group| !group.deregistered.is_empty());
+    assert!(deregistered.count() >= 1);
+    assert_eq!(world.group()[1], "10.0.2.9:6379 initial");
+    assert!(!world.group()[0].ends_with("healthy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_configuration_is_what_the_queue_is_told_too() {
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.set("DRY_RUN", "maybe");
+    let report = serde_json::to_value(world.function().invoke(QUEUE).await.unwrap()).unwrap();
+    assert_eq!(report["errorType"], "InvalidConfig");
+    assert_eq!(report["targetGroups"], json!([]));
 }
 
 #[test]

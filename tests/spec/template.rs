@@ -223,7 +223,7 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
     let mut everywhere = BTreeSet::new();
     let mut statements = Vec::new();
     collect_statements(&role["Policies"], &mut statements);
-    assert_eq!(statements.len(), 5);
+    assert_eq!(statements.len(), 6);
     for statement in statements {
         assert_eq!(statement["Effect"], "Allow");
         if statement["Resource"] == "*" {
@@ -302,37 +302,93 @@ fn a_change_of_any_setting_is_verified() {
 }
 
 #[test]
-fn the_topic_that_is_named_and_no_other_may_invoke_the_function() {
+fn the_topic_that_is_named_and_no_other_may_send_to_the_queue_of_the_function() {
     let template = template();
     let resources = &template["Resources"];
-    let reference = |value: &Value| references(value).concat();
-    for (name, topic) in [
-        ("FailoverSubscription", "TopicArn"),
-        ("FailoverPermission", "SourceArn"),
+    for name in [
+        "NotificationQueue",
+        "NotificationQueuePolicy",
+        "NotificationSource",
+        "FailoverSubscription",
     ] {
         assert_eq!(resources[name]["Condition"], "HasFailoverTopic", "{name}");
-        let properties = &resources[name]["Properties"];
-        assert_eq!(reference(&properties[topic]), "FailoverTopicArn", "{name}");
     }
-    let permission = &resources["FailoverPermission"]["Properties"];
-    assert_eq!(permission["Principal"], "sns.amazonaws.com");
-    assert_eq!(permission["Action"], "lambda:InvokeFunction");
-    let permissions = keys(resources)
-        .into_iter()
-        .filter(|name| resources[name.as_str()]["Type"] == "AWS::Lambda::Permission");
-    assert_eq!(permissions.collect::<Vec<_>>(), ["FailoverPermission"]);
+    let queue = &resources["NotificationQueue"]["Properties"];
+    assert_eq!(queue["SqsManagedSseEnabled"], true);
+    assert_eq!(queue["MessageRetentionPeriod"], 60);
+    assert_eq!(queue["VisibilityTimeout"], 450);
+
+    let policy = &resources["NotificationQueuePolicy"]["Properties"];
+    assert_eq!(references(&policy["Queues"]), ["NotificationQueue"]);
+    let statements = policy["PolicyDocument"]["Statement"].as_sequence().unwrap();
+    let [statement] = &statements[..] else {
+        panic!("one statement: {statements:?}")
+    };
+    assert_eq!(statement["Effect"], "Allow");
+    assert_eq!(statement["Principal"]["Service"], "sns.amazonaws.com");
+    assert_eq!(statement["Action"], "sqs:SendMessage");
+    let topic = &statement["Condition"]["ArnEquals"]["aws:SourceArn"];
+    assert_eq!(references(topic), ["FailoverTopicArn"]);
+
+    let subscription = &resources["FailoverSubscription"]["Properties"];
+    assert_eq!(subscription["Protocol"], "sqs");
+    assert_eq!(references(&subscription["TopicArn"]), ["FailoverTopicArn"]);
+    let source = &resources["NotificationSource"]["Properties"];
+    assert_eq!(source["BatchSize"], 10);
+    assert_eq!(source["ScalingConfig"]["MaximumConcurrency"], 2);
+    assert_eq!(
+        source["FunctionResponseTypes"][0],
+        "ReportBatchItemFailures"
+    );
+    let mut kinds = keys(resources).into_iter();
+    let is_permission =
+        |name: &String| resources[name.as_str()]["Type"] == "AWS::Lambda::Permission";
+    assert!(
+        !kinds.any(|name| is_permission(&name)),
+        "the schedule's comes with it"
+    );
+}
+
+/// No emulator enforces it.
+#[test]
+fn the_role_may_receive_from_the_queue() {
+    let template = template();
+    let policies = template["Resources"]["Role"]["Properties"]["Policies"]
+        .as_sequence()
+        .unwrap();
+    let receive = policies
+        .iter()
+        .map(|policy| &policy["Fn::If"])
+        .find(|condition| condition[0] == "HasFailoverTopic")
+        .map(|condition| &condition[1]["PolicyDocument"]["Statement"][0])
+        .expect("a policy where there is a topic");
+    assert_eq!(receive["Effect"], "Allow");
+    let actions: Vec<_> = receive["Action"].as_sequence().unwrap().iter().collect();
+    let expected = [
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+    ];
+    assert_eq!(actions, expected);
 }
 
 #[test]
-fn one_reserved_execution_is_refused_where_a_run_keeps_looking() {
-    let rule = &template()["Rules"]["PollingNeedsTwo"];
-    let text = serde_yaml_ng::to_string(rule).unwrap();
-    for parameter in [
-        "ReservedConcurrency",
-        "SchedulePollSeconds",
-        "FailoverTopicArn",
+fn too_few_reserved_executions_are_refused_where_a_run_keeps_looking() {
+    for (rule, parameters) in [
+        (
+            "PollingNeedsTwo",
+            ["ReservedConcurrency", "SchedulePollSeconds"],
+        ),
+        (
+            "NotificationsNeedFour",
+            ["ReservedConcurrency", "FailoverTopicArn"],
+        ),
     ] {
-        assert!(text.contains(&format!("!Ref {parameter}")), "{text}");
+        let rule = &template()["Rules"][rule];
+        let text = serde_yaml_ng::to_string(rule).unwrap();
+        for parameter in parameters {
+            assert!(text.contains(&format!("!Ref {parameter}")), "{text}");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub fn run(input: &[u8]) {
         assert_eq!(event.is_dry_run, is_dry_run(&value), "dryRun");
         let cause = match event.cause {
             Cause::Deployment(_) => "a deployment",
+            Cause::Queue => "the queue",
             Cause::Notification => "a notification",
             Cause::Schedule => "the schedule",
         };
@@ -34,8 +35,16 @@ fn expected_cause(event: &Value) -> &'static str {
     if request_type.is_some_and(|value| request_types.contains(value)) && is_text("ResponseURL") {
         return "a deployment";
     }
-    match event.pointer("/Records/0/EventSource") {
-        Some(source) if source == "aws:sns" => "a notification",
+    let is_from = |name: &str, source| {
+        let found = event.pointer(&format!("/Records/0/{name}"));
+        found.is_some_and(|found| found == source)
+    };
+    match (
+        is_from("eventSource", "aws:sqs"),
+        is_from("EventSource", "aws:sns"),
+    ) {
+        (true, _) => "the queue",
+        (false, true) => "a notification",
         _ => "the schedule",
     }
 }

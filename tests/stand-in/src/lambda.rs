@@ -20,8 +20,10 @@ use crate::http::{Request, Response, Server};
 /// `Timeout` in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(75);
 pub const FUNCTION_NAME: &str = "nlb-hostname-target";
-/// The event of the EventBridge rule, and one of a cluster's notification.
+/// The event of the EventBridge rule, and those of a cluster's notification: by the queue, and straight from
+/// the topic.
 pub const SCHEDULE: &str = include_str!("../../../events/schedule.json");
+pub const QUEUE: &str = include_str!("../../../events/queue.json");
 pub const NOTIFICATION: &str = include_str!("../../../events/notification.json");
 
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
