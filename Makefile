@@ -103,8 +103,9 @@ mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and exp
 target/tools/bin/cargo-mutants:
 	cargo install --locked --version 27.1.0 --root target/tools cargo-mutants
 
-bench: ## Measures how soon a failover is seen, in each mode
+bench: ## Measures how soon a failover is seen in each mode, and what many at once ask of Elastic Load Balancing
 	cargo bench --locked --bench failover
+	cargo bench --locked --bench lost_zone
 
 release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.tar.gz ## Builds what can be deployed without a toolchain
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stand_in::aws::{Aws, Call, Fault};
-use stand_in::dns;
 use stand_in::elb::TargetGroup;
-use stand_in::world::{ARN, Function, PORT, REGISTRATION_LAG, World, group_arn};
+use stand_in::world::{ARN, Function, PORT, World, group_arn, own_endpoint};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
@@ -22,34 +21,10 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn endpoint(index: usize) -> String {
-    format!("{index}.redis.example.com")
-}
-
-/// So many groups, each with an endpoint of its own and one target, healthy for long.
 async fn settled(groups: usize) -> World {
     let mut world = World::settled_in_memory(OLD, 5).await;
-    for index in 0..groups {
-        let arn = group_arn(index as u64);
-        let mut group = TargetGroup::ipv4(&arn, PORT);
-        group.registration_lag = REGISTRATION_LAG;
-        group.deregistration_delay = seconds(300);
-        world.aws.add(group);
-        world.aws.register(&arn, OLD, PORT);
-        move_to(&world, index, OLD);
-    }
-    world.follow((0..groups).map(|index| (endpoint(index), group_arn(index as u64))));
-    sleep(REGISTRATION_LAG).await;
-    world.aws.limit(0.0);
+    world.settle_many(groups, OLD);
     world
-}
-
-fn move_to(world: &World, index: usize, address: &str) {
-    let addresses = vec![address.parse().expect("an address")];
-    let ttl = 5;
-    world
-        .zone
-        .set(&endpoint(index), dns::Answer::Addresses { ttl, addresses });
 }
 
 async fn warm(world: &World) -> Function {
@@ -116,7 +91,7 @@ async fn groups_that_move_at_once_have_moved_within_18_seconds() {
         let world = settled(GROUPS).await;
         let function = warm(&world).await;
         let begin = Instant::now();
-        (0..GROUPS).for_each(|index| move_to(&world, index, NEW));
+        (0..GROUPS).for_each(|index| world.point_one(index, NEW));
         function.schedule().await.unwrap();
         assert!(begin.elapsed() < seconds(18), "{:?}", begin.elapsed());
         assert!(are_all_new(&world.aws));
@@ -138,7 +113,7 @@ async fn three_cold_invocations_share_the_buckets_without_knowing_of_each_other(
         let moves = async {
             for (index, at) in moved.iter().enumerate() {
                 sleep(begin + *at - Instant::now()).await;
-                move_to(&world, index, NEW);
+                world.point_one(index, NEW);
             }
         };
         let functions = [world.function(), world.function(), world.function()];
@@ -173,7 +148,7 @@ async fn three_cold_invocations_share_the_buckets_without_knowing_of_each_other(
 async fn a_bucket_that_others_empty_for_a_minute_costs_an_error_and_no_target() {
     let world = settled(GROUPS).await;
     let function = warm(&world).await;
-    (0..GROUPS).for_each(|index| move_to(&world, index, NEW));
+    (0..GROUPS).for_each(|index| world.point_one(index, NEW));
     world.aws.limit(1.0);
     let errors = function.schedule().await.unwrap_err();
     assert_eq!(errors.error_type(), "DescribeFailed");
@@ -245,10 +220,14 @@ async fn a_refusal_in_a_doubt_is_no_failure() {
 async fn groups_are_described_20_in_a_call_that_is_halved_until_the_bad_arn_stands_alone() {
     let mut world = settled(20).await;
     let missing = group_arn(999);
-    let pairs = (0..20).map(|index| (endpoint(index), group_arn(index as u64)));
+    let pairs = (0..20).map(|index| (own_endpoint(index), group_arn(index as u64)));
     let pairs: Vec<_> = pairs.collect();
     world.aws.add(TargetGroup::ipv4(&missing, PORT));
-    world.follow(pairs.into_iter().chain([(endpoint(0), missing.clone())]));
+    world.follow(
+        pairs
+            .into_iter()
+            .chain([(own_endpoint(0), missing.clone())]),
+    );
     world.aws.remove(&missing);
     let errors = world.function().schedule().await.unwrap_err();
     assert_eq!(errors.error_type(), "TargetGroupInvalid");

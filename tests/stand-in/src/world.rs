@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::aws::{Aws, Call};
 use crate::dns::{self, Answer, Source, Zone};
-use crate::elb::TargetGroup;
+use crate::elb::{TargetDescription, TargetGroup};
 use crate::http;
 use crate::lambda::{self, FUNCTION_NAME, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
 use crate::memory::{Http, Network, WallClock, Way};
@@ -64,6 +64,11 @@ static SDK: LazyLock<SdkConfig> = LazyLock::new(|| {
 /// One of so many target groups.
 pub fn group_arn(index: u64) -> String {
     format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
+}
+
+/// Of one of many groups.
+pub fn own_endpoint(index: usize) -> String {
+    format!("{index}.redis.example.com")
 }
 
 /// What the function talks to, and what it is configured with.
@@ -171,6 +176,40 @@ impl World {
         let arns: Vec<_> = (0..count).map(group_arn).collect();
         self.follow(arns.iter().map(|arn| (ENDPOINT, arn)));
         arns
+    }
+
+    /// So many other groups, each with an endpoint of its own, which is at `address`, as its one target has
+    /// been for long. Everything takes the time that it takes on AWS, and Elastic Load Balancing has its
+    /// token buckets.
+    pub fn settle_many(&mut self, groups: usize, address: &str) {
+        self.zone.set_latency(DNS_LATENCY);
+        self.aws.set_latency(CALL_LATENCY);
+        self.follow((0..groups).map(|index| (own_endpoint(index), group_arn(index as u64))));
+        for index in 0..groups {
+            self.point_one(index, address);
+            let id = address.to_owned();
+            let target = TargetDescription {
+                id,
+                port: Some(PORT),
+                zone: None,
+            };
+            let long_ago = Instant::now() - REGISTRATION_LAG;
+            self.aws.target_group(&group_arn(index as u64), |group| {
+                group.registration_lag = REGISTRATION_LAG;
+                group.deregistration_delay = Duration::from_secs(300);
+                let registered = group.register(long_ago, &[target]);
+                registered.expect("a target that can be registered");
+            });
+        }
+        self.aws.limit(0.0);
+    }
+
+    /// The endpoint of one of those groups moves.
+    pub fn point_one(&self, index: usize, address: &str) {
+        let addresses = vec![address.parse().expect("an address")];
+        let ttl = self.ttl;
+        let answer = Answer::Addresses { ttl, addresses };
+        self.zone.set(&own_endpoint(index), answer);
     }
 
     /// The endpoint is at `address`, and so is the group's one target.
