@@ -270,6 +270,8 @@ impl Checker<'_> {
         (running.begun, running.event) = (now, Some(event));
         running.is_publishing_failed = false;
         (running.reads, running.registrations) = (0, 0);
+        // Nobody waits for the answers of the last one, whose numbers may be drawn again.
+        running.questions.clear();
         for group in 0..groups {
             let followed = running.groups.entry(group).or_default();
             followed.begin(event == Event::DryRun);
