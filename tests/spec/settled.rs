@@ -76,7 +76,7 @@ async fn a_failed_lookup_neither_unsettles_a_group_nor_describes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_move_is_applied_to_a_description_of_the_same_reconcile_and_its_outcome_described_once() {
+async fn a_settled_group_is_described_again_when_its_name_has_moved() {
     let (world, function) = polling(5, 20).await;
     let begin = Instant::now();
     let fail_over = async {
