@@ -9,7 +9,6 @@ use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
 
 use crate::reading::{error, lines};
 
-const THROTTLED: Fault = Fault::Error(400, "Throttling", "Rate exceeded");
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
 async fn failed(world: &World) -> (String, String) {
@@ -178,7 +177,6 @@ async fn a_failed_description_of_the_group_is_not_remembered() {
 #[tokio::test]
 async fn describe_failed() {
     for (fault, cause) in [
-        (THROTTLED, "Throttling: Rate exceeded"),
         (
             Fault::Error(500, "HealthUnavailable", "try later"),
             "HealthUnavailable: try later",

@@ -163,19 +163,30 @@ async fn a_bucket_that_others_empty_for_a_minute_costs_an_error_and_no_target() 
 
 #[tokio::test(start_paused = true)]
 async fn a_call_refused_until_the_deadline_fails_as_that_call() {
-    let world = World::settled_in_memory(OLD, 5).await;
-    let function = world.function();
-    world.point(NEW);
-    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
-    world.aws.inject_always("RegisterTargets", throttled);
-    let begin = Instant::now();
-    let errors = function.schedule().await.unwrap_err();
-    assert!((66.0..67.5).contains(&begin.elapsed().as_secs_f64()));
-    let expected = format!("cannot register 10.0.2.9:6379 in {ARN}: Throttling: Rate exceeded");
-    assert_eq!(what_failed(&errors.to_string()), expected);
-    let calls = world.aws.take_calls();
-    // It backs off to 2 s, and each five seconds its answer is too old.
-    assert!((20..60).contains(&of(&calls, "RegisterTargets").len()));
+    for (action, failed) in [
+        (
+            "DescribeTargetHealth",
+            format!("cannot describe the targets of {ARN}"),
+        ),
+        (
+            "RegisterTargets",
+            format!("cannot register 10.0.2.9:6379 in {ARN}"),
+        ),
+    ] {
+        let world = World::settled_in_memory(OLD, 5).await;
+        let function = world.function();
+        world.point(NEW);
+        let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+        world.aws.inject_always(action, throttled);
+        let begin = Instant::now();
+        let errors = function.schedule().await.unwrap_err();
+        assert!((66.0..67.5).contains(&begin.elapsed().as_secs_f64()));
+        let expected = format!("{failed}: Throttling: Rate exceeded");
+        assert_eq!(what_failed(&errors.to_string()), expected);
+        let calls = world.aws.take_calls();
+        // It backs off to 2 s, and each five seconds its answer is too old.
+        assert!((20..60).contains(&of(&calls, action).len()));
+    }
 }
 
 #[tokio::test(start_paused = true)]
