@@ -17,7 +17,9 @@ pub enum Read {
     Moved,
     /// The last invocation had no turn for it.
     LeftOver,
-    /// Something changed or failed since the last description, or a doubt can be believed.
+    /// The plan that was held back is to be applied.
+    Believed,
+    /// Something changed or failed since the last description.
     Changed,
     /// Nothing was ever described.
     Unknown,

@@ -95,7 +95,7 @@ async fn steps<P: RuntimeProvider>(
     turns.await;
     let act_by = Instant::now() + ACT;
     let is_due = context.is_dry_run || known.is_due();
-    let urgency = known.urgency(None);
+    let urgency = known.urgency(None, policy);
     let describe_at_once = async {
         let turn = match is_due {
             true => target_group.calls.read_at_once(urgency).await?,
@@ -130,7 +130,7 @@ async fn steps<P: RuntimeProvider>(
                 progress.held_back = held_back;
                 return Ok(Sent::Done(()));
             }
-            let urgency = known.urgency(Some(answer));
+            let urgency = known.urgency(Some(answer), policy);
             target_group.describe_targets(None, urgency, act_by).await
         }
     };

@@ -71,6 +71,8 @@ impl<O: Ord + Copy> Queue<O> {
     /// Waits for a turn.
     pub async fn turn(&self, order: O, place: Place) -> Turn {
         let waiting = self.enter(order, place);
+        // Whoever comes at the same moment may be more urgent.
+        yield_now().await;
         waiting.turn().await
     }
 
@@ -91,6 +93,8 @@ impl<O: Ord + Copy> Queue<O> {
             let state = self.0.borrow();
             state.waiting.len() <= state.slots.count(Instant::now())
         };
+        // All have looked before the first of them leaves.
+        yield_now().await;
         match is_room {
             true => Some(waiting.turn().await),
             false => None,

@@ -25,7 +25,7 @@ pub struct Known {
 }
 
 /// How far the last description can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Standing {
     /// It is of an earlier invocation.
     #[default]
@@ -39,7 +39,9 @@ enum Standing {
 impl Known {
     /// An invocation begins. What others changed since the last one is seen in its first reconcile.
     pub fn begin(&mut self) {
-        self.standing = Standing::Earlier;
+        if self.standing == Standing::Settled {
+            self.standing = Standing::Earlier;
+        }
     }
 
     /// Whether the group has to be described whatever DNS says.
@@ -48,17 +50,23 @@ impl Known {
     }
 
     /// How urgently it is to be described, as far as that is known without an answer.
-    pub fn urgency(&self, answer: Option<&Answer>) -> Read {
-        let described = self.described.as_deref();
-        let lacks = |described: &[DescribedTarget]| {
-            answer.is_some_and(|answer| answer.has_more_than(described))
+    pub fn urgency(&self, answer: Option<&Answer>, policy: Policy<'_>) -> Read {
+        let Some(described) = &self.described else {
+            return match self.is_left_over {
+                true => Read::LeftOver,
+                false => Read::Unknown,
+            };
         };
-        match described {
-            Some(described) if lacks(described) => Read::Moved,
+        let is_believed = |answer| {
+            let (decision, _) = foresee(answer, described, &self.memory, policy);
+            matches!(decision, Decision::Apply(plan) if self.held_back.as_ref() == Some(&plan))
+        };
+        match answer {
+            Some(answer) if answer.has_more_than(described) => Read::Moved,
             _ if self.is_left_over => Read::LeftOver,
-            None => Read::Unknown,
-            Some(_) if self.standing == Standing::Earlier => Read::Settled,
-            Some(_) => Read::Changed,
+            Some(answer) if is_believed(answer) => Read::Believed,
+            _ if self.standing == Standing::Earlier => Read::Settled,
+            _ => Read::Changed,
         }
     }
 
@@ -118,14 +126,18 @@ impl Known {
         described: Option<&Sent<Vec<DescribedTarget>>>,
         policy: Policy<'_>,
     ) {
-        if let Some(Sent::Done(described)) = described {
-            self.memory.see(described);
-            self.described = Some(described.clone());
-            (self.held_back, self.standing) = (None, Standing::Settled);
+        match described {
+            Some(Sent::Done(described)) => {
+                self.memory.see(described);
+                self.described = Some(described.clone());
+                (self.held_back, self.standing) = (None, Standing::Settled);
+            }
+            Some(Sent::TooLate) => (),
+            None => self.standing = Standing::Changed,
         }
         if let (Some(answer), Some(described)) = (answer, &self.described) {
             self.memory = foresee(answer, described, &self.memory, policy).1;
-            self.standing = self.standing.min(Standing::Changed);
+            self.standing = Standing::Changed;
         }
     }
 

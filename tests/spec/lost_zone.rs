@@ -250,6 +250,59 @@ async fn groups_are_described_20_in_a_call_that_is_halved_until_the_bad_arn_stan
         .iter()
         .map(|call| call.resource.split(',').count())
         .collect();
-    assert!(sizes.len() <= 2 + 2 * 5 && sizes[0] == 20, "{sizes:?}");
+    assert!(sizes.len() <= 2 + 2 * 5, "{sizes:?}");
+    assert_eq!(sizes.iter().max(), Some(&20));
     assert_eq!(of(&calls, "DescribeTargetHealth").len(), 20);
+}
+
+/// The groups in the order in which they were described.
+fn described(world: &World) -> Vec<usize> {
+    let calls = world.aws.take_calls();
+    let described = of(&calls, "DescribeTargetHealth").into_iter();
+    let index = |call: &Call| {
+        let number = call.resource.rsplit('/').next().unwrap();
+        usize::from_str_radix(number, 16).unwrap()
+    };
+    described.map(index).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_described_in_the_order_of_their_urgency() {
+    // The last ones of the configuration.
+    const UNKNOWN: usize = 36;
+    const FAILED: usize = 37;
+    const BELIEVED: usize = 38;
+    const MOVED: usize = 39;
+    let world = settled(40).await;
+    let function = world.function();
+    let denied = |index: usize| {
+        let arn = group_arn(index as u64);
+        let fault = Fault::Error(403, "AccessDenied", "no");
+        world
+            .aws
+            .inject_where("DescribeTargetHealth", Some(&arn), fault, None);
+    };
+    denied(UNKNOWN);
+    function.schedule().await.unwrap_err();
+    denied(FAILED);
+    world.point_one(BELIEVED, NEW);
+    function.schedule().await.unwrap_err();
+    world.point_one(BELIEVED, OLD);
+    described(&world);
+    // In a second there are 20 reads and 5 more.
+    let timeout = seconds(1 + 8);
+    function.invoke_within("{}", timeout).await.unwrap_err();
+    let reached = described(&world);
+    world.aws.heal();
+    sleep(seconds(30)).await;
+    world.point_one(MOVED, NEW);
+    function.schedule().await.unwrap();
+    let mut order = described(&world);
+    let mut expected = vec![MOVED];
+    let all = 0..40;
+    expected.extend(all.filter(|index| *index != MOVED && !reached.contains(index)));
+    let count = expected.len();
+    expected.extend([BELIEVED, FAILED, UNKNOWN]);
+    order[1..count].sort();
+    assert_eq!(order[..expected.len()], expected, "{reached:?}");
 }

@@ -107,13 +107,14 @@ async fn what_is_urgent_is_read_first() {
         Read::Settled,
         Read::Unknown,
         Read::Changed,
+        Read::Believed,
         Read::LeftOver,
         Read::Moved,
         Read::Settled,
         Read::Moved,
     ];
     let turn = async |kind| _ = pace.reads.turn(kind, Place::now()).await;
-    assert_eq!(order(&kinds, turn).await, [4, 6, 3, 2, 1, 0, 5]);
+    assert_eq!(order(&kinds, turn).await, [5, 7, 4, 3, 2, 1, 0, 6]);
 }
 
 #[tokio::test(start_paused = true)]
