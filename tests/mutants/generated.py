@@ -51,9 +51,10 @@ def try_part(part: int) -> None:
     tree = WORK / f"tree{part}"
     copy(tree)
     is_one = "^(" + "|".join(map(re.escape, chosen(tree))) + ")$"
-    options = ["--in-place", "--output", str(output(part)), "--timeout", TIMEOUT, f"--cargo-arg=--config={RUNNER}"]
+    options = ["--in-place", "--output", str(output(part)), "--timeout", TIMEOUT]
+    options += ["--cargo-arg=--test=spec", f"--cargo-arg=--config={RUNNER}"]
     shard = ["--shard", f"{part}/{PARTS}"]
-    cargo_mutants(tree, "--re", is_one, *options, *shard, "--", "--test", "spec", "--", *FAIL_FAST)
+    cargo_mutants(tree, "--re", is_one, *options, *shard, "--", "--", *FAIL_FAST)
 
 
 def output(part: int) -> Path:

@@ -85,7 +85,8 @@ def copy(tree: Path) -> None:
     for file in files:
         if file and (ROOT / file).exists():
             (tree / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / file, tree / file)
+            # Newer than what an earlier run built, which may be of a mutant.
+            shutil.copy(ROOT / file, tree / file)
 
 
 def environment(build: Path) -> dict[str, str]:

@@ -218,8 +218,12 @@ impl Checker<'_> {
             What::Ended {
                 life,
                 error,
+                is_error,
                 reconciles,
-            } => return self.ended(*life, error.as_deref(), *reconciles),
+            } => {
+                self.is_answered(*life, error.is_some(), *is_error)?;
+                return self.ended(*life, error.as_deref(), *reconciles);
+            }
             What::Lost { life } => {
                 let (now, setting) = (self.now, self.setting);
                 let running = self.running(*life);
@@ -455,6 +459,19 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Section 1: an invocation that the queue caused returns its report with the errors in it, not an
+    /// error, which every other invocation does.
+    fn is_answered(&mut self, life: Life, is_failed: bool, is_error: bool) -> Result<(), Broken> {
+        let is_of_queue = self.running(life).event == Some(Event::Queue);
+        match is_error == (is_failed && !is_of_queue) {
+            true => Ok(()),
+            false => broken(
+                "section 1",
+                format!("{life} answers an error: {is_error}, the queue caused it: {is_of_queue}"),
+            ),
+        }
     }
 
     fn ended(

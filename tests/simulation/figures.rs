@@ -238,7 +238,12 @@ impl Figures {
             Some(&self.overlapping),
             OF_EACH_STORY,
         );
-        for event in [Event::Schedule, Event::Notification, Event::DryRun] {
+        for event in [
+            Event::Schedule,
+            Event::Notification,
+            Event::Queue,
+            Event::DryRun,
+        ] {
             let count = self.invocations.get(&event);
             need(format!("{event:?}"), count, OF_EACH_STORY);
         }

@@ -92,7 +92,9 @@ pub enum What {
     /// The invocation answered.
     Ended {
         life: Life,
+        /// Answered as such, or told in the report.
         error: Option<String>,
+        is_error: bool,
         /// What its result counts, where it has one.
         reconciles: Option<u64>,
     },

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Serialize;
+use nlb_hostname_target::error::Errors;
+use nlb_hostname_target::report::Report;
 use serde_json::Value;
 use stand_in::dns::{Answer, Cache};
 use stand_in::elb::{TargetDescription, TargetGroup};
-use stand_in::lambda::{NOTIFICATION, SCHEDULE, TIMEOUT};
+use stand_in::lambda::{NOTIFICATION, QUEUE, SCHEDULE, TIMEOUT};
 use stand_in::world::{DAY, Function, PORT, World, group_arn};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
@@ -370,15 +371,7 @@ impl Play {
             let invocation = function.invoke(payload(event));
             let invocation = losable(log::of(life, &self.history, invocation), &waits);
             let what = match timeout_at(timeout, invocation).await {
-                Ok(Some(outcome)) => {
-                    let reconciles = outcome.as_ref().ok().map(reconciles);
-                    let error = outcome.err().map(|errors| errors.to_string());
-                    What::Ended {
-                        life,
-                        error,
-                        reconciles,
-                    }
-                }
+                Ok(Some(outcome)) => ended(life, outcome),
                 Ok(None) => What::Lost { life },
                 Err(_) => What::TimedOut { life },
             };
@@ -441,9 +434,27 @@ impl Sandbox {
     }
 }
 
+/// As Lambda is answered.
+fn ended(life: Life, outcome: Result<Report, Errors>) -> What {
+    let is_error = outcome.is_err();
+    let (error, reconciles) = match outcome {
+        Ok(report) => {
+            let report = serde_json::to_value(report).expect("JSON");
+            let error = report["errorMessage"].as_str().map(str::to_owned);
+            (error, Some(reconciles(&report)))
+        }
+        Err(errors) => (Some(errors.to_string()), None),
+    };
+    What::Ended {
+        life,
+        error,
+        is_error,
+        reconciles,
+    }
+}
+
 /// Of all groups, as the result has them.
-fn reconciles(report: &impl Serialize) -> u64 {
-    let report = serde_json::to_value(report).expect("JSON");
+fn reconciles(report: &Value) -> u64 {
     let groups = report["targetGroups"].as_array().expect("a list");
     let of_group = |group: &Value| group["reconciles"].as_u64().expect("a count");
     groups.iter().map(of_group).sum()
@@ -453,6 +464,7 @@ fn payload(event: Event) -> &'static str {
     match event {
         Event::Schedule => SCHEDULE,
         Event::Notification => NOTIFICATION,
+        Event::Queue => QUEUE,
         Event::DryRun => r#"{"dryRun":true}"#,
     }
 }

@@ -88,6 +88,8 @@ pub struct Round {
 pub enum Event {
     Schedule,
     Notification,
+    /// A notification that the queue brings.
+    Queue,
     DryRun,
 }
 
@@ -270,7 +272,8 @@ fn round(setting: &Setting) -> impl Strategy<Value = Round> + use<> {
     ];
     let event = prop_oneof![
         10 => Just(Event::Schedule),
-        2 => Just(Event::Notification),
+        1 => Just(Event::Notification),
+        1 => Just(Event::Queue),
         1 => Just(Event::DryRun),
     ];
     let happenings = vec(happening(setting), 0..4);
