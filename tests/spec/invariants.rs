@@ -512,7 +512,9 @@ async fn i11_every_single_wait_ends_by_itself() {
 #[tokio::test]
 async fn a_group_that_nobody_uses_drains_at_once_and_is_followed_all_the_same() {
     let world = World::settled("10.0.1.7").await;
-    world.aws.target_group(ARN, |group| group.is_used = false);
+    world
+        .aws
+        .target_group(ARN, |group| group.load_balancer = None);
     world.point("10.0.2.9");
     world.run().await.outcome.unwrap();
     assert_eq!(world.group(), ["10.0.2.9:6379 unused"]);

@@ -335,8 +335,23 @@ impl Aws {
                 let result = wire::xml_target_groups(&groups);
                 return Ok(wire::xml_result(&action, &result).into());
             }
+            if action.starts_with("DescribeLoadBalancer") {
+                let mut groups = state.target_groups.values();
+                let its =
+                    |group: &TargetGroup| group.load_balancer.clone().filter(|it| it.arn == arn);
+                let load_balancer = groups.find_map(its).ok_or_else(|| Refusal {
+                    code: "LoadBalancerNotFound",
+                    message: format!("Load balancer '{arn}' not found"),
+                })?;
+                let result = match action.as_str() {
+                    "DescribeLoadBalancers" => wire::xml_load_balancer(&load_balancer),
+                    _ => wire::xml_load_balancer_attributes(&load_balancer),
+                };
+                return Ok(wire::xml_result(&action, &result).into());
+            }
             let group = state.target_groups.get_mut(&arn).ok_or_else(not_found)?;
             let result = match action.as_str() {
+                "DescribeTargetGroupAttributes" => wire::xml_target_group_attributes(group),
                 "DescribeTargetHealth" => wire::xml_targets(&group.describe(now)),
                 "RegisterTargets" => group.register(now, &targets).map(|()| String::new())?,
                 "DeregisterTargets" => {

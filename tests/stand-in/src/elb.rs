@@ -7,7 +7,7 @@
 //! at once; deregistering without the registered port succeeds and does nothing; inside the VPC the
 //! zone is filled in and may not be `all`, outside it is required; a call is refused whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -74,13 +74,29 @@ pub struct TargetGroup {
     pub deregistration_delay: Duration,
     /// How long a registered target is `initial`.
     pub registration_lag: Duration,
-    /// Whether the group hangs on a load balancer.
-    pub is_used: bool,
+    /// `deregistration_delay.connection_termination.enabled`.
+    pub is_connection_terminated: bool,
+    /// `load_balancing.cross_zone.enabled`: `true`, `false` or `use_load_balancer_configuration`.
+    pub cross_zone: &'static str,
+    pub health_check_interval: Duration,
+    /// On which the group hangs.
+    pub load_balancer: Option<LoadBalancer>,
+    /// Where an address of the VPC is, if not in [`ZONE`].
+    pub zones: BTreeMap<IpAddr, &'static str>,
     /// Whether addresses are described as `2001:0db8:0000:…` instead of `2001:db8::…`.
     pub is_written_in_full: bool,
     /// The quota "targets per target group".
     pub max_targets: usize,
     targets: BTreeMap<(IpAddr, u16), Registration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LoadBalancer {
+    pub arn: String,
+    /// In which it is enabled.
+    pub zones: BTreeSet<&'static str>,
+    /// `load_balancing.cross_zone.enabled`.
+    pub is_cross_zone: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -104,11 +120,11 @@ enum State {
 /// Outside the VPC, as a zone.
 const ALL: &str = "all";
 /// What ELB fills in inside the VPC.
-const ZONE: &str = "eu-west-1a";
+pub const ZONE: &str = "eu-west-1a";
 
 impl TargetGroup {
-    /// A TCP group of type `ip` on a load balancer, in a VPC 10.0.0.0/16 and 2001:db8::/56, whose
-    /// targets drain for 30 s.
+    /// A TCP group of type `ip` on a load balancer of its own, in a VPC 10.0.0.0/16 and 2001:db8::/56,
+    /// whose targets drain for 30 s; everything else is as it is when nobody sets it.
     pub fn ipv4(arn: &str, port: u16) -> Self {
         TargetGroup {
             arn: arn.to_owned(),
@@ -121,7 +137,15 @@ impl TargetGroup {
                 .to_vec(),
             deregistration_delay: Duration::from_secs(30),
             registration_lag: Duration::ZERO,
-            is_used: true,
+            is_connection_terminated: false,
+            cross_zone: "use_load_balancer_configuration",
+            health_check_interval: Duration::from_secs(30),
+            load_balancer: Some(LoadBalancer {
+                arn: arn.replace(":targetgroup/", ":loadbalancer/net/"),
+                zones: BTreeSet::from([ZONE]),
+                is_cross_zone: false,
+            }),
+            zones: BTreeMap::new(),
             is_written_in_full: false,
             max_targets: 1000,
             targets: BTreeMap::new(),
@@ -178,7 +202,7 @@ impl TargetGroup {
         }
         let is_in_vpc = self.vpc.iter().any(|cidr| cidr.contains(&address));
         let zone = match (is_in_vpc, target.zone.as_deref()) {
-            (true, None) => ZONE,
+            (true, None) => self.zones.get(&address).copied().unwrap_or(ZONE),
             (true, Some(ALL)) => {
                 return Err(invalid(format!(
                     "The IP address '{id}' is within the VPC, and cannot have its Availability Zone overridden to \
@@ -205,10 +229,9 @@ impl TargetGroup {
                 continue;
             };
             if !registration.is_draining() {
-                let delay = if self.is_used {
-                    self.deregistration_delay
-                } else {
-                    Duration::ZERO
+                let delay = match self.load_balancer {
+                    Some(_) => self.deregistration_delay,
+                    None => Duration::ZERO,
                 };
                 registration.state = State::Draining { until: now + delay };
             }
@@ -259,13 +282,20 @@ impl TargetGroup {
     ) -> (&'static str, Option<&'static str>) {
         match registration.state {
             State::Draining { .. } => ("draining", Some("Target.DeregistrationInProgress")),
-            _ if !self.is_used => ("unused", Some("Target.NotInUse")),
+            _ if !self.is_in_use(&registration.zone) => ("unused", Some("Target.NotInUse")),
+            State::Dictated("unhealthy") => ("unhealthy", Some("Target.FailedHealthChecks")),
             State::Dictated(state) => (state, None),
             State::Registered { since } if now < since + self.registration_lag => {
                 ("initial", Some("Elb.RegistrationInProgress"))
             }
             State::Registered { .. } => ("healthy", None),
         }
+    }
+
+    /// Whether a load balancer is enabled there.
+    fn is_in_use(&self, zone: &str) -> bool {
+        let load_balancer = self.load_balancer.as_ref();
+        load_balancer.is_some_and(|one| zone == ALL || one.zones.contains(zone))
     }
 
     fn let_time_pass(&mut self, now: Instant) {
@@ -399,7 +429,7 @@ mod tests {
     #[test]
     fn without_a_load_balancer_targets_are_unused_and_leave_at_once() {
         let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
-        group.is_used = false;
+        group.load_balancer = None;
         let target = [target("10.0.1.7", Some(6379), None)];
         group.register(now, &target).unwrap();
         assert_eq!(states(&mut group, now), [(6379, "unused")]);

@@ -9,7 +9,7 @@ use ciborium::Value;
 use quick_xml::escape::escape;
 
 use crate::cloudwatch::Datum;
-use crate::elb::{Refusal, TargetDescription, TargetGroup, TargetHealth};
+use crate::elb::{LoadBalancer, Refusal, TargetDescription, TargetGroup, TargetHealth};
 
 const NAMESPACE: &str = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/";
 
@@ -25,12 +25,15 @@ impl Query {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The ARNs of the target groups that a call names, with commas between them.
+    /// The ARNs of the target groups or load balancers that a call names, with commas between them.
     pub fn arns(&self) -> String {
-        let one = self.get("TargetGroupArn");
-        let member = |index: usize| self.get(&format!("TargetGroupArns.member.{index}"));
-        let arns: Vec<_> = one.into_iter().chain((1..).map_while(member)).collect();
-        arns.join(",")
+        let of = |kind: &str| {
+            let one = self.get(&format!("{kind}Arn"));
+            let member = move |index: usize| self.get(&format!("{kind}Arns.member.{index}"));
+            let arns = one.into_iter().chain((1..).map_while(member));
+            arns.collect::<Vec<_>>().join(",")
+        };
+        of("TargetGroup") + &of("LoadBalancer")
     }
 
     pub fn targets(&self) -> Vec<TargetDescription> {
@@ -74,9 +77,51 @@ fn xml_target_group(group: &TargetGroup) -> String {
         group.port,
     );
     let family = if group.is_ipv6 { "ipv6" } else { "ipv4" };
+    let interval = group.health_check_interval.as_secs();
+    let load_balancer = group
+        .load_balancer
+        .as_ref()
+        .map_or_else(String::new, |one| {
+            format!("<member>{}</member>", escape(&one.arn))
+        });
     format!(
         "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>{target_type}</TargetType>\
-         <Protocol>{protocol}</Protocol><Port>{port}</Port><IpAddressType>{family}</IpAddressType></member>"
+         <Protocol>{protocol}</Protocol><Port>{port}</Port><IpAddressType>{family}</IpAddressType>\
+         <HealthCheckIntervalSeconds>{interval}</HealthCheckIntervalSeconds>\
+         <LoadBalancerArns>{load_balancer}</LoadBalancerArns></member>"
+    )
+}
+
+pub fn xml_target_group_attributes(group: &TargetGroup) -> String {
+    let delay = group.deregistration_delay.as_secs().to_string();
+    xml_attributes(&[
+        ("deregistration_delay.timeout_seconds", &delay),
+        (
+            "deregistration_delay.connection_termination.enabled",
+            &group.is_connection_terminated.to_string(),
+        ),
+        ("load_balancing.cross_zone.enabled", group.cross_zone),
+    ])
+}
+
+pub fn xml_load_balancer_attributes(load_balancer: &LoadBalancer) -> String {
+    let is_cross_zone = load_balancer.is_cross_zone.to_string();
+    xml_attributes(&[("load_balancing.cross_zone.enabled", &is_cross_zone)])
+}
+
+fn xml_attributes(attributes: &[(&str, &str)]) -> String {
+    let member = |(key, value)| format!("<member><Key>{key}</Key><Value>{value}</Value></member>");
+    let members: String = attributes.iter().copied().map(member).collect();
+    format!("<Attributes>{members}</Attributes>")
+}
+
+pub fn xml_load_balancer(load_balancer: &LoadBalancer) -> String {
+    let zone = |zone: &&str| format!("<member><ZoneName>{zone}</ZoneName></member>");
+    let zones: String = load_balancer.zones.iter().map(zone).collect();
+    format!(
+        "<LoadBalancers><member><LoadBalancerArn>{}</LoadBalancerArn><Type>network</Type>\
+         <AvailabilityZones>{zones}</AvailabilityZones></member></LoadBalancers>",
+        escape(&load_balancer.arn)
     )
 }
 
