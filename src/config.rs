@@ -5,7 +5,7 @@
 mod variable;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -25,6 +25,9 @@ const CIDRS: &str =
     "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated";
 const NAMESPACE_RULE: &str = "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and \
                               beginning with neither AWS/ nor a colon";
+
+/// More in one group are refused: no cluster has them, a hostile answer may.
+pub const MAX_ADDRESSES: usize = 100;
 
 /// All settings of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +125,20 @@ impl Config {
                 .or("false")
                 .required("true or false", boolean)?,
         })
+    }
+
+    /// An address that cannot be right makes the whole answer wrong or hostile.
+    pub fn reason_to_refuse(&self, address: IpAddr) -> Option<&'static str> {
+        let is_in = |cidrs: &[IpNet]| cidrs.iter().any(|cidr| cidr.contains(&address));
+        if !is_in(&self.allowed_cidrs) {
+            return Some("outside ALLOWED_CIDRS");
+        }
+        self.is_kept(address).then_some("inside KEEP_CIDRS")
+    }
+
+    /// Whether a target at this address is somebody else's.
+    pub fn is_kept(&self, address: IpAddr) -> bool {
+        self.keep_cidrs.iter().any(|cidr| cidr.contains(&address))
     }
 
     /// This one alone, because CloudFormation is answered also when another variable is invalid.

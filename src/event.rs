@@ -23,6 +23,8 @@ pub struct Event {
 pub enum Cause {
     /// CloudFormation, about the template's custom resource: `RequestType` and `ResponseURL`.
     Deployment(Request),
+    /// Somebody who wants to know what is wrong: `diagnose` is present and neither `false` nor `null`.
+    Diagnose,
     /// The queue that a topic's notifications come through: `eventSource` of the first of `Records` is
     /// `aws:sqs`.
     Queue,
@@ -37,6 +39,7 @@ impl Cause {
     pub fn name(&self) -> &'static str {
         match self {
             Cause::Deployment(_) => "CloudFormation",
+            Cause::Diagnose => "diagnose",
             Cause::Queue => "queue",
             Cause::Notification => "notification",
             Cause::Schedule => "schedule",
@@ -48,7 +51,10 @@ impl Event {
     /// Reads the fields without looking into the rest, however deep it is nested.
     pub fn read(json: &RawValue) -> Event {
         let fields = Fields::of(json);
-        let dry_run: Option<&RawValue> = fields.get("dryRun");
+        let is_set = |name| {
+            let value: Option<&RawValue> = fields.get(name);
+            value.is_some_and(|value| !matches!(value.get(), "false" | "null"))
+        };
         let records: Option<Vec<&RawValue>> = fields.get("Records");
         let first = records.and_then(|records| Some(Fields::of(records.first()?)));
         let is_from = |name, source| {
@@ -56,9 +62,10 @@ impl Event {
             first.is_some_and(|first| first.get::<String>(name).as_deref() == Some(source))
         };
         Event {
-            is_dry_run: dry_run.is_some_and(|value| !matches!(value.get(), "false" | "null")),
+            is_dry_run: is_set("dryRun"),
             cause: match Request::read(&fields) {
                 Some(request) => Cause::Deployment(request),
+                None if is_set("diagnose") => Cause::Diagnose,
                 None if is_from("eventSource", "aws:sqs") => Cause::Queue,
                 None if is_from("EventSource", "aws:sns") => Cause::Notification,
                 None => Cause::Schedule,

@@ -15,13 +15,14 @@ use tracing::{Instrument, error_span};
 use crate::aws;
 use crate::config::Config;
 use crate::deployment;
+use crate::diagnose::{Findings, Looker, config_invalid, diagnose};
 use crate::error::{Error, Errors};
 use crate::event::{Cause, Event, Request, RequestType};
 use crate::invocation::{Invocation, Sandbox};
 use crate::metrics::Destination;
 use crate::pace::Pace;
 use crate::reconcile::{Context, Known};
-use crate::report::{OfQueue, Report};
+use crate::report::{OfQueue, Output, Report};
 use crate::target_group::Unknown;
 use crate::window::{Deadline, Window};
 
@@ -65,7 +66,7 @@ impl<P: RuntimeProvider> Function<P> {
     }
 
     /// Lambda's view of [`Function::invoke`].
-    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Report, Errors> {
+    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Output, Errors> {
         let left = event.context.deadline().duration_since(SystemTime::now());
         let timeout = Instant::now() + left.unwrap_or_default();
         let function_name = &event.context.env_config.function_name;
@@ -78,29 +79,34 @@ impl<P: RuntimeProvider> Function<P> {
     /// # Errors
     /// When the configuration is invalid, the last reconcile of any group failed, publishing did, or
     /// CloudFormation could not be answered, after all were tried. What the queue caused has no error: it is
-    /// in the report.
+    /// in the report. A diagnosis has none either, whatever it finds.
     pub async fn invoke(
         &self,
         event: &Event,
         timeout: Instant,
         function_name: &str,
-    ) -> Result<Report, Errors> {
+    ) -> Result<Output, Errors> {
         let invocation = async {
             match &event.cause {
                 Cause::Deployment(request) => {
                     let deadline = deployment::deadline(timeout);
                     let outcome = self.verify(event, request, deadline, function_name).await;
-                    self.answer(request, outcome).await
+                    self.answer(request, outcome).await.map(Output::Report)
+                }
+                Cause::Diagnose => {
+                    let findings = self.diagnose(Deadline::before(timeout)).await;
+                    findings.log();
+                    Ok(Output::Findings(findings))
                 }
                 Cause::Queue | Cause::Notification | Cause::Schedule => {
                     let (deadline, pace) = (Deadline::before(timeout), Pace::default());
                     let reconciled = self.reconcile_all(event, deadline, function_name, &pace);
                     let (mut report, outcome) = reconciled.await;
                     if event.cause != Cause::Queue {
-                        return outcome.map(|()| report);
+                        return outcome.map(|()| Output::Report(report));
                     }
                     report.of_queue = Some(OfQueue::new(&outcome));
-                    Ok(report)
+                    Ok(Output::Report(report))
                 }
             }
         };
@@ -155,6 +161,21 @@ impl<P: RuntimeProvider> Function<P> {
         }
     }
 
+    async fn diagnose(&self, deadline: Deadline) -> Findings {
+        let config = match &self.config {
+            Ok(config) => config,
+            Err(invalid) => return config_invalid(invalid),
+        };
+        let looker = Looker {
+            config,
+            client: &self.load_balancing,
+            network: &self.network,
+            pace: &Pace::default(),
+            until: deadline.work,
+        };
+        Box::pin(diagnose(&looker)).await
+    }
+
     /// Reconciles every target group, once or for as long as a window says, and reports.
     async fn reconcile_all(
         &self,
@@ -175,7 +196,7 @@ impl<P: RuntimeProvider> Function<P> {
             _ if is_dry_run => (Duration::ZERO, config.poll_interval),
             Cause::Queue | Cause::Notification => (config.event_poll, NOTIFICATION_INTERVAL),
             Cause::Schedule => (config.schedule_poll, config.poll_interval),
-            Cause::Deployment(_) => (Duration::ZERO, config.poll_interval),
+            Cause::Deployment(_) | Cause::Diagnose => (Duration::ZERO, config.poll_interval),
         };
         let unknown = Unknown::default();
         let invocation = Invocation {

@@ -4,13 +4,14 @@
 //! target group runs a [`reconcile`], again and again as long as its [`window`] says: it resolves the
 //! [`endpoint`]s and describes the [`target_group`], makes a [`plan`], applies it, and reports what
 //! came of it as [`metrics`] and as the [`report`] that the [`function`] answers.
-//! A [`deployment`] asks for one too, and is told whether it succeeded.
+//! A [`deployment`] asks for one too, and is told whether it succeeded. Or it [`diagnose`]s, and changes nothing.
 
 #![forbid(unsafe_code)]
 
 pub mod aws;
 pub mod config;
 pub mod deployment;
+pub mod diagnose;
 pub mod endpoint;
 pub mod error;
 pub mod event;

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-pub use belief::{ACT, Answer, EFFECT};
+pub use belief::{ACT, Answer, EFFECT, MARGIN};
 use belief::{Row, is_recent};
 pub use target::{DescribedTarget, State, Target};
 

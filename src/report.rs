@@ -7,6 +7,7 @@ use serde::Serialize;
 use tracing::{debug, error, info, warn};
 
 use crate::config::TargetGroupConfig;
+use crate::diagnose::Findings;
 use crate::endpoint::Endpoint;
 use crate::error::{Errors, MOST_IN_A_LINE};
 use crate::log::json;
@@ -71,6 +72,14 @@ pub struct TargetGroupReport {
     pub error_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+}
+
+/// What the function answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Output {
+    Report(Report),
+    Findings(Findings),
 }
 
 impl Report {

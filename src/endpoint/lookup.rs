@@ -19,13 +19,16 @@ pub struct Found {
 }
 
 /// What a server knows: the addresses, or why there are none. The outer error is why it did not say.
+pub type Knowledge = Result<Result<Found, String>, String>;
+
+/// What the server's answer says.
 /// The response's code comes first: records beside an error are no answer, though hickory hands them
 /// over.
 pub fn knowledge(
     name: &Name,
     record_type: RecordType,
     answer: Result<Lookup, NetError>,
-) -> Result<Result<Found, String>, String> {
+) -> Knowledge {
     let (code, found) = match answer {
         Ok(lookup) => {
             let code = lookup.message().metadata.response_code;

@@ -15,7 +15,7 @@ use hickory_resolver::net::runtime::RuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
 use hickory_resolver::system_conf;
 
-use super::lookup::{Found, knowledge};
+use super::lookup::{Found, Knowledge, knowledge};
 use super::name::Endpoint;
 
 /// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
@@ -66,19 +66,41 @@ impl<P: RuntimeProvider> Resolver<P> {
         endpoint: &Endpoint,
         record_type: RecordType,
     ) -> Result<Found, String> {
-        let lookups = self.servers.iter().map(async |(server, resolver)| {
-            let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
-            (*server, answer)
-        });
-        let mut answers: FuturesUnordered<_> = lookups.collect();
+        let mut answers = self.ask(endpoint, record_type);
         let mut failures = Vec::new();
-        while let Some((server, answer)) = answers.next().await {
-            match knowledge(&endpoint.0, record_type, answer) {
+        while let Some((server, known)) = answers.next().await {
+            match known {
                 Ok(known) => return known.map_err(|reason| format!("{server} {reason}")),
                 Err(cause) => failures.push(format!("{server} {cause}")),
             }
         }
         Err(failures.join(", "))
+    }
+
+    /// What each server says: the addresses, or why there are none.
+    pub async fn resolve_everywhere(
+        &self,
+        endpoint: &Endpoint,
+        record_type: RecordType,
+    ) -> Vec<(SocketAddr, Result<Found, String>)> {
+        let answers = self.ask(endpoint, record_type);
+        let answers = answers.map(|(server, known)| (server, known.flatten()));
+        let mut answers: Vec<_> = answers.collect().await;
+        answers.sort_by_key(|(server, _)| *server);
+        answers
+    }
+
+    /// Of each server, as [`knowledge`] has it, in the order in which they answer.
+    fn ask(
+        &self,
+        endpoint: &Endpoint,
+        record_type: RecordType,
+    ) -> FuturesUnordered<impl Future<Output = (SocketAddr, Knowledge)>> {
+        let lookups = self.servers.iter().map(|(server, resolver)| async move {
+            let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
+            (*server, knowledge(&endpoint.0, record_type, answer))
+        });
+        lookups.collect()
     }
 }
 

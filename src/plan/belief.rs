@@ -49,7 +49,7 @@ pub const EFFECT: Duration = Duration::from_millis(2500);
 /// Caches count in whole seconds: Unbound gives an answer with a TTL of 3 s for 3.7 s.
 const CACHE_RESOLUTION: Duration = Duration::from_secs(1);
 /// From the end of an answer's TTL to the first answer that is independent of it.
-const MARGIN: Duration = ACT.saturating_add(EFFECT).saturating_add(CACHE_RESOLUTION);
+pub const MARGIN: Duration = ACT.saturating_add(EFFECT).saturating_add(CACHE_RESOLUTION);
 /// How long a target counts as initial after its registration was acknowledged, and how long a doubt
 /// lasts after it could have been believed.
 const RECENT: Duration = Duration::from_secs(90);

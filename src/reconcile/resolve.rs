@@ -1,23 +1,18 @@
 //! The one answer of all endpoints of a target group, or why there is none that can be acted on.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
-use ipnet::IpNet;
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::config::{Config, MAX_ADDRESSES};
 use crate::endpoint::{Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
 use crate::plan::{ACT, Answer};
-
-/// More in one group are refused: no cluster has them, a hostile answer may.
-const MAX_ADDRESSES: usize = 100;
 
 /// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
 ///
@@ -84,7 +79,7 @@ async fn resolve_one<P: RuntimeProvider>(
         found.addresses.extend(lookup.addresses);
         found.ttl = found.ttl.max(lookup.ttl);
     }
-    let refused = |address| Some((address, reason_to_refuse(config, address)?));
+    let refused = |address| Some((address, config.reason_to_refuse(address)?));
     match found.addresses.iter().copied().find_map(refused) {
         None => Ok(found),
         Some((address, reason)) => Err(Error::AnswerRefused {
@@ -99,13 +94,4 @@ fn resolve_failed(endpoint: &impl ToString, cause: String) -> Error {
         endpoint: endpoint.to_string(),
         cause,
     }
-}
-
-/// An address that cannot be right makes the whole answer wrong or hostile.
-fn reason_to_refuse(config: &Config, address: IpAddr) -> Option<&'static str> {
-    let is_in = |cidrs: &[IpNet]| cidrs.iter().any(|cidr| cidr.contains(&address));
-    if !is_in(&config.allowed_cidrs) {
-        return Some("outside ALLOWED_CIDRS");
-    }
-    is_in(&config.keep_cidrs).then_some("inside KEEP_CIDRS")
 }

@@ -141,7 +141,7 @@ impl Calls<'_> {
 
     /// Sends a call that reads, with a `turn` that it has or when its turn comes, and waits for that no
     /// longer than the answer for which it is asked can be acted on.
-    pub(super) async fn read<T, E>(
+    pub async fn read<T, E>(
         &self,
         turn: Option<Turn>,
         read: Read,

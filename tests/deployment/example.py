@@ -79,6 +79,11 @@ class Example:
         name = self.id("Function", stack=self.id(application))
         return boto3.client("lambda").get_function_configuration(FunctionName=name)
 
+    def findings(self, application: str) -> list[str]:
+        name = self.function(application)["FunctionName"]
+        answer = boto3.client("lambda").invoke(FunctionName=name, Payload=b'{"diagnose": true}')
+        return [finding["id"] for finding in json.loads(answer["Payload"].read())["findings"]]
+
     def targets(self, group: str) -> list[str]:
         described = boto3.client("elbv2").describe_target_health(TargetGroupArn=self.id(group))
         return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
@@ -231,6 +236,18 @@ def run(zone: Zone, template: Path) -> None:
     assert example.targets("PrimaryTargetGroup") == ["10.0.1.7"]
     assert example.targets("ReaderTargetGroup") == ["10.0.2.9", "10.0.3.3"]
     step("when sam deploy returned, each group held what its endpoint answers with")
+
+    for application in ("FollowPrimary", "FollowReader"):
+        assert example.findings(application) == [], example.findings(application)
+    step("diagnosed, both are sound")
+
+    elb = boto3.client("elbv2")
+    delay = {"Key": "deregistration_delay.timeout_seconds", "Value": "30"}
+    elb.modify_target_group_attributes(TargetGroupArn=example.id("PrimaryTargetGroup"), Attributes=[delay])
+    elb.register_targets(TargetGroupArn=example.id("PrimaryTargetGroup"), Targets=[{"Id": "10.0.9.9", "Port": 6379}])
+    broken = example.findings("FollowPrimary")
+    assert broken == ["deregistration-delay-unfit", "target-foreign"], broken
+    step("diagnosed, a short delay and a target of somebody else's are found")
 
     zone.primary, zone.replicas = "10.0.2.9", ["10.0.1.7", "10.0.3.3"]
     message = json.dumps({"ElastiCache:FailoverComplete": example.id("Cache")})

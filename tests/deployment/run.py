@@ -9,6 +9,8 @@ loopback, and ends them. What the emulator lacks: its target groups know no drai
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import boto3
 import yaml
@@ -91,9 +93,24 @@ class Deployment:
             FunctionName=function, Environment={"Variables": {**variables, name: value}}
         )
 
-    def invoke(self) -> dict:
-        answer = self.awslambda.invoke(FunctionName=self.output("FunctionName"), Payload=b"{}")
+    def invoke(self, event: bytes = b"{}") -> dict:
+        answer = self.awslambda.invoke(FunctionName=self.output("FunctionName"), Payload=event)
         return json.loads(answer["Payload"].read())
+
+    def findings(self) -> list[str]:
+        return [finding["id"] for finding in self.invoke(b'{"diagnose": true}')["findings"]]
+
+    @contextmanager
+    def without(self, permission: str) -> Iterator[None]:
+        """The role lacks it meanwhile."""
+        iam = boto3.client("iam")
+        role = self.cloudformation.describe_stack_resource(StackName=self.name, LogicalResourceId="Role")
+        names = {"RoleName": role["StackResourceDetail"]["PhysicalResourceId"], "PolicyName": "follow"}
+        sound = json.dumps(iam.get_role_policy(**names)["PolicyDocument"])
+        assert sound.count(permission) == 1, sound
+        iam.put_role_policy(**names, PolicyDocument=sound.replace(permission, f"{permission}Not"))
+        yield
+        iam.put_role_policy(**names, PolicyDocument=sound)
 
 
 def version_before() -> str:
@@ -198,6 +215,13 @@ def run(zone: Zone, dns_server: str) -> None:
     assert targets(redis) == ["10.0.2.9"]
     assert first.invoke()["targetGroups"][0]["endpoints"] == [ENDPOINT]
     step("a setting that is wrong was rolled back to the one before")
+
+    as_it_was_made = ["deregistration-delay-unfit", "connections-not-terminated", "health-check-slow"]
+    assert first.findings() == ["load-balancer-missing", *as_it_was_made], first.findings()
+    with first.without("elasticloadbalancing:DescribeTargetGroupAttributes"):
+        denied = ["load-balancer-missing", "permission-missing", "health-check-slow"]
+        assert first.findings() == denied, first.findings()
+    step("diagnosed, the stack has what is wrong with its target group, and the permission that it lacks")
 
     first.deploy(ScheduleExpression="rate(2 minutes)")
     rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))

@@ -6,7 +6,7 @@ use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stand_in::dns::Answer;
-use stand_in::lambda::{NOTIFICATION, QUEUE, TIMEOUT};
+use stand_in::lambda::{DIAGNOSE, NOTIFICATION, QUEUE, TIMEOUT};
 use stand_in::world::World;
 use tokio::join;
 use tokio::time::sleep;
@@ -23,6 +23,10 @@ fn is_notification(json: &str) -> bool {
 
 fn is_of_the_queue(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Queue
+}
+
+fn is_diagnosis(json: &str) -> bool {
+    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Diagnose
 }
 
 fn is_deployment(json: &str) -> bool {
@@ -247,6 +251,28 @@ fn the_events_of_the_repository_are_what_they_are_named() {
     assert!(is_dry_run(include_str!("../../events/dry-run.json")));
     assert!(!is_dry_run(include_str!("../../events/empty.json")));
     assert!(!is_dry_run(include_str!("../../events/notification.json")));
+    assert!(is_diagnosis(DIAGNOSE));
+}
+
+#[test]
+fn a_diagnosis_comes_after_cloudformation_and_before_everything_else() {
+    for json in [
+        r#"{"diagnose":"no"}"#,
+        r#"{"diagnose":0,"dryRun":true}"#,
+        r#"{"diagnose":true,"Records":[{"eventSource":"aws:sqs"}]}"#,
+        r#"{"Records":[{"EventSource":"aws:sns"}],"diagnose":true}"#,
+    ] {
+        assert!(is_diagnosis(json), "{json}");
+    }
+    for json in [
+        "{}",
+        r#"{"diagnose":null}"#,
+        r#"{"diagnose":false}"#,
+        r#"{"detail":{"diagnose":true}}"#,
+        r#"{"diagnose":true,"RequestType":"Create","ResponseURL":"https://example.com"}"#,
+    ] {
+        assert!(!is_diagnosis(json), "{json}");
+    }
 }
 
 #[tokio::test]

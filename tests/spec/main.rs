@@ -4,6 +4,7 @@ mod alarms;
 mod config;
 mod dashboard;
 mod deployment;
+mod diagnose;
 mod dry_run;
 mod errors;
 mod event;

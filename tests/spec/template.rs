@@ -223,7 +223,7 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
     let mut everywhere = BTreeSet::new();
     let mut statements = Vec::new();
     collect_statements(&role["Policies"], &mut statements);
-    assert_eq!(statements.len(), 6);
+    assert_eq!(statements.len(), 7);
     for statement in statements {
         assert_eq!(statement["Effect"], "Allow");
         if statement["Resource"] == "*" {
@@ -247,6 +247,9 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
         "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSubnets",
         "ec2:UnassignPrivateIpAddresses",
+        "elasticloadbalancing:DescribeLoadBalancerAttributes",
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "elasticloadbalancing:DescribeTargetGroupAttributes",
         "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:DescribeTargetHealth",
     ];

@@ -11,9 +11,10 @@ pub fn run(input: &[u8]) {
     };
     let event = Event::read(&json);
     if let Ok(value) = serde_json::from_str(json.get()) {
-        assert_eq!(event.is_dry_run, is_dry_run(&value), "dryRun");
+        assert_eq!(event.is_dry_run, is_set(&value, "dryRun"), "dryRun");
         let cause = match event.cause {
             Cause::Deployment(_) => "a deployment",
+            Cause::Diagnose => "a diagnosis",
             Cause::Queue => "the queue",
             Cause::Notification => "a notification",
             Cause::Schedule => "the schedule",
@@ -22,10 +23,9 @@ pub fn run(input: &[u8]) {
     }
 }
 
-fn is_dry_run(event: &Value) -> bool {
-    event
-        .get("dryRun")
-        .is_some_and(|value| !value.is_null() && *value != false)
+fn is_set(event: &Value, name: &str) -> bool {
+    let value = event.get(name);
+    value.is_some_and(|value| !value.is_null() && *value != false)
 }
 
 fn expected_cause(event: &Value) -> &'static str {
@@ -34,6 +34,9 @@ fn expected_cause(event: &Value) -> &'static str {
     let request_type = event.get("RequestType");
     if request_type.is_some_and(|value| request_types.contains(value)) && is_text("ResponseURL") {
         return "a deployment";
+    }
+    if is_set(event, "diagnose") {
+        return "a diagnosis";
     }
     let is_from = |name: &str, source| {
         let found = event.pointer(&format!("/Records/0/{name}"));

@@ -1,4 +1,4 @@
-//! What Elastic Load Balancing answers to the four calls.
+//! What Elastic Load Balancing answers to the four calls, and to those of a diagnosis.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,10 @@ use crate::answers::Answer;
 use crate::described::Described;
 use crate::world::{NEW, World, block_on};
 
-const ACTIONS: [&str; 4] = [
+const ACTIONS: [&str; 7] = [
+    "DescribeLoadBalancerAttributes",
+    "DescribeLoadBalancers",
+    "DescribeTargetGroupAttributes",
     "DescribeTargetGroups",
     "DescribeTargetHealth",
     "RegisterTargets",
@@ -17,8 +20,8 @@ const ACTIONS: [&str; 4] = [
 ];
 
 /// I4: whatever ELB says, nothing is deregistered but what it described; I2: and only after it acknowledged
-/// the new target or described it. I9: success is said only of what succeeded. When ELB comes to its
-/// senses, so does the group (I5).
+/// the new target or described it. I9: success is said only of what succeeded. A diagnosis fails for
+/// nothing and changes nothing (section 8). When ELB comes to its senses, so does the group (I5).
 pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| ACTIONS.contains(&answer.action));
@@ -32,6 +35,9 @@ pub fn run(input: &[u8]) {
         if let Ok(report) = &outcome {
             told.assert_truthful(report);
         }
+        world.diagnose().await;
+        let calls = world.aws.take_calls();
+        assert!(!calls.iter().any(Call::is_change), "{calls:?}");
 
         world.aws.heal();
         let healed = world.invoke().await;

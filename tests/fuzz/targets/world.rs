@@ -51,6 +51,10 @@ impl World {
         self.function.schedule().await
     }
 
+    pub async fn diagnose(&self) {
+        self.function.diagnose().await;
+    }
+
     /// The group as `address:port state`.
     pub fn group(&self) -> BTreeSet<String> {
         self.aws.summary(ARN).into_iter().collect()

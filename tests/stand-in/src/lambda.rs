@@ -23,6 +23,7 @@ pub const FUNCTION_NAME: &str = "nlb-hostname-target";
 /// The event of the EventBridge rule, and those of a cluster's notification: by the queue, and straight from
 /// the topic.
 pub const SCHEDULE: &str = include_str!("../../../events/schedule.json");
+pub const DIAGNOSE: &str = include_str!("../../../events/diagnose.json");
 pub const QUEUE: &str = include_str!("../../../events/queue.json");
 pub const NOTIFICATION: &str = include_str!("../../../events/notification.json");
 

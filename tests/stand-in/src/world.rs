@@ -13,9 +13,10 @@ use aws_config::identity::IdentityCache;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use hickory_net::runtime::{RuntimeProvider, TokioRuntimeProvider};
+use nlb_hostname_target::diagnose::Findings;
 use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::event::Event;
-use nlb_hostname_target::report::Report;
+use nlb_hostname_target::report::{Output, Report};
 use nlb_hostname_target::{aws, function};
 use serde_json::value::RawValue;
 use tokio::runtime::Builder;
@@ -25,7 +26,7 @@ use crate::aws::{Aws, Call};
 use crate::dns::{self, Answer, Source, Zone};
 use crate::elb::{TargetDescription, TargetGroup};
 use crate::http;
-use crate::lambda::{self, FUNCTION_NAME, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
+use crate::lambda::{self, DIAGNOSE, FUNCTION_NAME, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
 use crate::memory::{Http, Network, WallClock, Way};
 
 pub const ENDPOINT: &str = "redis.example.com";
@@ -367,8 +368,24 @@ impl<P: RuntimeProvider> Function<P> {
     }
 
     /// # Panics
-    /// When it did not end by itself before the timeout.
+    /// When it did not end by itself before the timeout, or diagnosed.
     pub async fn invoke_within(&self, event: &str, timeout: Duration) -> Result<Report, Errors> {
+        match self.output(event, timeout).await? {
+            Output::Report(report) => Ok(report),
+            Output::Findings(findings) => panic!("{findings:?}"),
+        }
+    }
+
+    /// # Panics
+    /// When it did not end by itself before the timeout, or did not diagnose.
+    pub async fn diagnose(&self) -> Findings {
+        match self.output(DIAGNOSE, TIMEOUT).await {
+            Ok(Output::Findings(findings)) => findings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn output(&self, event: &str, timeout: Duration) -> Result<Output, Errors> {
         let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
         let timeout = Instant::now() + timeout;
         let outcome = self

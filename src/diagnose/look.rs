@@ -1,0 +1,200 @@
+//! Looks at what there is to see, with calls that change nothing.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
+use futures_util::future::join_all;
+use hickory_resolver::net::runtime::RuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
+use tokio::join;
+use tokio::time::{Instant, sleep_until};
+
+use super::seen::{Attributes, Group, LoadBalancer, Look, Name, Seen, Server, Unseen};
+use crate::aws::{Cause, SdkError};
+use crate::config::{Config, TargetGroupConfig};
+use crate::endpoint::{Endpoint, Resolver};
+use crate::pace::{Pace, Place, Read};
+use crate::target_group::{Calls, Line, Sent};
+
+/// Of each name, so that one which answers in part shows it.
+const LOOKUPS: u32 = 12;
+/// Between them: a cache gives the same answer for as long as its TTL.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What it takes to look.
+pub struct Looker<'a, P: RuntimeProvider> {
+    pub config: &'a Config,
+    pub client: &'a Client,
+    /// The network over which DNS is asked.
+    pub network: &'a P,
+    pub pace: &'a Pace,
+    /// No call and no lookup is sent later.
+    pub until: Instant,
+}
+
+impl<'a, P: RuntimeProvider> Looker<'a, P> {
+    pub(super) async fn look(&self) -> Seen<'a> {
+        let groups = self.config.target_groups.iter();
+        let groups = join_all(groups.map(|group| self.group(group))).await;
+        let mut names: Vec<(&Endpoint, RecordType)> = Vec::new();
+        for group in &groups {
+            for endpoint in &group.config.endpoints {
+                let name = (endpoint, group.record_type());
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let names = names.into_iter();
+        let names = names.map(|(endpoint, record_type)| self.name(endpoint, record_type));
+        Seen {
+            names: join_all(names).await,
+            groups,
+        }
+    }
+
+    async fn group(&self, config: &'a TargetGroupConfig) -> Group<'a> {
+        let arn = config.arn.to_string();
+        let descriptions = async {
+            let call = self.client.describe_target_groups().target_group_arns(&arn);
+            let action = "DescribeTargetGroups";
+            let output = self.ask(action, async || call.clone().send().await).await?;
+            let description = output.target_groups.unwrap_or_default().into_iter().next();
+            description.ok_or_else(|| Unseen {
+                action,
+                cause: "an answer without the target group".to_owned().into(),
+            })
+        };
+        let attributes = async {
+            let call = self.client.describe_target_group_attributes();
+            let call = call.target_group_arn(&arn);
+            let action = "DescribeTargetGroupAttributes";
+            let output = self.ask(action, async || call.clone().send().await).await?;
+            let attributes = output.attributes.unwrap_or_default().into_iter();
+            let attributes = attributes.map(|one| (one.key, one.value));
+            Ok(Attributes::new(attributes))
+        };
+        let targets = async {
+            let call = self.client.describe_target_health().target_group_arn(&arn);
+            let action = "DescribeTargetHealth";
+            let output = self.ask(action, async || call.clone().send().await).await?;
+            Ok(output.target_health_descriptions.unwrap_or_default())
+        };
+        let (description, attributes, targets) = join!(descriptions, attributes, targets);
+        let arns = description
+            .as_ref()
+            .map(|one| one.load_balancer_arns().to_vec());
+        let arns = arns.unwrap_or_default().into_iter();
+        Group {
+            config,
+            load_balancers: join_all(arns.map(|arn| self.load_balancer(arn))).await,
+            description,
+            attributes,
+            targets,
+        }
+    }
+
+    async fn load_balancer(&self, arn: String) -> Look<LoadBalancer> {
+        let zones = async {
+            let call = self
+                .client
+                .describe_load_balancers()
+                .load_balancer_arns(&arn);
+            let action = "DescribeLoadBalancers";
+            let output = self.ask(action, async || call.clone().send().await).await?;
+            let described = output.load_balancers.unwrap_or_default().into_iter();
+            let zones = described.flat_map(|one| one.availability_zones.unwrap_or_default());
+            Ok(zones.filter_map(|zone| zone.zone_name).collect())
+        };
+        let attributes = async {
+            let call = self.client.describe_load_balancer_attributes();
+            let call = call.load_balancer_arn(&arn);
+            let action = "DescribeLoadBalancerAttributes";
+            let output = self.ask(action, async || call.clone().send().await).await?;
+            let attributes = output.attributes.unwrap_or_default().into_iter();
+            let attributes = attributes.map(|one| (one.key, one.value));
+            Ok(Attributes::new(attributes))
+        };
+        let (zones, attributes): (Look<BTreeSet<_>>, _) = join!(zones, attributes);
+        Ok(LoadBalancer {
+            zones: zones?,
+            arn,
+            attributes,
+        })
+    }
+
+    /// Each server is asked time after time, and all of them at once.
+    async fn name(&self, endpoint: &'a Endpoint, record_type: RecordType) -> Name<'a> {
+        let resolver = Resolver::new(&self.config.dns_servers, self.network);
+        let servers = async {
+            let resolver = resolver?;
+            let mut servers: Vec<Server> = Vec::new();
+            let mut next = Instant::now();
+            for _ in 0..LOOKUPS {
+                sleep_until(next).await;
+                self.pace.lookups.turn((), Place::now()).await;
+                next = Instant::now() + LOOKUP_INTERVAL;
+                let answers = resolver.resolve_everywhere(endpoint, record_type).await;
+                let is_answered = answers.iter().any(|(_, answer)| answer.is_ok());
+                for (address, answer) in answers {
+                    match servers.iter_mut().find(|server| server.address == address) {
+                        Some(server) => server.lookups.push(answer),
+                        None => servers.push(Server {
+                            address,
+                            lookups: vec![answer],
+                        }),
+                    }
+                }
+                if !is_answered || next > self.until {
+                    break;
+                }
+            }
+            Ok(servers)
+        };
+        Name {
+            endpoint,
+            record_type,
+            servers: servers.await,
+        }
+    }
+
+    /// A call at the pace of all that read.
+    async fn ask<T, E>(
+        &self,
+        action: &'static str,
+        send: impl AsyncFn() -> Result<T, SdkError<E>>,
+    ) -> Look<T>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let (line, last) = (Line::begin(), RefCell::new(None));
+        let calls = Calls {
+            pace: self.pace,
+            line: &line,
+        };
+        let refused = |cause| _ = last.replace(Some(cause));
+        let sent = calls.read(None, Read::Unknown, self.until, refused, send);
+        let cause = match sent.await {
+            Ok(Sent::Done(output)) => return Ok(output),
+            Ok(Sent::TooLate) => {
+                let late = || Cause::from("the invocation's deadline came".to_owned());
+                last.take().unwrap_or_else(late)
+            }
+            Err(cause) => cause,
+        };
+        Err(Unseen { action, cause })
+    }
+}
+
+impl Attributes {
+    fn new(attributes: impl Iterator<Item = (Option<String>, Option<String>)>) -> Self {
+        Attributes(
+            attributes
+                .filter_map(|(key, value)| key.zip(value))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,102 @@
+//! What was looked at, as the services told it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use aws_sdk_elasticloadbalancingv2::types::{
+    TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum, TargetHealthDescription,
+};
+use hickory_resolver::proto::rr::RecordType;
+
+use crate::aws::Cause;
+use crate::config::TargetGroupConfig;
+use crate::endpoint::{Endpoint, Found};
+
+/// What a call brought, or why it brought nothing.
+pub type Look<T> = Result<T, Unseen>;
+
+pub struct Unseen {
+    pub action: &'static str,
+    pub cause: Cause,
+}
+
+pub struct Seen<'a> {
+    pub names: Vec<Name<'a>>,
+    pub groups: Vec<Group<'a>>,
+}
+
+/// An endpoint, as groups of one address family need it.
+pub struct Name<'a> {
+    pub endpoint: &'a Endpoint,
+    pub record_type: RecordType,
+    /// The error is why there is no server to ask.
+    pub servers: Result<Vec<Server>, String>,
+}
+
+/// What one DNS server said, time after time.
+pub struct Server {
+    pub address: SocketAddr,
+    pub lookups: Vec<Result<Found, String>>,
+}
+
+pub struct Group<'a> {
+    pub config: &'a TargetGroupConfig,
+    pub description: Look<DescribedTargetGroup>,
+    pub attributes: Look<Attributes>,
+    pub targets: Look<Vec<TargetHealthDescription>>,
+    pub load_balancers: Vec<Look<LoadBalancer>>,
+}
+
+/// Of a target group or a load balancer, as key and value.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>
+pub struct Attributes(pub Vec<(String, String)>);
+
+pub struct LoadBalancer {
+    pub arn: String,
+    /// In which it is enabled.
+    pub zones: BTreeSet<String>,
+    pub attributes: Look<Attributes>,
+}
+
+impl Name<'_> {
+    /// All that any server answered.
+    pub fn found(&self) -> impl Iterator<Item = &Found> {
+        let servers = self.servers.iter().flatten();
+        servers.flat_map(Server::found)
+    }
+
+    /// The united answers.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        let found = self.found();
+        found.flat_map(|found| found.addresses.clone()).collect()
+    }
+}
+
+impl Server {
+    pub fn found(&self) -> impl Iterator<Item = &Found> {
+        self.lookups.iter().flatten()
+    }
+
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        let found = self.found();
+        found.flat_map(|found| found.addresses.clone()).collect()
+    }
+}
+
+impl Group<'_> {
+    /// Of the records that its endpoints are asked for.
+    pub fn record_type(&self) -> RecordType {
+        let family = self.description.as_ref().ok();
+        match family.and_then(DescribedTargetGroup::ip_address_type) {
+            Some(TargetGroupIpAddressTypeEnum::Ipv6) => RecordType::AAAA,
+            _ => RecordType::A,
+        }
+    }
+}
+
+impl Attributes {
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let attribute = self.0.iter().find(|(name, _)| name == key);
+        attribute.map(|(_, value)| value.as_str())
+    }
+}

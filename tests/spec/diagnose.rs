@@ -1,0 +1,511 @@
+//! Diagnose (section 8 of the contract): each broken set-up has its finding and none that it does not imply,
+//! and a sound one has none.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nlb_hostname_target::diagnose::{Findings, Severity};
+use serde_json::json;
+use stand_in::aws::Fault;
+use stand_in::dns::{self, Answer, Zone};
+use stand_in::elb::{LoadBalancer, TargetGroup, ZONE};
+use stand_in::memory::Network;
+use stand_in::world::{ARN, DNS_SERVER, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
+use tokio::time::Instant;
+
+use crate::reading::lines;
+
+const A: &str = "10.0.1.7";
+const B: &str = "10.0.2.9";
+const C: &str = "10.0.3.3";
+const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// As the README asks for.
+fn make_sound(group: &mut TargetGroup) {
+    group.deregistration_delay = seconds(120);
+    group.is_connection_terminated = true;
+    group.cross_zone = "true";
+    group.health_check_interval = seconds(10);
+    let load_balancer = group.load_balancer.as_mut().unwrap();
+    load_balancer.zones.insert("eu-west-1b");
+}
+
+/// One name with one healthy target.
+async fn sound() -> World {
+    let world = World::settled_in_memory(A, 5).await;
+    world.aws.target_group(ARN, make_sound);
+    world
+}
+
+/// A round robin name whose three targets are in two zones.
+async fn reader() -> World {
+    let mut world = sound().await;
+    world.answer(one_of([A, B, C]));
+    world.aws.target_group(ARN, |group| {
+        group.zones.insert(B.parse().unwrap(), "eu-west-1b");
+    });
+    world.aws.register(ARN, B, PORT);
+    world.aws.register(ARN, C, PORT);
+    world.set("LOOKUPS_PER_RECONCILE", 10);
+    world.set("MISSES_BEFORE_DEREGISTRATION", 20);
+    world
+}
+
+fn one_of<const N: usize>(addresses: [&str; N]) -> Answer {
+    let addresses = addresses.map(|address| address.parse().unwrap()).to_vec();
+    Answer::OneOf { ttl: 5, addresses }
+}
+
+fn group(world: &World, change: impl FnOnce(&mut TargetGroup)) {
+    world.aws.target_group(ARN, change);
+}
+
+fn load_balancer(world: &World, change: impl FnOnce(&mut LoadBalancer)) {
+    group(world, |group| change(group.load_balancer.as_mut().unwrap()));
+}
+
+/// Each with the first letter of its severity.
+fn ids(findings: &Findings) -> Vec<String> {
+    let findings = findings.findings.iter();
+    let id = |one: &nlb_hostname_target::diagnose::Finding| {
+        let severity = match one.severity {
+            Severity::Error => "E",
+            Severity::Warning => "W",
+            Severity::Info => "I",
+        };
+        format!("{severity} {}", one.id)
+    };
+    findings.map(id).collect()
+}
+
+async fn diagnosed(world: &World) -> Vec<String> {
+    ids(&world.function().diagnose().await)
+}
+
+type Break = fn(&mut World);
+
+/// What is done to a sound deployment, and what is found then.
+const BROKEN: [(&str, Break, &[&str]); 33] = [
+    (
+        "a malformed variable",
+        |world| world.set("TARGET_PORT", "http"),
+        &["E config-invalid"],
+    ),
+    (
+        "no such name",
+        |world| world.answer(Answer::NxDomain),
+        &["E endpoint-unresolved"],
+    ),
+    (
+        "a name without addresses",
+        |world| world.answer(Answer::Empty),
+        &["E endpoint-unresolved"],
+    ),
+    (
+        "a name server that does not answer",
+        |world| world.answer(Answer::Silent),
+        &["E endpoint-unresolved"],
+    ),
+    (
+        "a public address",
+        |world| world.point("8.8.8.8"),
+        &["E address-not-allowed"],
+    ),
+    (
+        "an address of somebody else's",
+        |world| world.set("KEEP_CIDRS", "10.0.1.0/24"),
+        &["E address-not-allowed"],
+    ),
+    (
+        "the name's TTL is a minute",
+        |world| (world.ttl = 60, world.point(A)).1,
+        &["W ttl-long"],
+    ),
+    (
+        "a TTL as long as the delay",
+        |world| (world.ttl = 118, world.point(A)).1,
+        &["W ttl-long", "W deregistration-delay-unfit"],
+    ),
+    (
+        "no permission to see target groups",
+        |world| world.aws.inject_always("DescribeTargetGroups", DENIED),
+        &["E permission-missing"],
+    ),
+    (
+        "no permission to see targets",
+        |world| world.aws.inject_always("DescribeTargetHealth", DENIED),
+        &["E permission-missing"],
+    ),
+    (
+        "no permission to see attributes",
+        |world| {
+            let action = "DescribeTargetGroupAttributes";
+            world.aws.inject_always(action, DENIED);
+        },
+        &["W permission-missing"],
+    ),
+    (
+        "no permission to see load balancers",
+        |world| world.aws.inject_always("DescribeLoadBalancers", DENIED),
+        &["W permission-missing"],
+    ),
+    (
+        "no permission to see a load balancer's attributes",
+        |world| {
+            let action = "DescribeLoadBalancerAttributes";
+            world.aws.inject_always(action, DENIED);
+        },
+        &["W permission-missing"],
+    ),
+    (
+        "a target group that is gone",
+        |world| world.aws.remove(ARN),
+        &["E target-group-missing"],
+    ),
+    (
+        "a target group of instances",
+        |world| group(world, |group| group.target_type = "instance"),
+        &["E target-type-unfit"],
+    ),
+    (
+        "a target group of an Application Load Balancer",
+        |world| group(world, |group| group.protocol = "HTTP"),
+        &["E protocol-unfit"],
+    ),
+    (
+        "a QUIC target group",
+        |world| group(world, |group| group.protocol = "TCP_QUIC"),
+        &["E protocol-unfit"],
+    ),
+    (
+        "a target group without a load balancer",
+        |world| group(world, |group| group.load_balancer = None),
+        &["E load-balancer-missing"],
+    ),
+    (
+        "the target's zone is not enabled",
+        |world| {
+            load_balancer(world, |one| {
+                one.zones = BTreeSet::from(["eu-west-1b", "eu-west-1c"]);
+            });
+        },
+        &["E zone-not-enabled"],
+    ),
+    (
+        "cross-zone load balancing is off in the target group",
+        |world| {
+            group(world, |group| group.cross_zone = "false");
+            load_balancer(world, |one| one.is_cross_zone = true);
+        },
+        &["W cross-zone-off"],
+    ),
+    (
+        "cross-zone load balancing is off in the load balancer",
+        |world| {
+            let as_load_balancer = "use_load_balancer_configuration";
+            group(world, |group| group.cross_zone = as_load_balancer);
+        },
+        &["W cross-zone-off"],
+    ),
+    (
+        "the same before the first target is there",
+        |world| {
+            world.aws.remove(ARN);
+            world.aws.add(TargetGroup::ipv4(ARN, PORT));
+            group(world, make_sound);
+            group(world, |group| group.cross_zone = "false");
+        },
+        &["W cross-zone-off"],
+    ),
+    (
+        "a short delay",
+        |world| group(world, |group| group.deregistration_delay = seconds(60)),
+        &["W deregistration-delay-unfit"],
+    ),
+    (
+        "the delay that nobody set",
+        |world| group(world, |group| group.deregistration_delay = seconds(300)),
+        &["W deregistration-delay-unfit"],
+    ),
+    (
+        "connections that live on",
+        |world| group(world, |group| group.is_connection_terminated = false),
+        &["W connections-not-terminated"],
+    ),
+    (
+        "a health check every 30 s",
+        |world| group(world, |group| group.health_check_interval = seconds(30)),
+        &["W health-check-slow"],
+    ),
+    (
+        "a target that nobody reaches",
+        |world| {
+            group(world, |group| {
+                group.dictate(A.parse().unwrap(), PORT, "unhealthy")
+            })
+        },
+        &["E target-unhealthy"],
+    ),
+    (
+        "one of two targets that nobody reaches",
+        |world| {
+            world.answer(dns::addresses([A, B]));
+            world.aws.register(ARN, B, PORT);
+            group(world, |group| {
+                group.dictate(A.parse().unwrap(), PORT, "unhealthy")
+            });
+        },
+        &["W target-unhealthy"],
+    ),
+    (
+        "somebody else's target",
+        |world| world.aws.register(ARN, B, PORT),
+        &["W target-foreign"],
+    ),
+    (
+        "a target on another port",
+        |world| world.aws.register(ARN, A, 7000),
+        &["W target-foreign"],
+    ),
+    (
+        "a service that has a difficulty",
+        |world| {
+            let fault = Fault::Error(500, "HealthUnavailable", "try later");
+            world.aws.inject_always("DescribeTargetHealth", fault);
+        },
+        &["I call-failed"],
+    ),
+    (
+        "a service that does not answer",
+        |world| {
+            world
+                .aws
+                .inject_always("DescribeTargetGroupAttributes", Fault::Hang)
+        },
+        &["I call-failed"],
+    ),
+    (
+        "everything that a new target group has wrong",
+        |world| {
+            world.aws.remove(ARN);
+            world.aws.add(TargetGroup::ipv4(ARN, PORT));
+            world.aws.register(ARN, A, PORT);
+        },
+        &[
+            "W deregistration-delay-unfit",
+            "W connections-not-terminated",
+            "W health-check-slow",
+        ],
+    ),
+];
+
+#[tokio::test(start_paused = true)]
+async fn each_broken_set_up_has_its_finding_and_none_that_it_does_not_imply() {
+    for (name, break_it, expected) in BROKEN {
+        let mut world = sound().await;
+        break_it(&mut world);
+        assert_eq!(diagnosed(&world).await, expected, "{name}");
+    }
+}
+
+#[test]
+fn the_page_tells_of_each_finding() {
+    let found = BROKEN.iter().flat_map(|(_, _, findings)| *findings);
+    let mut found: BTreeSet<_> = found.map(|finding| &finding[2..]).collect();
+    found.extend(["endpoint-answers-in-part", "dns-servers-disagree"]);
+    let page = include_str!("../../docs/diagnose.md").lines();
+    let told = page.filter_map(|line| line.strip_prefix("### "));
+    let told = told.map(|title| title.trim_matches('`'));
+    assert_eq!(told.collect::<BTreeSet<_>>(), found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sound_deployment_has_no_findings() {
+    assert_eq!(diagnosed(&sound().await).await, [""; 0]);
+    assert_eq!(
+        diagnosed(&reader().await).await,
+        [""; 0],
+        "a reader endpoint"
+    );
+
+    let world = sound().await;
+    world.point(B);
+    world.aws.register(ARN, B, PORT);
+    group(&world, |group| {
+        let old = stand_in::elb::TargetDescription {
+            id: A.to_owned(),
+            port: Some(PORT),
+            zone: None,
+        };
+        group.deregister(Instant::now(), &[old]);
+    });
+    assert_eq!(diagnosed(&world).await, [""; 0], "the old one drains");
+
+    let mut world = sound().await;
+    world.aws.register(ARN, "10.0.250.1", PORT);
+    world.set("KEEP_CIDRS", "10.0.250.0/24");
+    assert_eq!(diagnosed(&world).await, [""; 0], "a kept target");
+
+    let world = sound().await;
+    load_balancer(&world, |one| one.zones = BTreeSet::from([ZONE]));
+    group(&world, |group| group.cross_zone = "false");
+    assert_eq!(diagnosed(&world).await, [""; 0], "one zone");
+
+    let world = World::settled_in_memory("2001:db8::7", 5).await;
+    world.aws.target_group(ARN, make_sound);
+    assert_eq!(diagnosed(&world).await, [""; 0], "IPv6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_answers_in_part_is_found_where_misses_are_not_counted() {
+    let mut world = reader().await;
+    world.set("MISSES_BEFORE_DEREGISTRATION", 0);
+    let findings = world.function().diagnose().await;
+    assert_eq!(ids(&findings)[0], "W endpoint-answers-in-part");
+    assert_eq!(findings.findings[0].endpoint.as_deref(), Some(ENDPOINT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_while_it_looks_is_no_answer_in_part() {
+    let world = sound().await;
+    let move_it = async {
+        tokio::time::sleep(seconds(3)).await;
+        world.point(B);
+        world.aws.register(ARN, B, PORT);
+    };
+    let (findings, ()) = tokio::join!(diagnosed(&world), move_it);
+    assert_eq!(findings, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_100_addresses_are_not_allowed() {
+    let world = sound().await;
+    let addresses: Vec<_> = (0..101).map(|index| format!("10.0.7.{index}")).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    world.answer(dns::addresses::<101>(addresses.try_into().unwrap()));
+    assert!(
+        diagnosed(&world)
+            .await
+            .contains(&"E address-not-allowed".to_owned())
+    );
+}
+
+/// Two servers with a zone each.
+async fn with_servers(other: impl Into<stand_in::dns::Source>) -> Vec<String> {
+    let mut world = sound().await;
+    let second = "10.0.0.3:53";
+    world.set("DNS_SERVERS", format!("{DNS_SERVER},{second}"));
+    let servers = [
+        (DNS_SERVER.parse().unwrap(), (&world.zone).into()),
+        (second.parse().unwrap(), other.into()),
+    ];
+    let region = "eu-west-1".to_owned();
+    let function = world.function_over(world.aws.clone(), Network::new(servers), region);
+    ids(&function.diagnose().await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn dns_servers_that_disagree_are_found() {
+    let says = |answer: Answer| {
+        let zone = Zone::default();
+        zone.set(ENDPOINT, answer);
+        zone
+    };
+    assert_eq!(with_servers(&says(dns::addresses([A]))).await, [""; 0]);
+    let disagree = ["W dns-servers-disagree"];
+    for answer in [Answer::NxDomain, Answer::ServFail, Answer::Silent] {
+        assert_eq!(with_servers(&says(answer)).await, disagree);
+    }
+    let other = with_servers(&says(dns::addresses([A, B]))).await;
+    assert_eq!(other, disagree);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_is_missing_once_however_many_groups_there_are() {
+    let mut world = sound().await;
+    world.zone.set(OTHER_ENDPOINT, dns::addresses([C]));
+    world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
+    world.aws.target_group(OTHER_ARN, make_sound);
+    world.aws.register(OTHER_ARN, C, PORT);
+    world.aws.inject_always("DescribeTargetHealth", DENIED);
+    let findings = world.function().diagnose().await;
+    assert_eq!(ids(&findings), ["E permission-missing"]);
+    let seen = &findings.findings[0].seen;
+    assert!(
+        seen.contains("elasticloadbalancing:DescribeTargetHealth"),
+        "{seen}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worst_comes_first() {
+    let mut world = sound().await;
+    world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
+    world.aws.target_group(OTHER_ARN, make_sound);
+    group(&world, |group| group.is_connection_terminated = false);
+    let expected = ["E endpoint-unresolved", "W connections-not-terminated"];
+    assert_eq!(diagnosed(&world).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_diagnosis_reconciles_changes_and_publishes_nothing() {
+    let world = sound().await;
+    world.point(B);
+    let function = world.function();
+    assert_eq!(ids(&function.diagnose().await), ["W target-foreign"]);
+    let actions = world.actions();
+    assert!(
+        actions.iter().all(|action| action.starts_with("Describe")),
+        "{actions:?}"
+    );
+    assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+    // Nothing is remembered of it: the next invocation is the first.
+    let report = function.schedule().await.unwrap();
+    assert!(report.target_groups[0].failover);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_groups_as_a_deployment_has_are_diagnosed_within_their_pace() {
+    let mut world = World::settled_in_memory(A, 5).await;
+    world.settle_many(25, A);
+    for index in 0..25 {
+        world
+            .aws
+            .target_group(&stand_in::world::group_arn(index), make_sound);
+    }
+    let begin = Instant::now();
+    assert_eq!(diagnosed(&world).await, [""; 0]);
+    assert!(begin.elapsed() < seconds(55), "{:?}", begin.elapsed());
+    for (index, call) in world.aws.take_calls().iter().enumerate() {
+        let most = 20.0 + 5.0 * (call.at - begin).as_secs_f64();
+        assert!(index as f64 <= most, "{}: {index} of {most}", call.action);
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_is_answered_and_logged_with_what_was_seen_and_the_mend() {
+    let world = World::settled(A).await;
+    world.aws.target_group(ARN, make_sound);
+    group(&world, |group| group.is_connection_terminated = false);
+    let mut sandbox = world.sandbox().await;
+    let answer = sandbox
+        .invoke(stand_in::lambda::DIAGNOSE, stand_in::lambda::TIMEOUT)
+        .await;
+    let key = "deregistration_delay.connection_termination.enabled";
+    let findings = json!([{
+        "id": "connections-not-terminated",
+        "severity": "warning",
+        "targetGroupArn": ARN,
+        "seen": format!("{key} is not true: clients keep their connections to the demoted node"),
+        "mend": format!(
+            "aws elbv2 modify-target-group-attributes --target-group-arn {ARN} --attributes Key={key},Value=true"
+        ),
+    }]);
+    assert_eq!(answer.outcome.unwrap(), json!({ "findings": findings }));
+    let logged = lines(&sandbox, "diagnosed");
+    assert_eq!(logged[0]["findings"], findings);
+}
