@@ -2,6 +2,7 @@
 //! virtual time where it is about time. I8 is
 //! told in `overlap.rs`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -442,6 +443,25 @@ async fn i11_a_group_that_gets_no_turn_before_the_deadline_says_so_if_it_happens
         errors.0.len() < 60 - served,
         "what was left over came first"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn i11_a_group_whose_call_was_sent_in_vain_is_no_group_that_got_no_turn() {
+    for fault in [
+        Fault::Error(500, "InternalFailure", "try later"),
+        Fault::Error(400, "Throttling", "Rate exceeded"),
+    ] {
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+        world.feed(60);
+        world.aws.inject_always("RegisterTargets", fault);
+        let function = world.function();
+        let errors = function.invoke_within("{}", SHORT).await.unwrap_err();
+        let calls = world.aws.take_calls().into_iter();
+        let sent = calls.filter(|call| call.action == "RegisterTargets");
+        let sent: BTreeSet<_> = sent.map(|call| call.resource).collect();
+        assert!((2..60).contains(&sent.len()), "{}", sent.len());
+        assert_eq!(errors.0.len(), sent.len(), "{errors}");
+    }
 }
 
 #[tokio::test]

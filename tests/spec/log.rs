@@ -51,6 +51,25 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
 }
 
 #[tokio::test]
+async fn the_result_lists_the_first_100_groups_with_something_to_tell_and_counts_the_others() {
+    let world = World::with_groups(103).await;
+    world.answer(Answer::NxDomain);
+    let mut sandbox = world.sandbox().await;
+    sandbox.schedule().await.outcome.unwrap_err();
+    let result = &lines(&sandbox, "result")[0];
+    assert_eq!(result["targetGroups"].as_array().unwrap().len(), 100);
+    assert_eq!(result["otherTargetGroups"], 3);
+
+    let world = World::with_two_groups().await;
+    let mut sandbox = world.sandbox().await;
+    sandbox.schedule().await.outcome.unwrap();
+    let result = &lines(&sandbox, "result")[0];
+    let groups = result["targetGroups"].as_array().unwrap();
+    assert_eq!(groups.len(), 1, "the other group was where its name is");
+    assert_eq!(result["otherTargetGroups"], 1);
+}
+
+#[tokio::test]
 async fn a_failed_groups_result_is_logged_with_type_and_message() {
     let world = World::with_two_groups().await;
     world.answer(Answer::NxDomain);

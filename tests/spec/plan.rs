@@ -671,6 +671,53 @@ fn misses_end_when_the_target_is_not_current_any_more() {
 }
 
 #[test]
+fn misses_end_when_the_target_is_deregistered() {
+    let states = [
+        (A, State::Initial),
+        (B, State::Healthy),
+        (C, State::Healthy),
+    ];
+    let mut told = Told::new(states).may_miss(1);
+    assert_eq!(told.decide(0, [A]), "+ -");
+    assert_eq!(told.decide(10, [A]), "+ -10.0.2.9:6379,10.0.3.3:6379");
+    // Only one of them was acknowledged, and somebody registers it again before anybody looks.
+    let deregistered = Target::new(B.parse().unwrap(), PORT);
+    told.memory.forget(&BTreeSet::from([deregistered]));
+    assert_eq!(told.decide(11, [A]), "+ -10.0.3.3:6379");
+}
+
+#[test]
+fn misses_end_also_by_a_description_that_no_answer_came_with() {
+    for (is_away, expected) in [(true, "+ -"), (false, "+ -10.0.2.9:6379")] {
+        let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(1);
+        assert_eq!(told.decide(0, [A]), "+ -");
+        told.memory.see(&told.group[..if is_away { 1 } else { 2 }]);
+        assert_eq!(told.decide(10, [A]), expected);
+    }
+}
+
+#[test]
+fn a_doubt_ends_also_by_a_description_that_no_answer_came_with() {
+    for seen in [
+        vec![(A, State::Initial), (B, State::Initial)],
+        vec![(A, State::Initial)],
+        vec![(A, State::Draining)],
+        vec![],
+    ] {
+        let mut told = moved_to_b();
+        assert_eq!(told.decide(0, [A]), "held back until 10");
+        let seen = seen.into_iter();
+        let seen = seen.map(|(address, state)| described(address.parse().unwrap(), PORT, state));
+        told.memory.see(&seen.collect::<Vec<_>>());
+        assert_eq!(told.decide(11, [A]), "held back until 21");
+    }
+    let mut told = moved_to_b();
+    assert_eq!(told.decide(0, [A]), "held back until 10");
+    told.memory.see(&told.group);
+    assert_eq!(told.decide(10, [A]), "+10.0.1.7:6379 -10.0.2.9:6379");
+}
+
+#[test]
 fn a_wrong_port_of_an_address_that_dns_names_is_not_missed() {
     let mut told = Told::new([]).may_miss(1000);
     told.group = vec![described(A.parse().unwrap(), OTHER_PORT, State::Healthy)];
