@@ -238,7 +238,8 @@ def run(zone: Zone, template: Path) -> None:
     step("when sam deploy returned, each group held what its endpoint answers with")
 
     for application in ("FollowPrimary", "FollowReader"):
-        assert example.findings(application) == [], example.findings(application)
+        found = example.findings(application)
+        assert found == [], found
     step("diagnosed, both are sound")
 
     elb = boto3.client("elbv2")

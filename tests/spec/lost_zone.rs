@@ -306,3 +306,22 @@ async fn groups_are_described_in_the_order_of_their_urgency() {
     order[1..count].sort();
     assert_eq!(order[..expected.len()], expected, "{reached:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn dns_is_asked_200_times_a_second_however_many_lookups_there_are() {
+    let mut world = settled(24).await;
+    // Two endpoints for each of twelve groups.
+    let pairs = (0..24).map(|index| (own_endpoint(index), group_arn(index as u64 / 2)));
+    world.follow(pairs);
+    world.set("LOOKUPS_PER_RECONCILE", 32);
+    let function = world.function();
+    world.zone.take_asked();
+    let begin = Instant::now();
+    function.schedule().await.unwrap();
+    let lookups = world.lookups(begin);
+    assert_eq!(lookups.len(), 24 * 32);
+    for (index, at) in lookups.iter().enumerate() {
+        let most = 200.0 + 200.0 * at;
+        assert!((index as f64) < most, "{index} after {at} s");
+    }
+}

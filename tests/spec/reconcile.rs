@@ -4,7 +4,7 @@ use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World};
 
-use crate::reading::{error, result};
+use crate::reading::{error, first, result};
 
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
@@ -160,6 +160,30 @@ async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_fai
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn each_call_has_three_attempts_of_its_own() {
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.point("10.0.2.9");
+    let passing = Fault::Error(503, "ServiceUnavailable", "try later");
+    for action in [
+        "DescribeTargetHealth",
+        "RegisterTargets",
+        "DeregisterTargets",
+    ] {
+        let fault = passing.clone();
+        world.aws.inject_where(action, None, fault, Some(2));
+    }
+    let function = world.function();
+    assert!(first(function.schedule().await).failover);
+    for attempts in [2, 3] {
+        let fault = passing.clone();
+        let action = "DescribeTargetHealth";
+        world.aws.inject_where(action, None, fault, Some(attempts));
+        let is_failed = function.schedule().await.is_err();
+        assert_eq!(is_failed, attempts == 3);
+    }
+}
+
 #[tokio::test]
 async fn a_throttled_call_is_tried_again_within_the_reconcile() {
     let world = World::settled("10.0.1.7").await;
@@ -181,7 +205,7 @@ async fn a_throttled_call_is_tried_again_within_the_reconcile() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_made_good_by_the_sdks_retry() {
+async fn a_lost_answer_is_made_good_by_another_attempt() {
     for action in ["RegisterTargets", "DeregisterTargets"] {
         let world = World::settled("10.0.1.7").await;
         world.point("10.0.2.9");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stand_in::aws::Fault;
-use stand_in::dns::Answer;
+use stand_in::dns::{self, Answer};
 use stand_in::world::{ARN, Function, World};
 use tokio::join;
 use tokio::time::{Instant, sleep};
@@ -192,4 +192,30 @@ async fn a_description_that_failed_is_asked_for_again() {
         .map(|at| at.round())
         .collect();
     assert_eq!(times, [0.0, 1.0]);
+}
+
+/// What a reconcile that cannot describe has learnt by its answer; a dry run learns nothing.
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_also_where_the_description_failed() {
+    for (event, deregistered) in [
+        ("{}", vec![]),
+        (r#"{"dryRun":true}"#, vec!["10.0.2.9:6379"]),
+    ] {
+        let mut world = World::settled_in_memory(A, 0).await;
+        world.set("MISSES_BEFORE_DEREGISTRATION", 1);
+        world.aws.register(ARN, B, 6379);
+        sleep(seconds(100)).await;
+        let function = world.function();
+        let report = first(function.schedule().await);
+        assert!(targets(&report.deregistered).is_empty(), "one miss");
+        sleep(seconds(10)).await;
+        world.answer(dns::addresses([A, B]));
+        let denied = Fault::Error(403, "AccessDenied", "no");
+        world.aws.inject("DescribeTargetHealth", denied);
+        function.invoke(event).await.unwrap_err();
+        sleep(seconds(10)).await;
+        world.point(A);
+        let report = first(function.schedule().await);
+        assert_eq!(targets(&report.deregistered), deregistered, "{event}");
+    }
 }
