@@ -325,3 +325,28 @@ async fn dns_is_asked_200_times_a_second_however_many_lookups_there_are() {
         assert!((index as f64) < most, "{index} after {at} s");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_changed_by_an_answer_or_a_description_older_than_5_seconds() {
+    const MANY: usize = 60;
+    let world = settled(MANY).await;
+    let function = warm(&world).await;
+    world.zone.take_asked();
+    (0..MANY).for_each(|index| world.point_one(index, NEW));
+    function.schedule().await.unwrap();
+    let (asked, calls) = (world.zone.take_asked(), world.aws.take_calls());
+    let described = of(&calls, "DescribeTargetHealth");
+    let changes: Vec<_> = calls.iter().filter(|call| call.is_change()).collect();
+    assert_eq!(changes.len(), 2 * MANY);
+    for (index, arn) in (0..MANY).map(|index| (index, group_arn(index as u64))) {
+        for change in changes.iter().filter(|call| call.resource == arn) {
+            // A call arrives when it is sent, and a question, too.
+            let is_fresh = |at: Instant| at <= change.at && change.at <= at + seconds(5);
+            let name = own_endpoint(index);
+            let mut asked = asked.iter().filter(|asked| asked.name == name);
+            assert!(asked.any(|asked| is_fresh(asked.at)), "{change}");
+            let mut described = described.iter().filter(|call| call.resource == arn);
+            assert!(described.any(|call| is_fresh(call.at)), "{change}");
+        }
+    }
+}
