@@ -1,7 +1,8 @@
 """Breaks the code as cargo-mutants does: in every way where it is decided what becomes of a group and where that is done, and in
 a sample of the ways elsewhere. Expects the specification to notice 95 % of those that compile.
 
-Writes what came of it, with the commit, to result.txt beside this file. Takes hours, in as many parts as there are processors.
+Writes what came of it, with the commit, to result.txt beside this file. Takes an hour or two, in as many parts as there are
+processors. With --missed it tries only those again that were missed, and writes what is left of them.
 """
 
 import json
@@ -9,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from fnmatch import fnmatch
@@ -39,22 +41,43 @@ def cargo_mutants(tree: Path, *arguments: str, **options: object) -> subprocess.
     return subprocess.run(["cargo", "mutants", "--dir", str(tree), *arguments], env=environment(build) | TEST_THREADS, **options)
 
 
+def listed(tree: Path) -> list[str]:
+    every = json.loads(cargo_mutants(tree, "--list", "--json", check=True, capture_output=True).stdout)
+    return [mutant["name"] for mutant in every]
+
+
 def chosen(tree: Path) -> list[str]:
-    listed = json.loads(cargo_mutants(tree, "--list", "--json", check=True, capture_output=True).stdout)
-    names = [mutant["name"] for mutant in listed]
+    names = listed(tree)
     in_full = [name for name in names if any(fnmatch(name, pattern) for pattern in IN_FULL)]
     rest = sorted(set(names) - set(in_full))
     return in_full + random.Random(SEED).sample(rest, min(SAMPLE, len(rest)))
 
 
-def try_part(part: int) -> None:
+def nameless(name: str) -> str:
+    """Without the line and the column, which move."""
+    return re.sub(r"^([^:]+):\d+:\d+:", r"\1:", name)
+
+
+def missed_before(tree: Path) -> list[str]:
+    missed = {nameless(line) for line in RESULT.read_text().split("missed:\n")[1].splitlines()}
+    return [name for name in listed(tree) if nameless(name) in missed]
+
+
+def try_part(part: int, choose: Callable[[Path], list[str]]) -> None:
     tree = WORK / f"tree{part}"
     copy(tree)
-    is_one = "^(" + "|".join(map(re.escape, chosen(tree))) + ")$"
+    is_one = "^(" + "|".join(map(re.escape, choose(tree))) + ")$"
     options = ["--in-place", "--output", str(output(part)), "--timeout", TIMEOUT]
     options += ["--cargo-arg=--test=spec", f"--cargo-arg=--config={RUNNER}"]
     shard = ["--shard", f"{part}/{PARTS}"]
     cargo_mutants(tree, "--re", is_one, *options, *shard, "--", "--", *FAIL_FAST)
+
+
+def before() -> tuple[str, int, int]:
+    """When all were tried, how many are viable, and how many do not compile."""
+    text = RESULT.read_text()
+    viable, unviable = re.search(r"of (\d+) caught, .*; (\d+) do not compile", text).groups()
+    return text.splitlines()[0], int(viable), int(unviable)
 
 
 def output(part: int) -> Path:
@@ -62,19 +85,26 @@ def output(part: int) -> Path:
 
 
 def main() -> int:
+    is_again = "--missed" in sys.argv[1:]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    choose = missed_before if is_again else chosen
     with ThreadPoolExecutor(PARTS) as parts:
-        list(parts.map(try_part, range(PARTS)))
+        list(parts.map(lambda part: try_part(part, choose), range(PARTS)))
     all_outcomes = [json.loads((output(part) / "mutants.out" / "outcomes.json").read_text()) for part in range(PARTS)]
     count = {kind: sum(outcomes[kind] for outcomes in all_outcomes) for kind in ("caught", "timeout", "missed", "unviable")}
+    when = f"{date.today()}, commit {commit}"
     caught = count["caught"] + count["timeout"]
     viable = caught + count["missed"]
+    if is_again:
+        when, viable, unviable = before()
+        when += f"\nwhat was missed again on {date.today()}, commit {commit}"
+        caught, count["unviable"] = viable - count["missed"], unviable
     tried = [outcome for outcomes in all_outcomes for outcome in outcomes["outcomes"]]
     missed = [outcome["scenario"]["Mutant"]["name"] for outcome in tried if outcome["summary"] == "MissedMutant"]
     share = caught / viable if viable else 0.0
     text = "\n".join([f"{caught} of {viable} caught, {share:.1%}; {count['unviable']} do not compile", "", "missed:", *missed, ""])
     print(text)
-    RESULT.write_text(f"{date.today()}, commit {commit}\n\n{text}")
+    RESULT.write_text(f"{when}\n\n{text}")
     return 0 if share >= LEAST_SHARE else 1
 
 
