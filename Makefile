@@ -62,9 +62,10 @@ template: build
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
 	sam build
 
+# Most of the specification waits for a real clock, so that more of it runs at once than there are processors.
 rust: $(BINARY)
 	python3 tests/mutants/run.py --check
-	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
+	RUST_TEST_THREADS=4 FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
 
 fuzz: ## Feeds the function with garbage, SECONDS=600 long for each kind of it, at random with another SEED
 	cargo clippy --locked --workspace --test fuzz -- --deny warnings

@@ -477,6 +477,17 @@ async fn publish_failed() {
 }
 
 #[tokio::test]
+async fn a_target_group_that_is_deleted_is_invalid_also_where_it_is_known() {
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.aws.remove(ARN);
+    let (error_type, message) = error(&sandbox.schedule().await);
+    assert_eq!(error_type, "TargetGroupInvalid");
+    assert!(message.contains("it does not exist"), "{message}");
+    assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
+}
+
+#[tokio::test]
 async fn resolve_and_describe_that_both_fail_are_both_told() {
     let world = World::settled("10.0.1.7").await;
     world.answer(Answer::NxDomain);

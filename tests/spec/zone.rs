@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stand_in::aws::Fault;
-use stand_in::dns::{self};
+use stand_in::dns;
 use stand_in::world::World;
 
 use crate::reading::{error, lines, result};
@@ -76,15 +76,21 @@ async fn every_target_must_be_registered_before_any_is_deregistered() {
 
 #[tokio::test]
 async fn another_refusal_does_not_try_the_zone_all() {
-    let world = World::settled("10.0.9.9").await;
-    world.point("10.0.1.7");
-    world.aws.inject_always(
-        "RegisterTargets",
-        Fault::Error(400, "ValidationError", "something else is required"),
-    );
-    assert_eq!(error(&world.run().await).0, "RegisterFailed");
-    assert_eq!(
-        world.changes(),
-        ["RegisterTargets 10.0.1.7:6379 ValidationError"]
-    );
+    for (answer, targets) in [
+        (dns::addresses(["10.0.1.7"]), "10.0.1.7:6379"),
+        (
+            dns::addresses(["10.0.1.7", "10.0.2.9"]),
+            "10.0.1.7:6379,10.0.2.9:6379",
+        ),
+    ] {
+        let world = World::settled("10.0.9.9").await;
+        world.answer(answer);
+        world.aws.inject_always(
+            "RegisterTargets",
+            Fault::Error(400, "ValidationError", "something else is required"),
+        );
+        assert_eq!(error(&world.run().await).0, "RegisterFailed");
+        let expected = format!("RegisterTargets {targets} ValidationError");
+        assert_eq!(world.changes(), [expected], "in one call");
+    }
 }
