@@ -265,6 +265,16 @@ async fn groups_are_described_20_in_a_call_that_is_halved_until_the_bad_arn_stan
     assert_eq!(of(&calls, "DescribeTargetHealth").len(), 20);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_fails_for_no_fault_of_an_arn_is_not_halved() {
+    let world = settled(20).await;
+    let denied = Fault::Error(403, "AccessDenied", "no");
+    world.aws.inject_always("DescribeTargetGroups", denied);
+    let errors = world.function().schedule().await.unwrap_err();
+    assert_eq!(errors.0.len(), 20);
+    assert_eq!(of(&world.aws.take_calls(), "DescribeTargetGroups").len(), 1);
+}
+
 /// The groups in the order in which they were described.
 fn described(world: &World) -> Vec<usize> {
     let calls = world.aws.take_calls();

@@ -156,6 +156,12 @@ async fn a_refusal_slows_the_calls_down_to_a_third_and_not_for_longer_than_a_min
         (1.9..2.1).contains(&halved),
         "{halved}: the burst is gone, too"
     );
+    sleep(Duration::from_secs(2)).await;
+    let burst = seconds(6).await;
+    assert!(
+        (2.0..2.5).contains(&burst),
+        "{burst}: what went together comes back two seconds later"
+    );
     pace.reads.slow_down(Instant::now());
     pace.reads.slow_down(Instant::now());
     let third = seconds(5).await;

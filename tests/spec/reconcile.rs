@@ -1,10 +1,13 @@
 //! One reconcile: what it registers and deregisters, and what users see of it, over the real binary and real sockets.
 
+use std::time::Duration;
+
 use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World};
+use tokio::time::sleep;
 
-use crate::reading::{error, first, result};
+use crate::reading::{error, first, result, samples};
 
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
@@ -158,6 +161,23 @@ async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_fai
         assert_eq!(deregistered, count);
         assert_eq!(result(&answer)["failover"], is_failover);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_healthy_target_is_about_the_targets_that_the_name_is_at() {
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    let function = world.function();
+    let mut told = Vec::new();
+    for (address, pause) in [("10.0.1.7", 60), ("10.0.2.9", 60), ("10.0.2.9", 60)] {
+        world.point(address);
+        first(function.schedule().await);
+        told.extend(samples(&world, "NoHealthyTarget"));
+        sleep(Duration::from_secs(pause)).await;
+    }
+    // The old one is healthy when the name has moved, and the new one is initial for 90 s.
+    assert_eq!(told, [0.0, 1.0, 1.0]);
+    first(function.schedule().await);
+    assert_eq!(samples(&world, "NoHealthyTarget"), [0.0]);
 }
 
 #[tokio::test(start_paused = true)]

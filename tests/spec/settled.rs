@@ -219,3 +219,59 @@ async fn an_answer_counts_also_where_the_description_failed() {
         assert_eq!(targets(&report.deregistered), deregistered, "{event}");
     }
 }
+
+/// A group whose target A is initial for ever, so that nothing else is doubtful; B is somebody's.
+async fn with_another(misses: u32) -> World {
+    let mut world = World::settled_in_memory(A, 0).await;
+    world.set("MISSES_BEFORE_DEREGISTRATION", misses);
+    world.aws.target_group(ARN, |group| {
+        group.registration_lag = Duration::ZERO;
+        group.dictate(A.parse().unwrap(), 6379, "initial");
+    });
+    world.aws.register(ARN, B, 6379);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_described_again_after_a_change_that_made_it_what_dns_says() {
+    let mut world = with_another(0).await;
+    world.set("SCHEDULE_POLL_SECONDS", 5);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    let function = world.function();
+    let begin = Instant::now();
+    let report = first(function.schedule().await);
+    assert_eq!(targets(&report.deregistered), ["10.0.2.9:6379"]);
+    let times = described(&world, begin);
+    let times: Vec<_> = times.iter().map(|at| at.floor()).collect();
+    assert_eq!(times, [0.0, 1.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_deregistered_and_comes_back_is_missed_anew() {
+    for is_described in [true, false] {
+        let world = with_another(1).await;
+        let function = world.function();
+        let mut deregistered = Vec::new();
+        for second in [0, 10, 20, 30, 40] {
+            match (second, is_described) {
+                (20, true) => world.aws.register(ARN, B, 6379),
+                (30, false) => world.aws.register(ARN, B, 6379),
+                _ => (),
+            }
+            if second == 20 && !is_described {
+                let denied = Fault::Error(403, "AccessDenied", "no");
+                world.aws.inject("DescribeTargetHealth", denied);
+                function.schedule().await.unwrap_err();
+            } else {
+                let report = first(function.schedule().await);
+                deregistered.push((second, targets(&report.deregistered).len()));
+            }
+            sleep(seconds(10)).await;
+        }
+        let expected = match is_described {
+            true => vec![(0, 0), (10, 1), (20, 0), (30, 1), (40, 0)],
+            false => vec![(0, 0), (10, 1), (30, 0), (40, 1)],
+        };
+        assert_eq!(deregistered, expected);
+    }
+}
