@@ -299,7 +299,7 @@ impl Followed {
     }
 
     /// A question that was sent again had an answer already, and nobody can tell which of the two the
-    /// reconcile took.
+    /// reconcile took: the first may have come to a connection that was given up.
     pub fn answered_again(
         &mut self,
         endpoint: usize,
@@ -307,15 +307,15 @@ impl Followed {
         now: Duration,
         ttl: Duration,
     ) {
-        let answers = self
-            .reconcile
-            .as_mut()
-            .and_then(|reconcile| reconcile.answers.get_mut(&endpoint));
+        let Some(reconcile) = &mut self.reconcile else {
+            return;
+        };
+        let answers = reconcile.answers.get_mut(&endpoint);
         if let Some(last) = answers.and_then(|answers| answers.last_mut())
-            && now <= last.arrived + SAME_MOMENT
+            && now <= reconcile.asked + ACT
             && addresses.iter().copied().collect::<BTreeSet<_>>() == last.addresses
         {
-            last.ttl = last.ttl.min(ttl);
+            last.ttl = last.ttl.min(now + ttl - last.arrived);
         }
     }
 
