@@ -94,3 +94,23 @@ async fn another_refusal_does_not_try_the_zone_all() {
         assert_eq!(world.changes(), [expected], "in one call");
     }
 }
+
+#[tokio::test]
+async fn a_target_that_is_refused_alone_for_another_reason_does_not_try_the_zone_all() {
+    let world = World::settled("10.0.9.9").await;
+    world.answer(dns::addresses(["10.0.1.7", "10.0.2.9"]));
+    let zone = "The Availability Zone is required for IP address '10.0.1.7'";
+    let zone = Fault::Error(400, "ValidationError", zone);
+    world.aws.inject("RegisterTargets", zone);
+    let denied = Fault::Error(403, "AccessDenied", "not authorized");
+    world.aws.inject_always("RegisterTargets", denied);
+    assert_eq!(error(&world.run().await).0, "RegisterFailed");
+    assert_eq!(
+        world.changes(),
+        [
+            "RegisterTargets 10.0.1.7:6379,10.0.2.9:6379 ValidationError",
+            "RegisterTargets 10.0.1.7:6379 AccessDenied",
+            "RegisterTargets 10.0.2.9:6379 AccessDenied",
+        ]
+    );
+}
