@@ -276,33 +276,39 @@ fn of_group(config: &Config, group: &Group<'_>, seen: &Seen<'_>) -> Vec<Finding>
     let is_current = |one: &&TargetHealthDescription| state(one) != State::Draining;
     let targets: Vec<_> = targets.iter().filter(is_current).collect();
     let desired = desired(config, group, &names);
-    if let Some(desired) = &desired
-        && desired.len() > MAX_ADDRESSES
-    {
-        findings.push(error(
-            "address-not-allowed",
-            format!("{} addresses are more than {MAX_ADDRESSES}", desired.len()),
-            "find out who answers for the name",
-        ));
-    }
     let load_balancers: Vec<_> = group.load_balancers.iter().flatten().collect();
     for load_balancer in &load_balancers {
-        findings.extend(cross_zone_off(
-            group,
-            load_balancer,
-            &targets,
-            desired.as_ref(),
-        ));
+        let desired = desired.as_ref();
+        findings.extend(cross_zone_off(group, load_balancer, &targets, desired));
     }
-    let elsewhere = elsewhere(&load_balancers, &targets);
+    let mut own = targets.clone();
+    own.retain(|one| address(one).is_none_or(|target| !config.is_kept(target.ip())));
+    if let Some(desired) = &desired {
+        findings.extend(too_many(desired));
+        if config.misses_before_deregistration == 0 {
+            let is_foreign = |target: Target| !desired.contains(&target);
+            let (foreign, rest): (Vec<_>, _) = own
+                .into_iter()
+                .partition(|one| address(one).is_some_and(is_foreign));
+            findings.extend(foreign.into_iter().map(foreign_target));
+            own = rest;
+        }
+    }
+    let elsewhere = elsewhere(&load_balancers, &own);
     findings.extend(elsewhere.iter().map(|one| zone_not_enabled(one)));
-    findings.extend(unhealthy(&targets, &elsewhere));
-    if config.misses_before_deregistration == 0
-        && let Some(desired) = &desired
-    {
-        findings.extend(foreign(config, &targets, desired));
-    }
+    findings.extend(unhealthy(&targets, &own, &elsewhere));
     findings
+}
+
+fn too_many(desired: &BTreeSet<Target>) -> Option<Finding> {
+    let count = desired.len();
+    (count > MAX_ADDRESSES).then(|| {
+        error(
+            "address-not-allowed",
+            format!("{count} addresses are more than {MAX_ADDRESSES}"),
+            "find out who answers for the name",
+        )
+    })
 }
 
 fn not_seen(unseen: &Unseen) -> Finding {
@@ -318,7 +324,8 @@ fn not_seen(unseen: &Unseen) -> Finding {
 /// The names of the group's endpoints.
 fn names<'a>(group: &Group<'_>, seen: &'a Seen<'_>) -> Vec<&'a Name<'a>> {
     let is_its = |name: &&Name<'_>| {
-        name.record_type == group.record_type() && group.config.endpoints.contains(name.endpoint)
+        Some(name.record_type) == group.record_type()
+            && group.config.endpoints.contains(name.endpoint)
     };
     seen.names.iter().filter(is_its).collect()
 }
@@ -327,6 +334,7 @@ fn names<'a>(group: &Group<'_>, seen: &'a Seen<'_>) -> Vec<&'a Name<'a>> {
 fn desired(config: &Config, group: &Group<'_>, names: &[&Name<'_>]) -> Option<BTreeSet<Target>> {
     let of_group = || u16::try_from(group.description.as_ref().ok()?.port()?).ok();
     let port = config.target_port.or_else(of_group)?;
+    group.record_type()?;
     let mut desired = BTreeSet::new();
     for name in names {
         let addresses = name.addresses();
@@ -513,6 +521,7 @@ fn zone_not_enabled(target: &TargetHealthDescription) -> Finding {
 /// With nobody else who serves, or will soon, clients are not served at all.
 fn unhealthy(
     targets: &[&TargetHealthDescription],
+    own: &[&TargetHealthDescription],
     elsewhere: &[&TargetHealthDescription],
 ) -> Vec<Finding> {
     let is_serving = targets
@@ -532,7 +541,7 @@ fn unhealthy(
             _ => false,
         }
     };
-    let unhealthy = targets.iter().filter(is_unhealthy);
+    let unhealthy = own.iter().filter(is_unhealthy);
     let unhealthy = unhealthy.filter(|one| !elsewhere.contains(one));
     let finding = |one: &&TargetHealthDescription| {
         let health = one.target_health();
@@ -551,19 +560,15 @@ fn unhealthy(
     unhealthy.map(finding).collect()
 }
 
-fn foreign(
-    config: &Config,
-    targets: &[&TargetHealthDescription],
-    desired: &BTreeSet<Target>,
-) -> Vec<Finding> {
-    let is_foreign = |target: &Target| !desired.contains(target) && !config.is_kept(target.ip());
-    let foreign = targets.iter().filter_map(|one| address(one));
-    let finding = |target: Target| {
-        warning(
-            "target-foreign",
-            format!("no endpoint is at {target}, so that it is deregistered"),
-            format!("if it is to stay, put {} into KeepCidrs", target.ip()),
-        )
-    };
-    foreign.filter(is_foreign).map(finding).collect()
+fn foreign_target(target: &TargetHealthDescription) -> Finding {
+    let name = name_of(target);
+    let id = target.target().and_then(|target| target.id());
+    warning(
+        "target-foreign",
+        format!("no endpoint is at {name}, so that it is deregistered"),
+        format!(
+            "if it is to stay, put {} into KeepCidrs",
+            id.unwrap_or_default()
+        ),
+    )
 }

@@ -41,8 +41,11 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
         let groups = join_all(groups.map(|group| self.group(group))).await;
         let mut names: Vec<(&Endpoint, RecordType)> = Vec::new();
         for group in &groups {
-            for endpoint in &group.config.endpoints {
-                let name = (endpoint, group.record_type());
+            let its = group.record_type().into_iter().flat_map(|record_type| {
+                let endpoints = group.config.endpoints.iter();
+                endpoints.map(move |endpoint| (endpoint, record_type))
+            });
+            for name in its {
                 if !names.contains(&name) {
                     names.push(name);
                 }

@@ -84,13 +84,13 @@ impl Server {
 }
 
 impl Group<'_> {
-    /// Of the records that its endpoints are asked for.
-    pub fn record_type(&self) -> RecordType {
-        let family = self.description.as_ref().ok();
-        match family.and_then(DescribedTargetGroup::ip_address_type) {
+    /// Of the records that its endpoints are asked for, if that is known.
+    pub fn record_type(&self) -> Option<RecordType> {
+        let description = self.description.as_ref().ok()?;
+        Some(match description.ip_address_type() {
             Some(TargetGroupIpAddressTypeEnum::Ipv6) => RecordType::AAAA,
             _ => RecordType::A,
-        }
+        })
     }
 }
 

@@ -89,7 +89,7 @@ async fn diagnosed(world: &World) -> Vec<String> {
 type Break = fn(&mut World);
 
 /// What is done to a sound deployment, and what is found then.
-const BROKEN: [(&str, Break, &[&str]); 33] = [
+const BROKEN: [(&str, Break, &[&str]); 34] = [
     (
         "a malformed variable",
         |world| world.set("TARGET_PORT", "http"),
@@ -267,6 +267,16 @@ const BROKEN: [(&str, Break, &[&str]); 33] = [
         &["W target-foreign"],
     ),
     (
+        "somebody else's target that nobody reaches",
+        |world| {
+            world.aws.register(ARN, B, PORT);
+            group(world, |group| {
+                group.dictate(B.parse().unwrap(), PORT, "unhealthy")
+            });
+        },
+        &["W target-foreign"],
+    ),
+    (
         "a target on another port",
         |world| world.aws.register(ARN, A, 7000),
         &["W target-foreign"],
@@ -348,6 +358,9 @@ async fn a_sound_deployment_has_no_findings() {
     let mut world = sound().await;
     world.aws.register(ARN, "10.0.250.1", PORT);
     world.set("KEEP_CIDRS", "10.0.250.0/24");
+    group(&world, |group| {
+        group.dictate("10.0.250.1".parse().unwrap(), PORT, "unhealthy");
+    });
     assert_eq!(diagnosed(&world).await, [""; 0], "a kept target");
 
     let world = sound().await;
@@ -358,6 +371,13 @@ async fn a_sound_deployment_has_no_findings() {
     let world = World::settled_in_memory("2001:db8::7", 5).await;
     world.aws.target_group(ARN, make_sound);
     assert_eq!(diagnosed(&world).await, [""; 0], "IPv6");
+    world.aws.inject_always("DescribeTargetGroups", DENIED);
+    let denied = ["E permission-missing"];
+    assert_eq!(
+        diagnosed(&world).await,
+        denied,
+        "no IPv4 address is asked for"
+    );
 }
 
 #[tokio::test(start_paused = true)]
