@@ -1,0 +1,223 @@
+//! What is wrong with a target group, and which rules about its targets apply.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use aws_sdk_elasticloadbalancingv2::types::{
+    ProtocolEnum, TargetGroup as DescribedTargetGroup, TargetHealthDescription, TargetTypeEnum,
+};
+
+use super::name::ttl;
+use super::target::{
+    address, cross_zone_off, elsewhere, foreign_target, state, unhealthy, zone_not_enabled,
+};
+use super::{error, is_denied, is_missing, modify, set, unseen, warning};
+use crate::config::{Config, MAX_ADDRESSES};
+use crate::diagnose::finding::Finding;
+use crate::diagnose::finding::Severity::Info;
+use crate::diagnose::seen::{Attributes, Group, Name, Seen, Unseen};
+use crate::plan::{MARGIN, State, Target};
+
+/// What a TCP client reaches a target with. A QUIC group needs a server id for each target.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html>
+const PROTOCOLS: [ProtocolEnum; 4] = [
+    ProtocolEnum::Tcp,
+    ProtocolEnum::Tls,
+    ProtocolEnum::Udp,
+    ProtocolEnum::TcpUdp,
+];
+/// New connections still reach a deregistered target for two minutes, and a connection that begins after
+/// the delay may never be ended.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/edit-target-group-attributes.html#deregistration-delay>
+const SHORTEST_DELAY: Duration = Duration::from_secs(120);
+/// A client stays on the demoted node for that long.
+const LONGEST_DELAY: Duration = Duration::from_secs(180);
+/// Between two health checks of a target.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
+
+const DELAY: &str = "deregistration_delay.timeout_seconds";
+const TERMINATION: &str = "deregistration_delay.connection_termination.enabled";
+
+pub(super) fn of_group(config: &Config, group: &Group<'_>, seen: &Seen<'_>) -> Vec<Finding> {
+    let mut findings: Vec<_> = unseen(group)
+        .filter(|unseen| !is_denied(unseen) && !is_missing(unseen))
+        .map(not_seen)
+        .collect();
+    if unseen(group).any(is_missing) {
+        findings.push(error(
+            "target-group-missing",
+            "Elastic Load Balancing knows no such target group",
+            "correct TargetGroupArns, or make the target group",
+        ));
+        return findings;
+    }
+    let description = group.description.as_ref().ok();
+    if let Some(unfit) = description.and_then(unfit) {
+        findings.push(unfit);
+        return findings;
+    }
+    let names = names(group, seen);
+    if let Ok(attributes) = &group.attributes {
+        findings.extend(unfit_delay(group, attributes, &names));
+        findings.extend(unterminated(group, attributes));
+    }
+    if let Some(description) = description {
+        findings.extend(slow_health_check(group, description));
+        findings.extend(no_load_balancer(description));
+    }
+    let Ok(targets) = &group.targets else {
+        return findings;
+    };
+    let is_current = |one: &&TargetHealthDescription| state(one) != State::Draining;
+    let targets: Vec<_> = targets.iter().filter(is_current).collect();
+    let desired = desired(config, group, &names);
+    let load_balancers: Vec<_> = group.load_balancers.iter().flatten().collect();
+    for load_balancer in &load_balancers {
+        let desired = desired.as_ref();
+        findings.extend(cross_zone_off(group, load_balancer, &targets, desired));
+    }
+    let mut own = targets.clone();
+    own.retain(|one| address(one).is_none_or(|target| !config.is_kept(target.ip())));
+    if let Some(desired) = &desired {
+        findings.extend(too_many(desired));
+        if config.misses_before_deregistration == 0 {
+            let is_foreign = |target: Target| !desired.contains(&target);
+            let (foreign, rest): (Vec<_>, _) = own
+                .into_iter()
+                .partition(|one| address(one).is_some_and(is_foreign));
+            findings.extend(foreign.into_iter().map(foreign_target));
+            own = rest;
+        }
+    }
+    let elsewhere = elsewhere(&load_balancers, &own);
+    findings.extend(elsewhere.iter().map(|one| zone_not_enabled(one)));
+    findings.extend(unhealthy(&targets, &own, &elsewhere));
+    findings
+}
+
+fn too_many(desired: &BTreeSet<Target>) -> Option<Finding> {
+    let count = desired.len();
+    (count > MAX_ADDRESSES).then(|| {
+        error(
+            "address-not-allowed",
+            format!("{count} addresses are more than {MAX_ADDRESSES}"),
+            "find out who answers for the name",
+        )
+    })
+}
+
+fn not_seen(unseen: &Unseen) -> Finding {
+    let (action, cause) = (unseen.action, &unseen.cause);
+    Finding::new(
+        "call-failed",
+        Info,
+        format!("elasticloadbalancing:{action}: {cause}"),
+        "diagnose again; what this call would have shown is not judged".to_owned(),
+    )
+}
+
+/// The names of the group's endpoints.
+fn names<'a>(group: &Group<'_>, seen: &'a Seen<'_>) -> Vec<&'a Name<'a>> {
+    let is_its = |name: &&Name<'_>| {
+        Some(name.record_type) == group.record_type()
+            && group.config.endpoints.contains(name.endpoint)
+    };
+    seen.names.iter().filter(is_its).collect()
+}
+
+/// Where the endpoints are, if all of them answered what is not refused, and the port is known.
+fn desired(config: &Config, group: &Group<'_>, names: &[&Name<'_>]) -> Option<BTreeSet<Target>> {
+    let of_group = || u16::try_from(group.description.as_ref().ok()?.port()?).ok();
+    let port = config.target_port.or_else(of_group)?;
+    group.record_type()?;
+    let mut desired = BTreeSet::new();
+    for name in names {
+        let addresses = name.addresses();
+        let is_usable = |address: &IpAddr| config.reason_to_refuse(*address).is_none();
+        if addresses.is_empty() || !addresses.iter().all(is_usable) {
+            return None;
+        }
+        desired.extend(addresses.iter().map(|address| Target::new(*address, port)));
+    }
+    Some(desired)
+}
+
+fn unfit(description: &DescribedTargetGroup) -> Option<Finding> {
+    let target_type = description.target_type().map_or("", TargetTypeEnum::as_str);
+    if target_type != "ip" {
+        return Some(error(
+            "target-type-unfit",
+            format!("its target type is {target_type:?}"),
+            "make another target group with --target-type ip, which cannot be changed later",
+        ));
+    }
+    let protocol = description.protocol()?;
+    (!PROTOCOLS.contains(protocol)).then(|| {
+        error(
+            "protocol-unfit",
+            format!("its protocol is {protocol}"),
+            "make another target group with --protocol TCP, which cannot be changed later",
+        )
+    })
+}
+
+fn unfit_delay(group: &Group<'_>, attributes: &Attributes, names: &[&Name<'_>]) -> Option<Finding> {
+    let delay = Duration::from_secs(attributes.get(DELAY)?.parse().ok()?);
+    let ttl = names.iter().map(|name| ttl(name)).max().unwrap_or_default();
+    let reason = if delay < SHORTEST_DELAY {
+        "a client that connects to the demoted node after it is never cut off"
+    } else if delay <= ttl + MARGIN {
+        "it is shorter than the name's TTL, so that a stale answer is not recognised by what drains"
+    } else if delay > LONGEST_DELAY {
+        "clients stay on the demoted node for that long"
+    } else {
+        return None;
+    };
+    Some(warning(
+        "deregistration-delay-unfit",
+        format!("{DELAY} is {}: {reason}", delay.as_secs()),
+        set(group, DELAY, "120"),
+    ))
+}
+
+fn unterminated(group: &Group<'_>, attributes: &Attributes) -> Option<Finding> {
+    (attributes.get(TERMINATION)? != "true").then(|| {
+        warning(
+            "connections-not-terminated",
+            format!(
+                "{TERMINATION} is not true: clients keep their connections to the demoted node"
+            ),
+            set(group, TERMINATION, "true"),
+        )
+    })
+}
+
+fn slow_health_check(group: &Group<'_>, description: &DescribedTargetGroup) -> Option<Finding> {
+    let interval = description.health_check_interval_seconds()?;
+    let interval = Duration::from_secs(interval.try_into().ok()?);
+    let longest = LONGEST_INTERVAL.as_secs();
+    (interval > LONGEST_INTERVAL).then(|| {
+        warning(
+            "health-check-slow",
+            format!(
+                "a target is checked every {} s, so that a new one serves later",
+                interval.as_secs()
+            ),
+            format!(
+                "{} --health-check-interval-seconds {longest}",
+                modify(group, "modify-target-group")
+            ),
+        )
+    })
+}
+
+fn no_load_balancer(description: &DescribedTargetGroup) -> Option<Finding> {
+    description.load_balancer_arns().is_empty().then(|| {
+        error(
+            "load-balancer-missing",
+            "no load balancer forwards to the target group",
+            "aws elbv2 create-listener with this target group in its default action",
+        )
+    })
+}

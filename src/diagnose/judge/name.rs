@@ -1,0 +1,128 @@
+//! What is wrong with a name.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{error, warning};
+use crate::config::Config;
+use crate::diagnose::finding::Finding;
+use crate::diagnose::seen::{Name, Server};
+use crate::error::enumerate;
+use crate::plan::MARGIN;
+
+/// A doubt that takes longer is not waited for within an invocation of a minute.
+const LONGEST_DOUBT: Duration = Duration::from_secs(60);
+
+pub(super) fn of_name(config: &Config, name: &Name<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match unresolved(name) {
+        Some(finding) => findings.push(finding),
+        None => {
+            let is_in_part = name.servers.iter().flatten().any(answers_in_part);
+            findings.extend(in_part(config, name, is_in_part));
+            findings.extend(not_allowed(config, name));
+            findings.extend(disagreement(name, is_in_part));
+            findings.extend(long_ttl(name));
+        }
+    }
+    let endpoint = name.endpoint.to_string();
+    findings.iter_mut().for_each(|finding| {
+        finding.endpoint = Some(endpoint.clone());
+    });
+    findings
+}
+
+fn unresolved(name: &Name<'_>) -> Option<Finding> {
+    let seen = match &name.servers {
+        Err(cause) => cause.clone(),
+        Ok(servers) if name.found().next().is_none() => {
+            let last = |server: &Server| {
+                let cause = server.lookups.last()?.as_ref().err()?;
+                Some(format!("{} {cause}", server.address))
+            };
+            enumerate(servers.iter().filter_map(last))
+        }
+        Ok(_) => return None,
+    };
+    Some(error(
+        "endpoint-unresolved",
+        seen,
+        "correct Endpoints; for a name that only the VPC knows, set DnsServers or attach the function with VpcSubnetIds",
+    ))
+}
+
+/// Whether its answer changed more than once. In a failover it changes once.
+fn answers_in_part(server: &Server) -> bool {
+    let answers = server.found().map(|found| &found.addresses);
+    let answers: Vec<BTreeSet<_>> = answers.map(|one| one.iter().collect()).collect();
+    let changes = answers.windows(2).filter(|pair| pair[0] != pair[1]);
+    changes.count() > 1
+}
+
+fn in_part(config: &Config, name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
+    let is_expected = config.misses_before_deregistration > 0;
+    (is_in_part && !is_expected).then(|| {
+        warning(
+            "endpoint-answers-in-part",
+            format!(
+                "its answers take turns: {} in all",
+                enumerate(name.addresses())
+            ),
+            "set LookupsPerReconcile to 8 and MissesBeforeDeregistration to 24, or targets come and go with the answers",
+        )
+    })
+}
+
+fn not_allowed(config: &Config, name: &Name<'_>) -> Option<Finding> {
+    let refused = |address| Some((address, config.reason_to_refuse(address)?));
+    let (address, reason) = name.addresses().into_iter().find_map(refused)?;
+    Some(error(
+        "address-not-allowed",
+        format!("{address} is {reason}"),
+        "if the address is right, correct AllowedCidrs or KeepCidrs; if not, find out who answers for the name",
+    ))
+}
+
+/// Of servers whose answers take turns, only those disagree that have nothing in common.
+fn disagreement(name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
+    let servers = name.servers.as_ref().ok()?;
+    let (first, others) = servers.split_first()?;
+    let expected = first.addresses();
+    let is_same = |server: &Server| {
+        let addresses = server.addresses();
+        addresses == expected || (is_in_part && !addresses.is_disjoint(&expected))
+    };
+    if others.iter().all(is_same) {
+        return None;
+    }
+    let one = |server: &Server| {
+        let answer = match server.lookups.last() {
+            Some(Err(cause)) if server.found().next().is_none() => cause.clone(),
+            _ => format!("says {}", enumerate(server.addresses())),
+        };
+        format!("{} {answer}", server.address)
+    };
+    Some(warning(
+        "dns-servers-disagree",
+        enumerate(servers.iter().map(one)),
+        "take the server that is wrong or silent out of DnsServers, or mend it; the first answer is taken",
+    ))
+}
+
+fn long_ttl(name: &Name<'_>) -> Option<Finding> {
+    let ttl = ttl(name);
+    (ttl + MARGIN > LONGEST_DOUBT).then(|| {
+        warning(
+            "ttl-long",
+            format!("TTL {} s", ttl.as_secs()),
+            "shorten the record's TTL, to 5 s as ElastiCache has it: a cache may hide a failover for that long",
+        )
+    })
+}
+
+pub(super) fn ttl(name: &Name<'_>) -> Duration {
+    name.found()
+        .map(|found| found.ttl)
+        .max()
+        .unwrap_or_default()
+}
