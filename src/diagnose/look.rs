@@ -31,7 +31,7 @@ pub struct Looker<'a, P: RuntimeProvider> {
     /// The network over which DNS is asked.
     pub network: &'a P,
     pub pace: &'a Pace,
-    /// No call and no lookup is sent later.
+    /// No call is sent later, and of each name no lookup but the first.
     pub until: Instant,
 }
 

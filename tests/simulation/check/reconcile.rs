@@ -72,6 +72,7 @@ pub struct Followed {
 }
 
 pub const SLEPT: &str = "doubt that slept too long";
+const TWO_ANSWERS: &str = "lenient: a second answer whose TTL ends first";
 pub const LEFT_OVER: &str = "group left over at the deadline";
 pub const EMPTIED: &str = "draining target back in an empty group";
 pub const KEPT: &str = "doubt beside a kept target that is initial";
@@ -315,7 +316,11 @@ impl Followed {
             && now <= reconcile.asked + ACT
             && addresses.iter().copied().collect::<BTreeSet<_>>() == last.addresses
         {
-            last.ttl = last.ttl.min(now + ttl - last.arrived);
+            let ttl = now + ttl - last.arrived;
+            if ttl < last.ttl && now > last.arrived + SAME_MOMENT {
+                self.stories.push(TWO_ANSWERS);
+            }
+            last.ttl = last.ttl.min(ttl);
         }
     }
 
