@@ -18,6 +18,8 @@ endif
 DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 # libFuzzer is compiled from C++.
 FUZZ := $(if $(shell command -v $${CXX:-c++}),fuzz,no-fuzz)
+# --all is every cell of the table of make e2e.
+E2E :=
 # For each kind of input; the same seed does nearly the same, and 0 is another one each time.
 SECONDS := 12
 SEED := 1
@@ -94,8 +96,10 @@ deployed-example: build $(EMULATOR_VENV)/installed
 no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
 
-e2e: $(E2E_VENV)/installed ## Tries the clients of the docs through a load balancer; needs redis-server, haproxy, openssl
-	$(E2E_VENV)/bin/python tests/e2e/run.py
+e2e: $(BINARY) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
+	cargo build --locked --workspace --example stage
+	$(E2E_VENV)/bin/python tests/e2e/clients.py
+	FUNCTION_BINARY=$(CURDIR)/$(BINARY) $(E2E_VENV)/bin/python tests/e2e/failover.py $(E2E)
 
 soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on, and lets a sandbox live for long
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak

@@ -1,12 +1,16 @@
 """Runs a snippet of the documentation as it stands, and then one command with the client that it makes.
 
-The snippet is the text of standard input, and the argument is the kind of client. The name of the load balancer leads to
-the address in NLB_ADDRESS. Prints what came of the command, or of the first error, in one line."""
+The snippet is the text of standard input, and the first argument is the kind of client. The name of the load balancer
+leads to the address in NLB_ADDRESS. Prints what came of the command, or of the first error, in one line. With a second
+argument it writes again and again, so many seconds apart, until it is ended: a line of JSON for each time."""
 
 import asyncio
+import itertools
+import json
 import os
 import socket
 import sys
+import time
 
 from stack import NLB
 
@@ -18,15 +22,13 @@ def leading_to_the_balancer(host, *arguments, **options):
 
 
 def of_sync(names):
-    return names["client"].set("written by", "sync")
+    return names["client"].set
 
 
 def of_asyncio(names):
-    async def write():
-        async with names["client"] as client:
-            return await client.set("written by", "asyncio")
-
-    return asyncio.run(write())
+    # One loop for the life of the client.
+    loop = asyncio.new_event_loop()
+    return lambda key, value: loop.run_until_complete(names["client"].set(key, value))
 
 
 def of_django(names):
@@ -35,19 +37,40 @@ def of_django(names):
     settings.configure(CACHES=names["CACHES"])
     from django.core.cache import cache
 
-    cache.set("written by", "django", 60)
-    return cache.get("written by") == "django"
+    def write(key, value):
+        # It returns nothing, and raises where it fails.
+        cache.set(key, value, None)
+        return True
+
+    return write
+
+
+def say(error):
+    return f"{type(error).__name__}: {error}".replace("\n", " ")
+
+
+def write_on(write, kind, pause):
+    for number in itertools.count():
+        try:
+            outcome = "written" if write(f"{kind}:{number}", number) is True else "not written"
+        except Exception as error:
+            outcome = say(error)
+        print(json.dumps({"at": time.time(), "number": number, "outcome": outcome}), flush=True)
+        time.sleep(pause)
 
 
 def main():
     socket.getaddrinfo = leading_to_the_balancer
-    run = {"sync": of_sync, "asyncio": of_asyncio, "django": of_django}[sys.argv[1]]
+    kind, *pause = sys.argv[1:]
     names = {}
     try:
         exec(compile(sys.stdin.read(), "snippet", "exec"), names)
-        print("written" if run(names) is True else "not written")
+        write = {"sync": of_sync, "asyncio": of_asyncio, "django": of_django}[kind](names)
+        if pause:
+            return write_on(write, kind, float(pause[0]))
+        print("written" if write("written by", kind) is True else "not written")
     except Exception as error:
-        print(f"{type(error).__name__}: {error}".replace("\n", " "))
+        print(say(error))
 
 
 if __name__ == "__main__":

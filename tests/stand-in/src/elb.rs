@@ -195,12 +195,12 @@ impl TargetGroup {
                 "The IP address '{id}' is not a valid {family} address"
             )));
         }
-        if !is_private(address) {
+        let is_in_vpc = self.vpc.iter().any(|cidr| cidr.contains(&address));
+        if !is_in_vpc && !is_private(address) {
             return Err(invalid(format!(
                 "The IP address '{id}' is not a private address"
             )));
         }
-        let is_in_vpc = self.vpc.iter().any(|cidr| cidr.contains(&address));
         let zone = match (is_in_vpc, target.zone.as_deref()) {
             (true, None) => self.zones.get(&address).copied().unwrap_or(ZONE),
             (true, Some(ALL)) => {

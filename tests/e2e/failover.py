@@ -1,0 +1,407 @@
+"""Plays failovers of a cache behind a load balancer while clients write through it, and measures how long each is without
+a successful write: real Redis nodes, HAProxy as the load balancer's data plane, and the real function, which follows the
+name. Prints a table, and writes what happened to target/e2e as JSON."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import redis
+
+from snippets import PROJECT, snippets
+from stack import CACHE, HERE, PASSWORD, PORT, Stack, require_programs
+from timeline import draw
+
+STAGE = PROJECT / "target" / "debug" / "examples" / "stage"
+# The load balancer's times, the delay and the schedule's period are divided by it, and nothing else is.
+FACTOR = 10
+PERIOD = 60 / FACTOR
+REGISTRATION_LAG = 90 / FACTOR
+# Until a deregistered target gets no new connection any more.
+DEREGISTRATION_LAG = 10 / FACTOR
+# Of the endpoint, in seconds.
+TTL = 5
+# Between two writes of a client, and between two looks at the nodes.
+PAUSE = 0.05
+WATCHED_EVERY = 0.1
+# Until a client that stays on the demoted node is given up, since its connection never ends by itself.
+BACK_WITHIN = 10
+# Longest wait of a client before it connects again, and what a slow machine takes for itself.
+RECONNECTED_WITHIN = 10
+SLACK = 2
+# Without a failover, before and after.
+CALM = 3
+WRITERS = {"redis-py": "sync", "redis-py asyncio": "asyncio", "Django": "django", "ioredis": "ioredis"}
+
+
+MODES = {
+    "schedule": "once a minute",
+    "polling": "polling",
+    "notification": "notification",
+    "sample": "AWS's sample",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What is played."""
+
+    # Of MODES.
+    mode: str
+    # planned or crash.
+    failover: str
+    is_terminated: bool
+    # In seconds, before it is divided.
+    delay: int
+
+    def __str__(self):
+        ending = "ended" if self.is_terminated else "kept"
+        return f"{MODES[self.mode]}, {self.failover}, connections {ending}, delay {self.delay} s"
+
+    @property
+    def variables(self):
+        is_polling = self.mode == "polling"
+        # A window that fills the period, as 55 s of a minute do.
+        return {"SCHEDULE_POLL_SECONDS": str(round(PERIOD) - 1), "POLL_INTERVAL_SECONDS": "1"} if is_polling else {}
+
+
+# After which the documentation's page is what a run has written.
+MARK = "<!-- make e2e E2E=--document writes what follows -->"
+TELLING = [
+    Cell("schedule", "planned", True, 120),
+    Cell("schedule", "planned", True, 30),
+    Cell("polling", "crash", True, 120),
+    Cell("notification", "planned", True, 120),
+    Cell("schedule", "planned", False, 120),
+    Cell("sample", "planned", True, 120),
+]
+ALL = [
+    Cell(mode, failover, is_terminated, delay)
+    for mode in MODES
+    for failover in ("planned", "crash")
+    for is_terminated in (True, False)
+    for delay in (30, 120)
+]
+
+
+class Lines:
+    """What a process says, a line of JSON each."""
+
+    def __init__(self, process, into):
+        self.thread = threading.Thread(target=self.read, args=(process, into), daemon=True)
+        self.thread.start()
+
+    @staticmethod
+    def read(process, into):
+        for line in process.stdout:
+            into(json.loads(line))
+
+
+class Play:
+    def __init__(self, cell, stack):
+        self.cell, self.stack = cell, stack
+        # What happened to targets and invocations, in order.
+        self.events = []
+        self.writes = {name: [] for name in WRITERS}
+        # When the old node had a connection through the load balancer.
+        self.seen_on_old = []
+        self.states = {}
+
+    def run(self):
+        """The record of the cell."""
+        stack = self.stack
+        nodes = {"a": stack.start_node("a", CACHE), "b": stack.start_node("b", CACHE, primary="a")}
+        stack.start_haproxy({"nlb": ["a", "b"]})
+        self.start_stage()
+        self.wait_until(lambda: self.states.get(stack.node("a")) == "healthy")
+        self.start_writers()
+        self.wait_until(lambda: all(any(w["outcome"] == "written" for w in writes) for writes in self.writes.values()))
+        begin = time.time()
+        is_over = threading.Event()
+        threads = [threading.Thread(target=each, args=(is_over,)) for each in (self.keep_schedule, self.watch_old_node)]
+        for thread in threads:
+            thread.start()
+        # In the middle between two runs.
+        time.sleep(CALM + PERIOD / 2 - CALM % PERIOD)
+        failed_at = time.time()
+        if self.cell.failover == "crash":
+            nodes["a"].kill()
+            promoted_at = self.promote()
+        else:
+            with self.direct("a") as old:
+                old.execute_command("FAILOVER")
+            promoted_at = self.wait_for_role("b")
+        self.tell("point " + stack.node("b"))
+        if self.cell.mode == "notification":
+            self.tell("notify")
+        drained = REGISTRATION_LAG + 4 * PERIOD + self.cell.delay / FACTOR + DEREGISTRATION_LAG
+        has_moved = lambda: (self.states.get(stack.node("a")), self.states.get(stack.node("b"))) == ("gone", "healthy")
+        self.wait_until(has_moved, 2 * drained + 60)
+        self.wait_until(self.is_everybody_back, BACK_WITHIN, must=False)
+        time.sleep(CALM)
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        return self.record(begin, failed_at, promoted_at)
+
+    def start_stage(self):
+        setting = {
+            "address": self.stack.node("a"),
+            "ttl": TTL,
+            "registrationLag": REGISTRATION_LAG,
+            "deregistrationDelay": self.cell.delay / FACTOR,
+            "isTerminated": self.cell.is_terminated,
+            "variables": self.cell.variables,
+        }
+        self.stage = self.stack.start(
+            "stage", [STAGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True, bufsize=1
+        )
+        self.tell(json.dumps(setting))
+        Lines(self.stage, self.follow)
+
+    def tell(self, line):
+        self.stage.stdin.write(line + "\n")
+
+    def follow(self, event):
+        """The load balancer does what its target group says."""
+        self.events.append(event)
+        if event["what"] != "target":
+            return
+        target, state = event["target"], event["state"]
+        self.states[target] = state
+        node = {self.stack.node(node): node for node in self.stack.nodes}[target]
+        if state == "draining":
+            threading.Timer(DEREGISTRATION_LAG, self.lead).start()
+        elif state == "gone":
+            self.lead()
+            if self.cell.is_terminated:
+                self.stack.haproxy(f"shutdown sessions server nlb/{node}")
+        else:
+            self.lead()
+
+    def lead(self):
+        """New connections go to the healthy targets, and to the unhealthy ones where there is no other. One that is initial
+        is not known to the data plane yet."""
+        states = {node: self.states.get(self.stack.node(node), "gone") for node in self.stack.nodes}
+        chosen = [node for node, state in states.items() if state == "healthy"]
+        chosen = chosen or [node for node, state in states.items() if state == "unhealthy"]
+        for node in self.stack.nodes:
+            self.stack.haproxy(f"set server nlb/{node} state {'ready' if node in chosen else 'maint'}")
+
+    def start_writers(self):
+        environment = self.stack.environment("nlb", PASSWORD) | {"PAUSE_SECONDS": str(PAUSE)}
+        for name, kind in WRITERS.items():
+            snippet = snippets()[name]
+            if kind == "ioredis":
+                command = self.stack.node_command(kind, snippet + (HERE / "ioredis_writes.js").read_text())
+            else:
+                command = [sys.executable, HERE / "python_client.py", kind, str(PAUSE)]
+            text = self.stack.folder / kind
+            text.write_text(snippet)
+            options = {"stdin": open(text), "stdout": subprocess.PIPE, "stderr": None, "text": True, "env": environment}
+            writer = self.stack.start(kind, command, **options)
+            Lines(writer, self.writes[name].append)
+
+    def keep_schedule(self, is_over):
+        command = "sample" if self.cell.mode == "sample" else "schedule"
+        while True:
+            self.tell(command)
+            if is_over.wait(PERIOD):
+                return
+
+    def watch_old_node(self, is_over):
+        while not is_over.wait(WATCHED_EVERY):
+            with contextlib.suppress(redis.RedisError, OSError), self.direct("a") as old:
+                others = [client for client in old.client_list(_type="normal") if client["name"] != "watcher"]
+                if others:
+                    self.seen_on_old.append(time.time())
+
+    def direct(self, node):
+        """Past the load balancer."""
+        return redis.Redis(
+            host=self.stack.node(node), port=PORT, password=PASSWORD, ssl=True, ssl_check_hostname=False,
+            ssl_ca_certs=str(self.stack.authority), client_name="watcher", retry=None, socket_timeout=5,
+        )  # fmt: skip
+
+    def promote(self):
+        with self.direct("b") as new:
+            new.execute_command("REPLICAOF", "NO", "ONE")
+        return time.time()
+
+    def wait_for_role(self, node):
+        def is_primary():
+            with self.direct(node) as client:
+                return client.role()[0] in ("master", b"master")
+
+        self.wait_until(is_primary)
+        return time.time()
+
+    def is_everybody_back(self):
+        moved_at = max(event["at"] for event in self.events if event["what"] == "target")
+        return all(writes[-1]["outcome"] == "written" and writes[-1]["at"] > moved_at for writes in self.writes.values())
+
+    def wait_until(self, is_so, within=60, must=True):
+        deadline = time.monotonic() + within
+        while not is_so():
+            if time.monotonic() > deadline:
+                if not must:
+                    return
+                raise TimeoutError(f"{self.cell}: not within {within} s; {self.events[-5:]}")
+            time.sleep(PAUSE)
+
+    def record(self, begin, failed_at, promoted_at):
+        """Times in seconds since the failover."""
+        new, old = self.stack.node("b"), self.stack.node("a")
+
+        def when(target, state):
+            times = [e["at"] - failed_at for e in self.events if e.get("target") == target and e["state"] == state]
+            return min(times, default=None)
+
+        # The clients go on: what they write from here on may come after the look at what is kept.
+        writes = {name: list(writes) for name, writes in self.writes.items()}
+        with self.direct("b") as primary:
+            kept = {key.decode().removeprefix(":1:") for key in primary.scan_iter(count=10_000)}
+        return {
+            "cell": dataclasses.asdict(self.cell),
+            "factor": FACTOR,
+            "promoted": promoted_at - failed_at,
+            "moved": next(e["at"] for e in self.events if e["what"] == "moved") - failed_at,
+            "registered": when(new, "initial"),
+            "inService": when(new, "healthy"),
+            "deregistered": when(old, "draining"),
+            "oldGone": when(old, "gone"),
+            "lastOnOld": max(self.seen_on_old, default=failed_at) - failed_at,
+            "clients": {name: of_client(WRITERS[name], writes[name], failed_at, promoted_at, kept) for name in WRITERS},
+        }
+
+
+def of_client(kind, writes, failed_at, promoted_at, kept):
+    """What became of a client's writes."""
+    written = [write for write in writes if write["outcome"] == "written"]
+    times = [write["at"] for write in written]
+    gaps = [(after - before, after) for before, after in zip(times, times[1:]) if after > failed_at]
+    gap, back_at = max(gaps, default=(None, None))
+    errors = [write["outcome"] for write in writes if write["outcome"] != "written"]
+    lost = [write["at"] for write in written if f"{kind}:{write['number']}" not in kept]
+    return {
+        "withoutWrite": gap,
+        "back": back_at and back_at - failed_at,
+        "isBack": writes[-1]["outcome"] == "written",
+        "readOnly": sum("read only replica" in error for error in errors),
+        "otherErrors": sum("read only replica" not in error for error in errors),
+        "errors": sorted({error[:80] for error in errors}),
+        "acknowledged": len(written),
+        "lostByCache": sum(at <= promoted_at for at in lost),
+        "lostByUs": sum(at > promoted_at for at in lost),
+    }
+
+
+def play(cell):
+    with tempfile.TemporaryDirectory() as folder, Stack(pathlib.Path(folder)) as stack:
+        return Play(cell, stack).run()
+
+
+def broken(cell, record):
+    """What the cell promises and the record does not keep."""
+    clients = record["clients"]
+    lost = [f"{name} lost {client['lostByUs']} acknowledged writes" for name, client in clients.items() if client["lostByUs"]]
+    # AWS's sample promises nothing, and whoever stays connected stays where he is.
+    if cell.mode == "sample" or not cell.is_terminated:
+        return lost
+    drained = PERIOD + cell.delay / FACTOR + SLACK
+    stayed = record["lastOnOld"] - record["moved"]
+    possible = max(record["inService"], record["oldGone"])
+    late = [
+        f"{name} was not back {RECONNECTED_WITHIN} s after it could be"
+        for name, client in clients.items()
+        if not client["isBack"] or client["back"] > possible + RECONNECTED_WITHIN
+    ]
+    on_old = [f"somebody stayed on the old node for {stayed:.1f} s"] if stayed > drained else []
+    return lost + late + on_old
+
+
+# Of the table, and of the record.
+COLUMNS = {
+    "name moved": "moved",
+    "registered": "registered",
+    "in service": "inService",
+    "old one drains": "deregistered",
+    "old one gone": "oldGone",
+    "last connection there": "lastOnOld",
+}
+EXPLANATION = f"""
+In seconds since the failover; for each client how long it wrote nothing, and in brackets how many writes READONLY refused.
+The schedule's minute, the 90 s until a registered target is in service, the 10 s in which a deregistered one still gets new
+connections, and the delay are divided by {FACTOR}; nothing else is."""
+
+
+def table(records):
+    """In Markdown."""
+
+    def seconds(value):
+        return "none" if value is None or value < 0 else f"{value:.1f}"
+
+    def write_client(client):
+        without = seconds(client["withoutWrite"]) if client["isBack"] else "not back"
+        return f"{without} ({client['readOnly']})"
+
+    rows = [["Failover", *COLUMNS, *WRITERS]]
+    for record in records:
+        times = [seconds(record[column]) for column in COLUMNS.values()]
+        rows.append([str(Cell(**record["cell"])), *times, *map(write_client, record["clients"].values())])
+    rows.insert(1, ["---"] * len(rows[0]))
+    acknowledged, by_cache, by_us = (
+        sum(client[count] for record in records for client in record["clients"].values())
+        for count in ("acknowledged", "lostByCache", "lostByUs")
+    )
+    lost = (
+        f"Of {acknowledged:,} acknowledged writes {by_cache} of those before the promotion were lost, which is the cache's "
+        f"replication, and {by_us} of those after it."
+    )
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), EXPLANATION, "", lost])
+
+
+def document(records):
+    """Draws the documentation's picture and table again."""
+    draw(records, PROJECT / "docs" / "failover.svg")
+    page = PROJECT / "docs" / "timing-and-cost.md"
+    before, _, _ = page.read_text().partition(MARK)
+    page.write_text(f"{before}{MARK}\n\n{table(records)}\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every cell of the table, not the telling ones")
+    parser.add_argument("--only", type=int, help="one cell, by its place")
+    parser.add_argument("--document", action="store_true", help="draws the picture and the table of docs again")
+    arguments = parser.parse_args()
+    require_programs()
+    cells = ALL if arguments.all else TELLING
+    if arguments.only is not None:
+        cells = [cells[arguments.only]]
+    records, complaints = [], []
+    for cell in cells:
+        print(f"playing: {cell}", flush=True)
+        record = play(cell)
+        records.append(record)
+        complaints += [f"BROKEN  {cell}: {what}" for what in broken(cell, record)]
+    results = PROJECT / "target" / "e2e" / "failover.json"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(json.dumps(records, indent=1) + "\n")
+    print(table(records))
+    draw(records, results.with_suffix(".svg"))
+    if arguments.document:
+        document(records)
+    print("\n".join(complaints or [f"{len(records)} failovers as promised; drawn in {results.with_suffix('.svg')}"]))
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
