@@ -31,6 +31,8 @@ TTL = 5
 # Between two writes of a client, and between two looks at the nodes.
 PAUSE = 0.05
 WATCHED_EVERY = 0.1
+# The slowest is a sample that needs three runs, and then drains.
+MOVED_WITHIN = 120
 # Until a client that stays on the demoted node is given up, since its connection never ends by itself.
 BACK_WITHIN = 10
 # Longest wait of a client before it connects again, and what a slow machine takes for itself.
@@ -91,17 +93,14 @@ ALL = [
 ]
 
 
-class Lines:
-    """What a process says, a line of JSON each."""
+def listen(process, into):
+    """Hands on what a process says, a line of JSON each."""
 
-    def __init__(self, process, into):
-        self.thread = threading.Thread(target=self.read, args=(process, into), daemon=True)
-        self.thread.start()
-
-    @staticmethod
-    def read(process, into):
+    def read():
         for line in process.stdout:
             into(json.loads(line))
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 class Play:
@@ -123,33 +122,38 @@ class Play:
         self.wait_until(lambda: self.states.get(stack.node("a")) == "healthy")
         self.start_writers()
         self.wait_until(lambda: all(any(w["outcome"] == "written" for w in writes) for writes in self.writes.values()))
-        begin = time.time()
         is_over = threading.Event()
         threads = [threading.Thread(target=each, args=(is_over,)) for each in (self.keep_schedule, self.watch_old_node)]
         for thread in threads:
             thread.start()
-        # In the middle between two runs.
-        time.sleep(CALM + PERIOD / 2 - CALM % PERIOD)
+        try:
+            # In the middle between two runs.
+            time.sleep(CALM + PERIOD / 2 - CALM % PERIOD)
+            failed_at, promoted_at = self.fail_over(nodes)
+            self.tell("point " + stack.node("b"))
+            if self.cell.mode == "notification":
+                self.tell("notify")
+            self.wait_until(self.has_moved, MOVED_WITHIN)
+            self.wait_until(self.is_everybody_back, BACK_WITHIN, must=False)
+            time.sleep(CALM)
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
+        return self.record(failed_at, promoted_at)
+
+    def fail_over(self, nodes):
+        """When it began, and when the other node was the primary."""
         failed_at = time.time()
         if self.cell.failover == "crash":
             nodes["a"].kill()
-            promoted_at = self.promote()
-        else:
-            with self.direct("a") as old:
-                old.execute_command("FAILOVER")
-            promoted_at = self.wait_for_role("b")
-        self.tell("point " + stack.node("b"))
-        if self.cell.mode == "notification":
-            self.tell("notify")
-        drained = REGISTRATION_LAG + 4 * PERIOD + self.cell.delay / FACTOR + DEREGISTRATION_LAG
-        has_moved = lambda: (self.states.get(stack.node("a")), self.states.get(stack.node("b"))) == ("gone", "healthy")
-        self.wait_until(has_moved, 2 * drained + 60)
-        self.wait_until(self.is_everybody_back, BACK_WITHIN, must=False)
-        time.sleep(CALM)
-        is_over.set()
-        for thread in threads:
-            thread.join()
-        return self.record(begin, failed_at, promoted_at)
+            with self.direct("b") as new:
+                new.execute_command("REPLICAOF", "NO", "ONE")
+            return failed_at, time.time()
+        with self.direct("a") as old:
+            old.execute_command("FAILOVER")
+        self.wait_until(self.is_promoted)
+        return failed_at, time.time()
 
     def start_stage(self):
         setting = {
@@ -164,7 +168,7 @@ class Play:
             "stage", [STAGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True, bufsize=1
         )
         self.tell(json.dumps(setting))
-        Lines(self.stage, self.follow)
+        listen(self.stage, self.follow)
 
     def tell(self, line):
         self.stage.stdin.write(line + "\n")
@@ -207,7 +211,7 @@ class Play:
             text.write_text(snippet)
             options = {"stdin": open(text), "stdout": subprocess.PIPE, "stderr": None, "text": True, "env": environment}
             writer = self.stack.start(kind, command, **options)
-            Lines(writer, self.writes[name].append)
+            listen(writer, self.writes[name].append)
 
     def keep_schedule(self, is_over):
         command = "sample" if self.cell.mode == "sample" else "schedule"
@@ -230,18 +234,12 @@ class Play:
             ssl_ca_certs=str(self.stack.authority), client_name="watcher", retry=None, socket_timeout=5,
         )  # fmt: skip
 
-    def promote(self):
-        with self.direct("b") as new:
-            new.execute_command("REPLICAOF", "NO", "ONE")
-        return time.time()
+    def is_promoted(self):
+        with self.direct("b") as client:
+            return client.role()[0] in ("master", b"master")
 
-    def wait_for_role(self, node):
-        def is_primary():
-            with self.direct(node) as client:
-                return client.role()[0] in ("master", b"master")
-
-        self.wait_until(is_primary)
-        return time.time()
+    def has_moved(self):
+        return [self.states.get(self.stack.node(node)) for node in ("a", "b")] == ["gone", "healthy"]
 
     def is_everybody_back(self):
         moved_at = max(event["at"] for event in self.events if event["what"] == "target")
@@ -256,7 +254,7 @@ class Play:
                 raise TimeoutError(f"{self.cell}: not within {within} s; {self.events[-5:]}")
             time.sleep(PAUSE)
 
-    def record(self, begin, failed_at, promoted_at):
+    def record(self, failed_at, promoted_at):
         """Times in seconds since the failover."""
         new, old = self.stack.node("b"), self.stack.node("a")
 
