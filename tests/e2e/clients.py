@@ -48,9 +48,6 @@ class Case:
     balancer: str = "primary"
     password: str | None = PASSWORD
 
-    def __str__(self):
-        return f"{self.client}, {self.what}"
-
 
 def cases():
     documented = snippets()

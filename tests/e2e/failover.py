@@ -17,10 +17,11 @@ import redis
 
 from snippets import PROJECT, snippets
 from stack import CACHE, HERE, PASSWORD, PORT, Stack, require_programs
-from timeline import draw
+from timeline import MODES, draw
 
 STAGE = PROJECT / "target" / "debug" / "examples" / "stage"
-# The load balancer's times, the delay and the schedule's period are divided by it, and nothing else is.
+# The load balancer's times, the delay and the schedule's period are divided by it.
+# Polling looks once a second instead of every five.
 FACTOR = 10
 PERIOD = 60 / FACTOR
 REGISTRATION_LAG = 90 / FACTOR
@@ -43,19 +44,11 @@ CALM = 3
 WRITERS = {"redis-py": "sync", "redis-py asyncio": "asyncio", "Django": "django", "ioredis": "ioredis"}
 
 
-MODES = {
-    "schedule": "once a minute",
-    "polling": "polling",
-    "notification": "notification",
-    "sample": "AWS's sample",
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """What is played."""
 
-    # Of MODES.
+    # One of MODES.
     mode: str
     # planned or crash.
     failover: str
@@ -337,7 +330,7 @@ COLUMNS = {
 EXPLANATION = f"""
 In seconds since the failover; for each client how long it wrote nothing, and in brackets how many writes READONLY refused.
 The schedule's minute, the 90 s until a registered target is in service, the 10 s in which a deregistered one still gets new
-connections, and the delay are divided by {FACTOR}; nothing else is."""
+connections, and the delay are divided by {FACTOR}. Polling looks once a second and not every five. Nothing else differs."""
 
 
 def table(records):

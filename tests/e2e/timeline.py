@@ -15,12 +15,13 @@ SPANS = [
     ("the load balancer takes the target in", "registered", "inService", "#e69f00"),
 ]
 RECONNECTING = ("the last client leaves the old node and connects again", "#56b4e9")
-LABELS = {"schedule": "once a minute", "polling": "polling", "notification": "notification", "sample": "AWS's sample"}
+# How the function is woken, or what takes its place.
+MODES = {"schedule": "once a minute", "polling": "polling", "notification": "notification", "sample": "AWS's sample"}
 
 
 def title(cell):
     ending = "" if cell["is_terminated"] else ", connections kept"
-    return f"{LABELS[cell['mode']]}, {cell['failover']}\ndelay {cell['delay']} s{ending}"
+    return f"{MODES[cell['mode']]}, {cell['failover']}\ndelay {cell['delay']} s{ending}"
 
 
 def draw(records, path):
