@@ -20,7 +20,7 @@ use stand_in::lambda::{NOTIFICATION, QUEUE, SCHEDULE, TIMEOUT};
 use stand_in::world::{DAY, Function, PORT, World, group_arn};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::check::live;
@@ -89,6 +89,8 @@ struct Play {
     pace: Pace,
     call_faults: Faults<CallFault>,
     dns_faults: Faults<DnsFault>,
+    /// How often the others' part of the account's calls changed.
+    others: Cell<u32>,
 }
 
 /// An event, and where to say that its invocation is over.
@@ -112,6 +114,7 @@ impl Play {
             pace: Pace::new(number),
             call_faults: Faults::default(),
             dns_faults: Faults::default(),
+            others: Cell::new(0),
             setting,
         };
         play.world.zone.set_seed(number);
@@ -223,7 +226,7 @@ impl Play {
         }
     }
 
-    fn happen(&self, happening: &Happening, sandboxes: &[Sandbox]) {
+    fn happen(self: &Rc<Self>, happening: &Happening, sandboxes: &[Sandbox]) {
         match *happening {
             Happening::Move { endpoint, ref to } => {
                 self.point(endpoint, to, self.setting.is_rotating);
@@ -233,10 +236,7 @@ impl Play {
                     self.point(endpoint, &[to], self.setting.is_rotating);
                 }
             }
-            Happening::Others { share } => {
-                self.world.aws.limit(share);
-                self.history.write(What::Others { share });
-            }
+            Happening::Others { share, lasting } => self.share(share, lasting),
             Happening::Call {
                 action,
                 fault,
@@ -277,6 +277,25 @@ impl Play {
         }
     }
 
+    /// The others end by themselves, unless more of them came or everything is healed meanwhile.
+    fn share(self: &Rc<Self>, share: f64, lasting: Duration) {
+        self.take(share);
+        let (play, turn) = (Rc::clone(self), self.others.get());
+        spawn_local(async move {
+            sleep(lasting).await;
+            if play.others.get() == turn {
+                play.take(0.0);
+            }
+        });
+    }
+
+    /// Others take this part of the account's calls from now on.
+    fn take(&self, share: f64) {
+        self.others.set(self.others.get() + 1);
+        self.world.aws.limit(share);
+        self.history.write(What::Others { share });
+    }
+
     fn meddle(&self, arn: &str, target: SocketAddr, is_registering: bool) {
         let description = TargetDescription {
             id: target.ip().to_string(),
@@ -301,7 +320,7 @@ impl Play {
     fn heal(&self, sandboxes: &[Sandbox]) {
         self.call_faults.heal();
         self.dns_faults.heal();
-        self.world.aws.limit(0.0);
+        self.take(0.0);
         for sandbox in sandboxes {
             sandbox.waits.set(None);
         }

@@ -122,8 +122,8 @@ pub enum Happening {
     Emptying { group: usize },
     /// All endpoints move to this address at once.
     LostZone { to: usize },
-    /// Other tools of the account take this part of its calls from now on.
-    Others { share: f64 },
+    /// Other tools of the account take this part of its calls for so long.
+    Others { share: f64, lasting: Duration },
     /// Somebody else registers the kept target anew, so that it is initial.
     Renewal { group: usize },
 }
@@ -355,8 +355,11 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
     let renewals = if setting.is_keeping { 2 } else { 0 };
     let lost_zone = (0..3_usize).prop_map(|to| Happening::LostZone { to });
     let zones = if setting.endpoints() > 1 { 3 } else { 0 };
-    let share = select(vec![0.0, 0.0, 0.0, 0.3, 0.5, 0.9, 1.0]);
-    let others = share.prop_map(|share| Happening::Others { share });
+    let share = select(vec![0.3, 0.5, 0.9, 1.0]);
+    let others = (share, 5..300_u64).prop_map(|(share, seconds)| Happening::Others {
+        share,
+        lasting: Duration::from_secs(seconds),
+    });
     prop_oneof![
         16 => moves,
         12 => calls,
@@ -366,6 +369,6 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         1 => emptying,
         renewals => renewal,
         zones => lost_zone,
-        2 => others,
+        1 => others,
     ]
 }
