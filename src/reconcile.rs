@@ -165,7 +165,12 @@ async fn steps<P: RuntimeProvider>(
                 answer,
                 act_by,
             };
-            change.apply(context.clock, known, progress).await
+            let sent = line.changes_sent();
+            let outcome = change.apply(context.clock, known, progress).await;
+            if line.changes_sent() == sent {
+                known.spared();
+            }
+            outcome
         }
     }
 }

@@ -141,6 +141,11 @@ impl Known {
         }
     }
 
+    /// Nothing of what was decided had its turn: the description holds on.
+    pub fn spared(&mut self) {
+        self.standing = Standing::Settled;
+    }
+
     /// A registration was acknowledged.
     pub fn registered(&mut self, targets: &[Target], at: SystemTime) {
         self.memory.acknowledge(targets, at);

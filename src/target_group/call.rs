@@ -30,6 +30,8 @@ pub struct Line {
 /// Of one call, until it succeeds or fails.
 #[derive(Debug)]
 pub(super) struct Attempts {
+    /// In all; it is not set back.
+    sent: Cell<u32>,
     failed: Cell<u32>,
     refused: Cell<u32>,
     stage: RefCell<Stage>,
@@ -68,6 +70,11 @@ impl Line {
         self.place.get()
     }
 
+    /// How many calls that change the group were sent.
+    pub fn changes_sent(&self) -> u32 {
+        self.change.sent.get()
+    }
+
     /// Of the change, if one is planned.
     pub fn stage(&self) -> Stage {
         match self.change.stage() {
@@ -80,6 +87,7 @@ impl Line {
 impl Default for Attempts {
     fn default() -> Self {
         Attempts {
+            sent: Cell::default(),
             failed: Cell::default(),
             refused: Cell::default(),
             stage: RefCell::new(Stage::Open),
@@ -101,6 +109,7 @@ impl Attempts {
 
     /// Its turn has come.
     pub fn send(&self) {
+        self.sent.update(|sent| sent + 1);
         if self.stage() == Stage::Unsent {
             self.stage.replace(Stage::Open);
         }

@@ -112,8 +112,11 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
     })
 }
 
-fn short(arn: &str) -> &str {
-    arn.split('/').nth(1).unwrap_or(arn)
+/// Its index among the groups.
+fn short(arn: &str) -> String {
+    let index = arn.rsplit('/').next();
+    let index = index.and_then(|index| u64::from_str_radix(index, 16).ok());
+    index.map_or(String::new(), |index| format!("group {index}"))
 }
 
 fn described(targets: &[TargetDescription]) -> String {

@@ -367,3 +367,39 @@ async fn nothing_is_changed_by_an_answer_or_a_description_older_than_5_seconds()
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_change_was_never_sent_is_settled_when_its_name_is_back() {
+    let mut world = settled(GROUPS).await;
+    world.set("SCHEDULE_POLL_SECONDS", 50);
+    let function = warm(&world).await;
+    // Refused registrations slow down, so that most groups wait for longer than their answers are good for.
+    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
+    world.aws.inject_always("RegisterTargets", throttled);
+    let come_and_go = async {
+        sleep(seconds(5)).await;
+        (0..GROUPS).for_each(|index| world.point_one(index, NEW));
+        sleep(seconds(15)).await;
+        (0..GROUPS).for_each(|index| world.point_one(index, OLD));
+        Instant::now()
+    };
+    let (outcome, back) = join!(function.schedule(), come_and_go);
+    outcome.unwrap();
+    let calls = world.aws.take_calls();
+    let (tried, described) = (
+        of(&calls, "RegisterTargets"),
+        of(&calls, "DescribeTargetHealth"),
+    );
+    let arns = (0..GROUPS).map(|index| group_arn(index as u64));
+    let waited: Vec<_> = arns
+        .filter(|arn| !tried.iter().any(|call| call.resource == *arn))
+        .collect();
+    assert!(!waited.is_empty());
+    for arn in waited {
+        let of_group = described.iter().filter(|call| call.resource == arn);
+        let after: Vec<_> = of_group
+            .filter(|call| call.at > back + seconds(1))
+            .collect();
+        assert!(after.is_empty(), "{after:?}");
+    }
+}
