@@ -97,8 +97,9 @@ no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
 
 e2e: $(BINARY) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
-	cargo build --locked --workspace --example stage
+	cargo build --locked --workspace --example stage --bin drill
 	$(E2E_VENV)/bin/python tests/e2e/clients.py
+	$(E2E_VENV)/bin/python tests/e2e/drill.py
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) $(E2E_VENV)/bin/python tests/e2e/failover.py $(E2E)
 
 soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on, and lets a sandbox live for long

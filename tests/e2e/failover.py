@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from stack import CACHE, HERE, PASSWORD, PORT, Stack, require_programs
 from timeline import MODES, draw
 
 STAGE = PROJECT / "target" / "debug" / "examples" / "stage"
+DRILL = PROJECT / "target" / "debug" / "drill"
 # The load balancer's times, the delay and the schedule's period are divided by it.
 # Polling looks once a second instead of every five.
 FACTOR = 10
@@ -39,8 +41,12 @@ BACK_WITHIN = 10
 # Longest wait of a client before it connects again, and what a slow machine takes for itself.
 RECONNECTED_WITHIN = 10
 SLACK = 2
+# The name of a connection that looks at a node past the load balancer; the drill's has it, too.
+WATCHER = "drill"
 # Without a failover, before and after.
 CALM = 3
+# How far the drill may be off: it looks at the name every second, at the targets every two, and each look takes a while.
+DRILL_WITHIN = 4
 WRITERS = {"redis-py": "sync", "redis-py asyncio": "asyncio", "Django": "django", "ioredis": "ioredis"}
 
 
@@ -105,6 +111,8 @@ class Play:
         # When the old node had a connection through the load balancer.
         self.seen_on_old = []
         self.states = {}
+        # Of the function, from the stage.
+        self.variables = None
 
     def run(self):
         """The record of the cell."""
@@ -114,6 +122,7 @@ class Play:
         self.start_stage()
         self.wait_until(lambda: self.states.get(stack.node("a")) == "healthy")
         self.start_writers()
+        drill = self.start_drill()
         self.wait_until(lambda: all(any(w["outcome"] == "written" for w in writes) for writes in self.writes.values()))
         is_over = threading.Event()
         threads = [threading.Thread(target=each, args=(is_over,)) for each in (self.keep_schedule, self.watch_old_node)]
@@ -129,11 +138,12 @@ class Play:
             self.wait_until(self.has_moved, MOVED_WITHIN)
             self.wait_until(self.is_everybody_back, BACK_WITHIN, must=False)
             time.sleep(CALM)
+            drilled = self.end_drill(drill)
         finally:
             is_over.set()
             for thread in threads:
                 thread.join()
-        return self.record(failed_at, promoted_at)
+        return self.record(failed_at, promoted_at) | {"drill": drilled}
 
     def fail_over(self, nodes):
         """When it began, and when the other node was the primary."""
@@ -163,12 +173,36 @@ class Play:
         self.tell(json.dumps(setting))
         listen(self.stage, self.follow)
 
+    def start_drill(self):
+        """As somebody points it at a deployment."""
+        of_function = self.variables
+        command = [
+            DRILL, "--json", "--endpoint", of_function["ENDPOINTS"], "--server-name", CACHE,
+            "--load-balancer", self.stack.balancer("nlb"), "--target-group-arn", of_function["TARGET_GROUP_ARNS"],
+            "--dns-server", of_function["DNS_SERVERS"],
+        ]  # fmt: skip
+        aws = {name: value for name, value in of_function.items() if name.startswith("AWS_")}
+        environment = self.stack.environment("nlb", PASSWORD) | aws
+        drill = self.stack.start("drill", command, stdout=subprocess.PIPE, stderr=None, text=True, env=environment)
+        return drill
+
+    def end_drill(self, drill):
+        """Its record. It ends by itself when the failover is over for it, which it never is where connections are kept."""
+        try:
+            said, _ = drill.communicate(timeout=DRILL_WITHIN + CALM)
+        except subprocess.TimeoutExpired:
+            drill.send_signal(signal.SIGINT)
+            said, _ = drill.communicate()
+        return json.loads(said) | {"exitCode": drill.returncode}
+
     def tell(self, line):
         self.stage.stdin.write(line + "\n")
 
     def follow(self, event):
         """The load balancer does what its target group says."""
         self.events.append(event)
+        if event["what"] == "served":
+            self.variables = event["variables"]
         if event["what"] != "target":
             return
         target, state = event["target"], event["state"]
@@ -214,17 +248,17 @@ class Play:
                 return
 
     def watch_old_node(self, is_over):
-        while not is_over.wait(WATCHED_EVERY):
-            with contextlib.suppress(redis.RedisError, OSError), self.direct("a") as old:
-                others = [client for client in old.client_list(_type="normal") if client["name"] != "watcher"]
-                if others:
-                    self.seen_on_old.append(time.time())
+        with self.direct("a") as old:
+            while not is_over.wait(WATCHED_EVERY):
+                with contextlib.suppress(redis.RedisError, OSError):
+                    if any(client["name"] != WATCHER for client in old.client_list(_type="normal")):
+                        self.seen_on_old.append(time.time())
 
     def direct(self, node):
         """Past the load balancer."""
         return redis.Redis(
             host=self.stack.node(node), port=PORT, password=PASSWORD, ssl=True, ssl_check_hostname=False,
-            ssl_ca_certs=str(self.stack.authority), client_name="watcher", retry=None, socket_timeout=5,
+            ssl_ca_certs=str(self.stack.authority), client_name=WATCHER, retry=None, socket_timeout=5,
         )  # fmt: skip
 
     def is_promoted(self):
@@ -299,10 +333,29 @@ def play(cell):
         return Play(cell, stack).run()
 
 
+def drilled_otherwise(record):
+    """What the drill saw at another time, or not at all. It counts from when it saw the name move."""
+    drill = record["drill"]
+    # A node that is dead cannot be asked.
+    columns = [column for column in COLUMNS.values() if column != "lastOnOld" or record["cell"]["failover"] == "planned"]
+    complaints = []
+    for column in columns:
+        since = [None if of[column] is None else of[column] - of["moved"] for of in (drill, record)]
+        if since[0] is None or abs(since[0] - since[1]) > DRILL_WITHIN:
+            complaints.append(f"the drill saw {column} {since[0]} s after the name moved, instead of {since[1]:.1f} s")
+    client, without = drill["clients"]["drill"], record["clients"]["redis-py"]
+    if client["isBack"] != without["isBack"] or drill["exitCode"] != (0 if client["isBack"] else 1):
+        complaints.append(f"the drill's client is back: {client['isBack']}, exit code {drill['exitCode']}")
+    elif client["isBack"] and abs(client["withoutWrite"] - without["withoutWrite"]) > DRILL_WITHIN:
+        complaints.append(f"the drill wrote nothing for {client['withoutWrite']:.1f} s")
+    return complaints
+
+
 def broken(cell, record):
     """What the cell promises and the record does not keep."""
     clients = record["clients"]
     lost = [f"{name} lost {client['lostByUs']} acknowledged writes" for name, client in clients.items() if client["lostByUs"]]
+    lost += drilled_otherwise(record)
     # AWS's sample promises nothing, and whoever stays connected stays where he is.
     if cell.mode == "sample" or not cell.is_terminated:
         return lost

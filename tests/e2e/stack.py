@@ -112,7 +112,8 @@ class Stack:
         self.processes.append(process)
         return process
 
-    def start_node(self, name, certificate, primary=None):
+    def start_node(self, name, certificate, primary=None, **others):
+        """With TLS and AUTH, unless other settings say otherwise."""
         data = self.folder / name
         data.mkdir()
         pem = self.folder / f"{certificate}.pem"
@@ -132,12 +133,13 @@ class Stack:
             "replica-announce-ip": self.node(name),
             "dir": data,
         }
+        settings |= {setting.replace("_", "-"): value for setting, value in others.items()}
         if primary:
             settings["replicaof"] = f"{self.node(primary)} {PORT}"
         configuration = data / "redis.conf"
         configuration.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
         process = self.start(name, [path_of("redis-server"), configuration])
-        self.wait_until_up(self.node(name))
+        self.wait_until_up(self.node(name), is_plaintext=settings["tls-port"] == 0)
         if primary:
             self.wait_until_replicating(name)
         return process
@@ -154,6 +156,13 @@ class Stack:
         self.start("haproxy", [path_of("haproxy"), "-f", configuration])
         for balancer in balancers:
             self.wait_until_up(self.balancer(balancer))
+
+    def start_relay(self, address, text):
+        """HAProxy, set up by this text to lead from this address to a node."""
+        configuration = self.folder / "relay.cfg"
+        configuration.write_text(HAPROXY.format(socket=self.folder / "relay.sock") + text)
+        self.start("relay", [path_of("haproxy"), "-f", configuration])
+        self.wait_until_up(address)
 
     def haproxy(self, command):
         """Says it to HAProxy's runtime API."""
@@ -188,15 +197,17 @@ class Stack:
         path.write_text(script)
         return [NODE, "--require", HERE / "lookup.cjs", path]
 
-    def wait_until_up(self, balancer):
-        self.wait_for(lambda: "PONG" in self.redis_cli(balancer, "ping"), f"{balancer} does not serve")
+    def wait_until_up(self, balancer, is_plaintext=False):
+        ping = lambda: self.redis_cli(balancer, "ping", is_plaintext=is_plaintext)
+        self.wait_for(lambda: "PONG" in ping(), f"{balancer} does not serve")
 
     def wait_until_replicating(self, node):
         is_connected = lambda: "connected" in self.redis_cli(self.node(node), "role")
         self.wait_for(is_connected, f"{node} does not follow")
 
-    def redis_cli(self, host, *command):
+    def redis_cli(self, host, *command, is_plaintext=False):
         tls = ["--tls", "--cacert", str(self.authority), "--no-auth-warning", "-a", PASSWORD]
+        tls = [] if is_plaintext else tls
         completed = subprocess.run(
             [path_of("redis-cli"), "-h", host, *tls, *command], capture_output=True, text=True, timeout=UP_WITHIN
         )

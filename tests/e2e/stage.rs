@@ -1,8 +1,8 @@
 //! DNS, Elastic Load Balancing and the real function, led by lines on standard input, as `make e2e` plays a
 //! failover: `point ADDRESS` moves the endpoint, `schedule` and `notify` invoke the function each in a sandbox
 //! of its own, `sample` does one run of AWS's sample. The first line is the setting, in JSON. Standard output has a
-//! line of JSON, with the time of day in seconds, for each change of a target's state and for each end of an
-//! invocation.
+//! line of JSON, with the time of day in seconds, for the function's variables, for each change of a target's state
+//! and for each end of an invocation.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +33,7 @@ async fn main() {
     });
     let setting = lines.recv().await.expect("a setting");
     let world = world(&serde_json::from_str(&setting).expect("the setting in JSON")).await;
+    say(json!({"what": "served", "variables": world.variables}));
     // Before anything is said, since it takes a window.
     let sandboxes = tokio::join!(sandbox(&world), sandbox(&world));
     tokio::select! {

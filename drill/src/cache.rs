@@ -1,0 +1,299 @@
+//! A connection to the cache, step by step, so that it is known which of them went wrong: TCP, TLS, the password, a
+//! write. The steps are tokio's, rustls' and the redis crate's.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, RedisError};
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, spawn};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, crypto::ring};
+
+use crate::arguments::Arguments;
+
+/// For each step; a client that waits for longer hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What is written, so that a node can be seen to take writes.
+const KEY: &str = "drill:nlb-hostname-target";
+/// Of a connection that looks at a node past the load balancer.
+const NAME: &str = "drill";
+/// In seconds.
+const EXPIRES_AFTER: u32 = 60;
+
+/// Why a client cannot work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// TCP was refused.
+    Refused,
+    /// Nothing came in time.
+    Silent(Step),
+    /// It was closed.
+    Closed(Step),
+    /// What came to begin TLS was not TLS.
+    NotTls,
+    /// The certificate is for these names.
+    OtherName(Vec<String>),
+    /// Nobody whom this machine trusts has signed the certificate.
+    OtherAuthority,
+    /// The cache's own error: its code, and all of it.
+    Error(String, String),
+    /// Anything else.
+    Other(Step, String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Connect,
+    Handshake,
+    Command,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Connect => "the connection",
+            Step::Handshake => "the TLS handshake",
+            Step::Command => "a command",
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Refused => f.write_str("the connection is refused"),
+            Failure::Silent(step) => write!(f, "no answer to {step} in {} s", PATIENCE.as_secs()),
+            Failure::Closed(step) => write!(f, "{step} ends, closed by the other side"),
+            Failure::NotTls => f.write_str("the answer to the TLS handshake is not TLS"),
+            Failure::OtherName(names) => {
+                write!(f, "the certificate is for {}", names.join(", "))
+            }
+            Failure::OtherAuthority => {
+                f.write_str("nobody whom this machine trusts has signed the certificate")
+            }
+            Failure::Error(_, message) => f.write_str(message),
+            Failure::Other(step, error) => write!(f, "{step} fails: {error}"),
+        }
+    }
+}
+
+/// How to speak to the cache.
+#[derive(Clone)]
+pub struct Client {
+    /// With the server name to verify; none is plaintext.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl Client {
+    /// As the arguments say.
+    ///
+    /// # Errors
+    /// The server name is no name, or this machine's authorities cannot be read.
+    pub fn new(arguments: &Arguments) -> Result<Self, String> {
+        let mut client = Client {
+            tls: None,
+            user: arguments.user.clone(),
+            password: arguments.password.clone(),
+        };
+        if !arguments.is_plaintext {
+            client = client.with_tls(&arguments.server_name)?;
+        }
+        Ok(client)
+    }
+
+    /// The same with TLS, for a certificate of this name.
+    ///
+    /// # Errors
+    /// As of [`Client::new`].
+    pub fn with_tls(&self, server_name: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(server_name.to_owned());
+        let name = name.map_err(|_| format!("{server_name:?} is no server name"))?;
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(format!(
+                "this machine trusts no authority: {:?}",
+                found.errors
+            ));
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Client {
+            tls: Some((TlsConnector::from(Arc::new(config)), name)),
+            ..self.clone()
+        })
+    }
+
+    /// The same without TLS.
+    pub fn without_tls(&self) -> Self {
+        Client {
+            tls: None,
+            ..self.clone()
+        }
+    }
+
+    /// A connection that has given the password, if there is one.
+    pub async fn connect(&self, address: SocketAddr) -> Result<Connection, Failure> {
+        let mut connection = self.open(address).await?;
+        if let Some(password) = &self.password {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(user) = &self.user {
+                auth.arg(user);
+            }
+            connection.query::<()>(auth.arg(password)).await?;
+        }
+        Ok(connection)
+    }
+
+    /// A connection before anything is said.
+    pub async fn open(&self, address: SocketAddr) -> Result<Connection, Failure> {
+        let step = Step::Connect;
+        let stream = in_time(step, TcpStream::connect(address)).await?;
+        let stream = stream.map_err(|error| io_failure(step, &error))?;
+        let Some((connector, name)) = &self.tls else {
+            return Connection::over(stream).await;
+        };
+        let step = Step::Handshake;
+        let stream = in_time(step, connector.connect(name.clone(), stream)).await?;
+        Connection::over(stream.map_err(|error| tls_failure(&error))?).await
+    }
+}
+
+/// Ends when it is dropped.
+pub struct Connection {
+    commands: MultiplexedConnection,
+    driver: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connection {
+    async fn over<S>(stream: S) -> Result<Self, Failure>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        // The time limits are ours, and so is the password: nothing is said on the way.
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (commands, driver) = made.map_err(|error| redis_failure(&error))?;
+        let driver = spawn(driver).abort_handle();
+        Ok(Connection { commands, driver })
+    }
+
+    pub async fn query<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> Result<T, Failure> {
+        let sent = self.commands.req_packed_command(command);
+        let value = in_time(Step::Command, sent).await?;
+        let value = value.and_then(|value| Ok(T::from_redis_value(value.extract_error()?)?));
+        value.map_err(|error| redis_failure(&error))
+    }
+
+    pub async fn ping(&mut self) -> Result<(), Failure> {
+        self.query(&redis::cmd("PING")).await
+    }
+
+    /// How many a cache in cluster mode has.
+    pub async fn shards(&mut self) -> Result<u32, Failure> {
+        let mut info = redis::cmd("CLUSTER");
+        let text: String = self.query(info.arg("INFO")).await?;
+        let size = text
+            .lines()
+            .find_map(|line| line.strip_prefix("cluster_size:"));
+        let size = size.and_then(|size| size.trim().parse().ok());
+        Ok(size.unwrap_or(0))
+    }
+
+    /// Gives the connection the name by which it is left out of [`Connection::others`].
+    pub async fn name(&mut self) -> Result<(), Failure> {
+        self.query(redis::cmd("CLIENT").arg("SETNAME").arg(NAME))
+            .await
+    }
+
+    /// How many other clients are connected to this node.
+    pub async fn others(&mut self) -> Result<usize, Failure> {
+        let mut list = redis::cmd("CLIENT");
+        let clients: String = self
+            .query(list.arg("LIST").arg("TYPE").arg("normal"))
+            .await?;
+        let own = format!(" name={NAME} ");
+        let others = clients.lines().filter(|client| !client.contains(&own));
+        Ok(others.count())
+    }
+
+    pub async fn write(&mut self, number: u64) -> Result<(), Failure> {
+        let mut set = redis::cmd("SET");
+        self.query(set.arg(KEY).arg(number).arg("EX").arg(EXPIRES_AFTER))
+            .await
+    }
+}
+
+async fn in_time<T>(step: Step, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let done = timeout(PATIENCE, work).await;
+    done.map_err(|_| Failure::Silent(step))
+}
+
+fn io_failure(step: Step, error: &io::Error) -> Failure {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof,
+    };
+    match error.kind() {
+        ConnectionRefused => Failure::Refused,
+        TimedOut => Failure::Silent(step),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => Failure::Closed(step),
+        _ => Failure::Other(step, error.to_string()),
+    }
+}
+
+fn tls_failure(error: &io::Error) -> Failure {
+    let inner = error.get_ref();
+    let Some(tls) = inner.and_then(|error| error.downcast_ref::<rustls::Error>()) else {
+        return io_failure(Step::Handshake, error);
+    };
+    match tls {
+        rustls::Error::InvalidMessage(_) => Failure::NotTls,
+        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        }) => Failure::OtherName(presented.iter().map(|name| bare(name)).collect()),
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Failure::OtherAuthority
+        }
+        tls => Failure::Other(Step::Handshake, tls.to_string()),
+    }
+}
+
+/// rustls has the names of a certificate as `DnsName("example.com")`.
+fn bare(name: &str) -> String {
+    name.split('"').nth(1).unwrap_or(name).to_owned()
+}
+
+fn redis_failure(error: &RedisError) -> Failure {
+    if let Some(code) = error.code() {
+        let message = error.detail().unwrap_or_default();
+        return Failure::Error(code.to_owned(), format!("{code} {message}"));
+    }
+    if error.is_timeout() {
+        return Failure::Silent(Step::Command);
+    }
+    if error.is_connection_dropped() {
+        return Failure::Closed(Step::Command);
+    }
+    Failure::Other(Step::Command, error.to_string())
+}

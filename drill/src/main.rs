@@ -1,0 +1,74 @@
+//! `drill` looks at a cache behind a Network Load Balancer as a client does. It watches until a failover is over, and
+//! prints where its time went; or, with `--once`, it looks once and names what a client hangs on. It triggers nothing.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod cache;
+mod names;
+mod once;
+mod record;
+mod watch;
+
+use std::process::ExitCode;
+
+use nlb_hostname_target::diagnose::Findings;
+
+use arguments::{Arguments, USAGE};
+use record::Record;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse() {
+        Ok(None) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Some(arguments)) if arguments.is_once => look(&arguments).await,
+        Ok(Some(arguments)) => watch(&arguments).await,
+        Err(error) => Err(format!("{error}; see drill --help")),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("drill: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether a client can work.
+async fn look(arguments: &Arguments) -> Result<bool, String> {
+    let Findings { findings } = once::look(arguments).await?;
+    let is_sound = once::is_sound(&findings);
+    if arguments.is_json {
+        println!("{}", json(&Findings { findings }));
+        return Ok(is_sound);
+    }
+    for finding in &findings {
+        println!("{}: {}\n  mend: {}", finding.id, finding.seen, finding.mend);
+    }
+    if findings.is_empty() {
+        println!("nothing found: a client can write through the load balancer");
+    }
+    Ok(is_sound)
+}
+
+/// Whether a failover was seen and the client is back.
+async fn watch(arguments: &Arguments) -> Result<bool, String> {
+    let record = watch::watch(arguments).await?;
+    if arguments.is_json {
+        println!("{}", json(&record));
+    } else if let Some(record) = &record {
+        print!("{}", record.table());
+    }
+    if record.is_none() {
+        eprintln!("drill: the name has not moved");
+    }
+    Ok(record.as_ref().is_some_and(Record::is_back))
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("names and numbers")
+}

@@ -1,0 +1,288 @@
+//! One look, from the name to a write: what a client hangs on. What was seen is judged by a pure function.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use nlb_hostname_target::diagnose::{Finding, Findings, Severity};
+use nlb_hostname_target::endpoint::Resolver;
+use tokio::task::JoinSet;
+
+use crate::arguments::Arguments;
+use crate::cache::{Client, Failure, Step};
+use crate::names::{addresses, resolve};
+
+struct Seen {
+    /// Where the endpoint is.
+    endpoint: Result<BTreeSet<IpAddr>, String>,
+    /// Each address of the load balancer.
+    load_balancer: Result<Vec<At>, String>,
+}
+
+/// What a client meets at an address.
+struct At {
+    address: SocketAddr,
+    outcome: Result<(), Failure>,
+    /// With TLS where none was asked for, and without where it was; only if the client got nowhere.
+    other_way: Option<Result<(), Failure>>,
+}
+
+/// Looks, and judges what was seen.
+///
+/// # Errors
+/// What is wrong with an argument or this machine.
+pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
+    let client = Client::new(arguments)?;
+    let resolver = Resolver::new(&arguments.dns_servers, &TokioRuntimeProvider::default())?;
+    let (endpoint, load_balancer) = tokio::join!(
+        resolve(&resolver, &arguments.endpoint),
+        look_at_all(arguments, &client)
+    );
+    let seen = Seen {
+        endpoint,
+        load_balancer: load_balancer?,
+    };
+    Ok(judge(arguments, &seen))
+}
+
+/// Without an error among them, a client can work.
+pub fn is_sound(findings: &[Finding]) -> bool {
+    findings
+        .iter()
+        .all(|finding| finding.severity != Severity::Error)
+}
+
+async fn look_at_all(
+    arguments: &Arguments,
+    client: &Client,
+) -> Result<Result<Vec<At>, String>, String> {
+    let addresses = match addresses(arguments).await {
+        Ok(addresses) => addresses,
+        Err(cause) => return Ok(Err(cause)),
+    };
+    let other = if arguments.is_plaintext {
+        client.with_tls(&arguments.server_name)?
+    } else {
+        client.without_tls()
+    };
+    let mut looks = JoinSet::new();
+    for address in addresses {
+        looks.spawn(look_at(address, client.clone(), other.clone()));
+    }
+    let mut seen = looks.join_all().await;
+    seen.sort_by_key(|at| at.address);
+    Ok(Ok(seen))
+}
+
+async fn look_at(address: SocketAddr, client: Client, other: Client) -> At {
+    let outcome = work(address, &client).await;
+    let got_nowhere = matches!(
+        outcome,
+        Err(Failure::NotTls
+            | Failure::Silent(Step::Handshake | Step::Command)
+            | Failure::Closed(_)
+            | Failure::Other(Step::Handshake, _))
+    );
+    let other_way = match got_nowhere {
+        true => Some(speak(address, &other).await),
+        false => None,
+    };
+    At {
+        address,
+        outcome,
+        other_way,
+    }
+}
+
+/// As a client does.
+async fn work(address: SocketAddr, client: &Client) -> Result<(), Failure> {
+    let mut connection = client.connect(address).await?;
+    connection.write(0).await?;
+    match connection.shards().await {
+        Ok(shards) if shards > 1 => {
+            let message = format!("the cache has {shards} shards in cluster mode");
+            Err(Failure::Error("MOVED".to_owned(), message))
+        }
+        // Who is not in cluster mode says so by an error, and who may not ask learns of it by a write.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether the other side speaks like that at all.
+async fn speak(address: SocketAddr, client: &Client) -> Result<(), Failure> {
+    client.open(address).await?.ping().await
+}
+
+fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
+    let mut findings = Vec::new();
+    match &seen.endpoint {
+        Err(cause) => findings.push(finding(
+            "endpoint-unresolved",
+            cause.clone(),
+            "Ask from where the function runs: a name in a private hosted zone is known in its VPC only.",
+        )),
+        Ok(addresses) if addresses.len() > 1 => {
+            let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+            let seen = format!("the name answers with {}", addresses.join(", "));
+            findings.push(Finding {
+                severity: Severity::Info,
+                ..finding(
+                    "several-addresses",
+                    seen,
+                    "Nothing, if it is ElastiCache Serverless, which wants TLS, or a reader endpoint, which takes no writes.",
+                )
+            });
+        }
+        Ok(_) => (),
+    }
+    match &seen.load_balancer {
+        Err(cause) => findings.push(finding(
+            "load-balancer-unresolved",
+            cause.clone(),
+            "Compare the name with that of aws elbv2 describe-load-balancers.",
+        )),
+        Ok(all) => findings.extend(of_addresses(arguments, all)),
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    for finding in &mut findings {
+        finding.endpoint = Some(arguments.endpoint.to_string());
+    }
+    Findings { findings }
+}
+
+/// One for all addresses at which the same is wrong.
+fn of_addresses(arguments: &Arguments, all: &[At]) -> Vec<Finding> {
+    let mut found: Vec<(Finding, Vec<String>)> = Vec::new();
+    for at in all {
+        let Some(finding) = of_address(arguments, at) else {
+            continue;
+        };
+        let address = at.address.to_string();
+        match found.iter_mut().find(|(known, _)| *known == finding) {
+            Some((_, addresses)) => addresses.push(address),
+            None => found.push((finding, vec![address])),
+        }
+    }
+    let with_address = |(finding, addresses): (Finding, Vec<String>)| Finding {
+        seen: format!("{}: {}", addresses.join(", "), finding.seen),
+        ..finding
+    };
+    found.into_iter().map(with_address).collect()
+}
+
+fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
+    let failure = at.outcome.as_ref().err()?;
+    let seen = failure.to_string();
+    let answered = match &at.other_way {
+        None => None,
+        Some(Ok(())) => Some("PONG".to_owned()),
+        Some(Err(Failure::Error(code, _))) => Some(code.clone()),
+        // The handshake itself succeeded.
+        Some(Err(Failure::OtherName(_) | Failure::OtherAuthority)) if arguments.is_plaintext => {
+            Some("its certificate".to_owned())
+        }
+        Some(Err(_)) => None,
+    };
+    Some(match (answered, failure) {
+        (Some(answer), _) if arguments.is_plaintext => finding(
+            "tls-required",
+            format!("{seen}; with TLS it answers {answer}"),
+            "Connect with TLS: rediss:// and not redis://, or tls: {servername}. See docs/troubleshooting.md.",
+        ),
+        (Some(answer), _) => finding(
+            "plaintext-answered",
+            format!("{seen}; without TLS it answers {answer}"),
+            "Connect without TLS, or switch on the cache's encryption in transit.",
+        ),
+        (None, Failure::Refused) => finding(
+            "refused",
+            seen,
+            "See that the load balancer has a listener on this port, and that the targets' port is the cache's.",
+        ),
+        (None, Failure::Silent(Step::Connect)) => finding(
+            "silent",
+            seen,
+            "Admit this machine in the load balancer's security group, and the load balancer in the cache's.",
+        ),
+        (None, Failure::Silent(_) | Failure::Closed(_)) => finding(
+            "silent",
+            seen,
+            "See that a target is healthy: sam remote invoke Function --event-file events/diagnose.json.",
+        ),
+        (None, Failure::OtherName(names)) => {
+            finding("certificate-name", seen, &server_name(arguments, names))
+        }
+        (None, Failure::OtherAuthority) => finding(
+            "certificate-authority",
+            seen,
+            "Install the system's certificates (ca-certificates), or name the authority in SSL_CERT_FILE. \
+             ElastiCache's is Amazon's: if that is there, this is not the cache.",
+        ),
+        (None, Failure::Error(code, _)) => of_error(code, seen),
+        (None, Failure::NotTls | Failure::Other(..)) => finding(
+            "failed",
+            seen,
+            "Nothing is known for this: compare with docs/troubleshooting.md.",
+        ),
+    })
+}
+
+fn of_error(code: &str, seen: String) -> Finding {
+    let (id, mend) = match code {
+        "NOAUTH" => (
+            "auth-required",
+            "Give the password, here in the variable CACHE_PASSWORD.",
+        ),
+        "WRONGPASS" => (
+            "auth-wrong",
+            "Give the right password, and the user that it belongs to with --user.",
+        ),
+        "ERR" if seen.contains("without any password configured") => {
+            ("auth-wrong", "Give no password: the cache has none.")
+        }
+        "READONLY" => (
+            "readonly",
+            "Wait, if there was a failover in the last minutes. If not, the name is that of a replica: follow the primary's.",
+        ),
+        "MOVED" => (
+            "moved",
+            "A cache in cluster mode sends clients to nodes behind the load balancer's back: use none, or cluster mode off.",
+        ),
+        "NOPERM" => (
+            "not-permitted",
+            "Let the user write keys that begin with drill:, for this look.",
+        ),
+        _ => (
+            "failed",
+            "Nothing is known for this: compare with docs/troubleshooting.md.",
+        ),
+    };
+    finding(id, seen, mend)
+}
+
+/// Which server name to set.
+fn server_name(arguments: &Arguments, names: &[String]) -> String {
+    let endpoint = arguments.endpoint.to_string();
+    let covers = |name: &String| match name.strip_prefix("*.") {
+        Some(parent) => endpoint
+            .split_once('.')
+            .is_some_and(|(_, rest)| rest == parent),
+        None => *name == endpoint,
+    };
+    match names.iter().any(covers) {
+        true => format!("Set the server name to {endpoint}."),
+        false => "Follow the name that the certificate is for, if that is the cache; else the load balancer leads to another one."
+            .to_owned(),
+    }
+}
+
+fn finding(id: &'static str, seen: String, mend: &str) -> Finding {
+    Finding {
+        id,
+        severity: Severity::Error,
+        target_group_arn: None,
+        endpoint: None,
+        seen,
+        mend: mend.to_owned(),
+    }
+}

@@ -1,0 +1,303 @@
+//! Watches until a failover is over: the name, the targets, a connection that writes, and the node that the name has
+//! left. What changes is told on standard error.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use indicatif::ProgressBar;
+use nlb_hostname_target::aws;
+use nlb_hostname_target::endpoint::Resolver;
+use tokio::signal::ctrl_c;
+use tokio::time::{Instant, sleep};
+
+use crate::arguments::Arguments;
+use crate::cache::{Client, Connection, Failure, Step};
+use crate::names::{addresses, resolve};
+use crate::record::{Entry, Record, What, is_over};
+
+const NAME_WATCHED_EVERY: Duration = Duration::from_secs(1);
+/// A twentieth of what an account and Region may read of Elastic Load Balancing.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
+const TARGETS_WATCHED_EVERY: Duration = Duration::from_secs(2);
+const OLD_WATCHED_EVERY: Duration = Duration::from_secs(1);
+const WRITTEN_EVERY: Duration = Duration::from_millis(100);
+const LOOKED_EVERY: Duration = Duration::from_millis(500);
+
+type LoadBalancing = aws_sdk_elasticloadbalancingv2::Client;
+
+/// What happened, or `None` if the name did not move before it ended.
+///
+/// # Errors
+/// What is wrong with an argument, or cannot be seen at all.
+pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
+    let client = Client::new(arguments)?;
+    let resolver = Resolver::new(&arguments.dns_servers, &TokioRuntimeProvider::default())?;
+    let watch = Watch {
+        arguments,
+        begin: Instant::now(),
+        entries: RefCell::default(),
+        bar: ProgressBar::new_spinner(),
+    };
+    watch.write(What::Name(resolve(&resolver, &arguments.endpoint).await?));
+    let group = match &arguments.target_group_arn {
+        Some(arn) => Some((load_balancing(arn).await?, arn.as_str())),
+        None => None,
+    };
+    if let Some((load_balancing, arn)) = &group {
+        watch.write(What::Targets(targets(load_balancing, arn).await?));
+    }
+    let limit = arguments.limit.unwrap_or(Duration::MAX);
+    tokio::select! {
+        () = watch.keep_name(&resolver) => (),
+        () = watch.keep_targets(group.as_ref()) => (),
+        () = watch.keep_writing(&client) => (),
+        () = watch.keep_old(&client) => (),
+        () = watch.look(group.is_some()) => (),
+        _ = ctrl_c() => (),
+        () = sleep(limit) => (),
+    }
+    watch.bar.finish_and_clear();
+    Ok(Record::of(&watch.entries.borrow()))
+}
+
+/// Of the ARN's Region, with the credentials that the AWS CLI has.
+async fn load_balancing(arn: &str) -> Result<LoadBalancing, String> {
+    let region = arn.split(':').nth(3).filter(|region| !region.is_empty());
+    let region = region.ok_or_else(|| format!("{arn:?} is no ARN of a target group"))?;
+    let region = aws_config::Region::new(region.to_owned());
+    let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
+        .region(region)
+        .load()
+        .await;
+    Ok(LoadBalancing::new(&sdk))
+}
+
+/// The targets' states.
+async fn targets(client: &LoadBalancing, arn: &str) -> Result<BTreeMap<IpAddr, String>, String> {
+    let call = client.describe_target_health().target_group_arn(arn);
+    let output = call.send().await.map_err(|error| {
+        format!(
+            "cannot describe the targets of {arn}: {}",
+            aws::cause(&error)
+        )
+    })?;
+    let targets = output.target_health_descriptions.unwrap_or_default();
+    let targets = targets.into_iter().filter_map(|described| {
+        let address = described.target?.id?.parse().ok()?;
+        let state = described.target_health?.state?;
+        Some((address, state.as_str().to_owned()))
+    });
+    Ok(targets.collect())
+}
+
+struct Watch<'a> {
+    arguments: &'a Arguments,
+    begin: Instant,
+    entries: RefCell<Vec<Entry>>,
+    bar: ProgressBar,
+}
+
+impl Watch<'_> {
+    fn write(&self, what: What) {
+        let at = self.begin.elapsed();
+        self.tell(at, &what);
+        self.entries.borrow_mut().push(Entry { at, what });
+    }
+
+    /// What is new.
+    fn tell(&self, at: Duration, what: &What) {
+        let entries = self.entries.borrow();
+        let last = |is_kind: fn(&What) -> bool| {
+            entries
+                .iter()
+                .map(|entry| &entry.what)
+                .rfind(|what| is_kind(what))
+        };
+        let news = match what {
+            What::Name(addresses) => format!("the name is at {}", list(addresses)),
+            What::Targets(targets) => format!("the targets are {}", states(targets)),
+            What::Written if last(is_write) != Some(what) => "a write succeeds".to_owned(),
+            What::Failed { error, .. } if last(is_write) != Some(what) => {
+                format!("a write fails: {error}")
+            }
+            What::OnOld if last(is_old) != Some(what) => {
+                "somebody is connected to the node that the name has left".to_owned()
+            }
+            What::NobodyOnOld if last(is_old) != Some(what) => {
+                "nobody is connected to the node that the name has left".to_owned()
+            }
+            What::Written | What::Failed { .. } | What::OnOld | What::NobodyOnOld => return,
+        };
+        self.bar
+            .suspend(|| eprintln!("{:7.1} s  {news}", at.as_secs_f64()));
+    }
+
+    /// Until a failover is over.
+    async fn look(&self, is_group_watched: bool) {
+        loop {
+            sleep(LOOKED_EVERY).await;
+            let now = self.begin.elapsed();
+            let entries = self.entries.borrow();
+            if is_over(&entries, is_group_watched, now) {
+                return;
+            }
+            let written = entries.iter().rfind(|entry| entry.what == What::Written);
+            let written = match written {
+                Some(entry) => format!("{:.1} s ago", (now - entry.at).as_secs_f64()),
+                None => "never".to_owned(),
+            };
+            let seen = match Record::of(&entries) {
+                Some(_) => "the name has moved",
+                None => "waiting for a failover",
+            };
+            let now = now.as_secs();
+            self.bar.set_message(format!(
+                "{now} s: {seen}, last write {written}, Ctrl-C ends it"
+            ));
+            self.bar.tick();
+        }
+    }
+
+    async fn keep_name(&self, resolver: &Resolver<TokioRuntimeProvider>) {
+        loop {
+            sleep(NAME_WATCHED_EVERY).await;
+            // Who does not answer has not moved.
+            if let Ok(addresses) = resolve(resolver, &self.arguments.endpoint).await {
+                self.write_if_new(What::Name(addresses), is_name);
+            }
+        }
+    }
+
+    async fn keep_targets(&self, group: Option<&(LoadBalancing, &str)>) {
+        let Some((client, arn)) = group else {
+            return std::future::pending().await;
+        };
+        loop {
+            sleep(TARGETS_WATCHED_EVERY).await;
+            match targets(client, arn).await {
+                Ok(targets) => self.write_if_new(What::Targets(targets), is_targets),
+                Err(error) => self.bar.suspend(|| eprintln!("drill: {error}")),
+            }
+        }
+    }
+
+    fn write_if_new(&self, what: What, is_kind: fn(&What) -> bool) {
+        let is_new = {
+            let entries = self.entries.borrow();
+            let last = entries.iter().rfind(|entry| is_kind(&entry.what));
+            last.is_none_or(|entry| entry.what != what)
+        };
+        if is_new {
+            self.write(what);
+        }
+    }
+
+    /// One connection, as a client has it that does not reconnect for READONLY.
+    async fn keep_writing(&self, client: &Client) {
+        let mut connection = None;
+        for number in 0.. {
+            match self.write_once(client, &mut connection, number).await {
+                Ok(()) => self.write(What::Written),
+                Err(failure) => {
+                    let is_read_only =
+                        matches!(&failure, Failure::Error(code, _) if code == "READONLY");
+                    if !matches!(failure, Failure::Error(..)) {
+                        connection = None;
+                    }
+                    let error = failure.to_string();
+                    self.write(What::Failed {
+                        is_read_only,
+                        error,
+                    });
+                }
+            }
+            sleep(WRITTEN_EVERY).await;
+        }
+    }
+
+    async fn write_once(
+        &self,
+        client: &Client,
+        connection: &mut Option<Connection>,
+        number: u64,
+    ) -> Result<(), Failure> {
+        let connected = match connection {
+            Some(connected) => connected,
+            None => {
+                let found = addresses(self.arguments).await;
+                let found = found.map_err(|cause| Failure::Other(Step::Connect, cause))?;
+                connection.insert(client.connect(found[0]).await?)
+            }
+        };
+        connected.write(number).await
+    }
+
+    /// Past the load balancer, where the node can be reached.
+    async fn keep_old(&self, client: &Client) {
+        let mut connections: BTreeMap<IpAddr, Connection> = BTreeMap::new();
+        loop {
+            sleep(OLD_WATCHED_EVERY).await;
+            let left = Record::of(&self.entries.borrow()).map(|record| record.from);
+            for address in left.unwrap_or_default() {
+                if let Some(mut connection) =
+                    self.connected(client, &mut connections, address).await
+                    && let Ok(others) = connection.others().await
+                {
+                    self.write(match others {
+                        0 => What::NobodyOnOld,
+                        _ => What::OnOld,
+                    });
+                    connections.insert(address, connection);
+                }
+            }
+        }
+    }
+
+    async fn connected(
+        &self,
+        client: &Client,
+        connections: &mut BTreeMap<IpAddr, Connection>,
+        address: IpAddr,
+    ) -> Option<Connection> {
+        if let Some(connection) = connections.remove(&address) {
+            return Some(connection);
+        }
+        let address = SocketAddr::new(address, self.arguments.port);
+        let mut connection = client.connect(address).await.ok()?;
+        connection.name().await.ok()?;
+        Some(connection)
+    }
+}
+
+fn is_name(what: &What) -> bool {
+    matches!(what, What::Name(_))
+}
+
+fn is_targets(what: &What) -> bool {
+    matches!(what, What::Targets(_))
+}
+
+fn is_write(what: &What) -> bool {
+    matches!(what, What::Written | What::Failed { .. })
+}
+
+fn is_old(what: &What) -> bool {
+    matches!(what, What::OnOld | What::NobodyOnOld)
+}
+
+fn list(addresses: &BTreeSet<IpAddr>) -> String {
+    let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+    addresses.join(", ")
+}
+
+fn states(targets: &BTreeMap<IpAddr, String>) -> String {
+    let states: Vec<_> = targets
+        .iter()
+        .map(|(address, state)| format!("{address} {state}"))
+        .collect();
+    states.join(", ")
+}

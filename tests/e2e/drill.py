@@ -1,0 +1,222 @@
+"""Tries what the drill finds with --once, on real nodes: each cause of a client that cannot work, and none where it can.
+Prints what it says, and after how long."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import dnslib
+import dnslib.server
+import trustme
+
+from snippets import PROJECT
+from stack import CACHE, NLB, OTHER_CACHE, PASSWORD, PORT, Stack, require_programs
+
+DRILL = PROJECT / "target" / "debug" / "drill"
+ENDED_WITHIN = 60
+AT_ONCE = 4
+SERVERLESS = "redis-abc123.serverless.euw1.cache.amazonaws.com"
+MISSING = "missing.abc123.euw1.cache.amazonaws.com"
+ZONE = f"""
+{CACHE} 5 IN A 10.0.1.7
+{SERVERLESS} 5 IN A 10.0.1.7
+{SERVERLESS} 5 IN A 10.0.2.9
+"""
+# Answers nothing to who does not begin with TLS, as ElastiCache Serverless is reported to.
+SILENT_WITHOUT_TLS = """
+frontend serverless
+    bind {network}.253:{port}
+    tcp-request inspect-delay 60s
+    tcp-request content accept if {{ req.len gt 0 }}
+    use_backend silent unless {{ req.ssl_hello_type 1 }}
+    default_backend primary
+backend primary
+    server primary {node}:{port}
+backend silent
+    server silent {network}.252:{port}
+"""
+
+
+@dataclasses.dataclass
+class Case:
+    what: str
+    # Of the findings.
+    expected: list[str]
+    # A node, or an address.
+    load_balancer: str
+    arguments: tuple[str, ...] = ()
+    # In what is seen or in the mend.
+    says: str = ""
+    endpoint: str = CACHE
+    password: str | None = PASSWORD
+    authority: pathlib.Path | None = None
+
+
+def cases(stack, other_authority):
+    plain = ("--plaintext",)
+    return [
+        Case("sound", [], "primary"),
+        Case("nobody listens", ["refused"], f"{stack.network}.250"),
+        Case("packets are dropped", ["silent"], f"{stack.network}.251", says="the connection in 5 s"),
+        Case("answers nothing at all", ["silent"], f"{stack.network}.252", says="the TLS handshake in 5 s"),
+        Case("no TLS, and the cache closes", ["tls-required"], "primary", plain, says="rediss://"),
+        Case("no TLS, and the cache is silent", ["tls-required"], f"{stack.network}.253", plain, says="a command in 5 s"),
+        Case("TLS, and the cache has none", ["plaintext-answered"], "plain", says="PONG"),
+        Case("no TLS, as the cache", [], "plain", plain, password=None),
+        Case("no server name", ["certificate-name"], "primary", ("--server-name", NLB), says=f"server name to {CACHE}"),
+        Case("another cache", ["certificate-name"], "other", says=f"certificate is for {OTHER_CACHE}"),
+        Case("an unknown authority", ["certificate-authority"], "primary", authority=other_authority),
+        Case("no password", ["auth-required"], "primary", password=None),
+        Case("a wrong password", ["auth-wrong"], "primary", password="another"),
+        Case("a password too many", ["auth-wrong"], "plain", plain, says="Give no password"),
+        Case("a user who does not exist", ["auth-wrong"], "primary", ("--user", "nobody")),
+        Case("a demoted node", ["readonly"], "replica"),
+        Case("cluster mode, a key of this shard", ["moved"], "shard-1", says="2 shards in cluster mode"),
+        Case("cluster mode, a key of another", ["moved"], "shard-2", says="MOVED"),
+        Case("several addresses", ["several-addresses"], "primary", ("--server-name", CACHE), endpoint=SERVERLESS),
+        Case("no such endpoint", ["endpoint-unresolved"], "primary", ("--server-name", CACHE), endpoint=MISSING),
+        Case("no such load balancer", ["load-balancer-unresolved"], "redis.invalid"),
+    ]
+
+
+class Runner:
+    def __init__(self, stack, dns):
+        self.stack, self.dns = stack, dns
+
+    def run(self, case):
+        """The findings, the exit code, and after how many seconds."""
+        is_node = case.load_balancer in self.stack.nodes
+        load_balancer = self.stack.node(case.load_balancer) if is_node else case.load_balancer
+        command = [
+            DRILL, "--once", "--json", "--endpoint", case.endpoint, "--load-balancer", load_balancer,
+            "--dns-server", self.dns, *case.arguments,
+        ]  # fmt: skip
+        environment = self.stack.environment("none", case.password)
+        environment["SSL_CERT_FILE"] = str(case.authority or self.stack.authority)
+        begin = time.monotonic()
+        completed = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=ENDED_WITHIN)
+        seconds = time.monotonic() - begin
+        if not completed.stdout:
+            sys.exit(f"{case.what}: {completed.stderr}")
+        return json.loads(completed.stdout)["findings"], completed.returncode, seconds
+
+
+def complaint(case, findings, exit_code):
+    ids = [finding["id"] for finding in findings]
+    if ids != case.expected:
+        return f"instead of {case.expected}"
+    if not all(case.says in finding["seen"] + finding["mend"] for finding in findings):
+        return f"nothing says {case.says!r}"
+    is_sound = all(finding["severity"] == "info" for finding in findings)
+    return f"exit code {exit_code}" if exit_code != (0 if is_sound else 1) else None
+
+
+def ends_as_documented():
+    """How it ends where it has seen nothing."""
+    run = lambda *arguments: subprocess.run([DRILL, *arguments], capture_output=True, text=True, timeout=ENDED_WITHIN)
+    missing, unknown, usage = run("--once"), run("--twice"), run("--help")
+    return (
+        (missing.returncode, unknown.returncode, usage.returncode) == (2, 2, 0)
+        and "--endpoint is missing" in missing.stderr
+        and "drill --endpoint NAME --load-balancer NAME" in usage.stdout
+    )
+
+
+def serve_dns(exits):
+    """Returns its address."""
+    zone = dnslib.server.BaseResolver()
+    records = dnslib.RR.fromZone(ZONE)
+
+    def resolve(request, _):
+        reply = request.reply()
+        named = [record for record in records if record.rname == request.q.qname]
+        if not named:
+            reply.header.rcode = dnslib.RCODE.NXDOMAIN
+        for record in named:
+            if record.rtype == request.q.qtype:
+                reply.add_answer(record)
+        return reply
+
+    zone.resolve = resolve
+    silent = dnslib.server.DNSLogger(log="-request,-reply,-truncated")
+    server = dnslib.server.DNSServer(zone, address="127.0.0.1", port=0, logger=silent)
+    server.start_thread()
+    exits.callback(server.stop)
+    return "{}:{}".format(*server.server.server_address)
+
+
+def listen(exits, address, backlog):
+    """Answers nothing."""
+    listener = exits.enter_context(socket.socket())
+    listener.bind((address, PORT))
+    listener.listen(backlog)
+    return listener
+
+
+def drop_packets(exits, address):
+    """Whoever connects after those who fill the queue is not answered."""
+    listen(exits, address, 0)
+    for _ in range(2):
+        waiting = exits.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex((address, PORT))
+
+
+def start_cluster(stack):
+    """Of two shards, each with one node."""
+    shards = ["shard-1", "shard-2"]
+    for shard in shards:
+        stack.start_node(shard, CACHE, cluster_enabled="yes", tls_cluster="yes", cluster_announce_ip=stack.node(shard))
+    first, second = map(stack.node, shards)
+    stack.redis_cli(first, "cluster", "addslotsrange", "0", "8191")
+    stack.redis_cli(second, "cluster", "addslotsrange", "8192", "16383")
+    stack.redis_cli(first, "cluster", "meet", second, str(PORT))
+    for shard in (first, second):
+        is_up = lambda: "cluster_state:ok" in stack.redis_cli(shard, "cluster", "info")
+        stack.wait_for(is_up, f"{shard} is in no cluster")
+
+
+def main():
+    require_programs()
+    with contextlib.ExitStack() as exits:
+        folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
+        stack = exits.enter_context(Stack(folder))
+        stack.start_node("primary", CACHE)
+        stack.start_node("replica", CACHE, primary="primary")
+        stack.start_node("other", OTHER_CACHE)
+        stack.start_node("plain", CACHE, port=PORT, tls_port=0, requirepass='""')
+        start_cluster(stack)
+        relay = SILENT_WITHOUT_TLS.format(network=stack.network, port=PORT, node=stack.node("primary"))
+        stack.start_relay(f"{stack.network}.253", relay)
+        drop_packets(exits, f"{stack.network}.251")
+        listen(exits, f"{stack.network}.252", 16)
+        other_authority = folder / "other-authority.pem"
+        trustme.CA().cert_pem.write_to_path(other_authority)
+        runner = Runner(stack, serve_dns(exits))
+        pool = exits.enter_context(concurrent.futures.ThreadPoolExecutor(AT_ONCE))
+        tried = cases(stack, other_authority)
+        outcomes = list(pool.map(runner.run, tried))
+    complaints = 0
+    for case, (findings, exit_code, seconds) in zip(tried, outcomes):
+        said = [f"{finding['id']}: {finding['seen']}" for finding in findings] or ["nothing"]
+        print(f"{case.what:32} {seconds:5.1f} s  {'; '.join(said)}")
+        wrong = complaint(case, findings, exit_code)
+        if wrong:
+            complaints += 1
+            print(f"UNEXPECTED, {wrong}")
+    if not ends_as_documented():
+        complaints += 1
+        print("UNEXPECTED, how it ends without its arguments, with a wrong one, or with --help")
+    print(f"{len(tried)} looks, {complaints} unexpected")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
