@@ -93,7 +93,10 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             known.begin();
         }
         while let Some(start) = next {
-            sleep_until(start.earliest).await;
+            // A timer takes a millisecond even where it is over already.
+            if start.earliest > Instant::now() {
+                sleep_until(start.earliest).await;
+            }
             let mut progress = Progress::begin();
             outcome = self.reconcile(group, known, &mut progress).await;
             held_until = match &outcome {
