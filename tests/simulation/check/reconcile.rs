@@ -742,7 +742,12 @@ impl Followed {
             let last = sights.find(|sight| sight.described.is_some())?;
             let is_same =
                 last.resolved.asked >= begun && last.resolved.desired.as_ref() == Some(desired);
-            last.described.as_deref().filter(|_| is_same)
+            // A reconcile whose lookup failed has left no sight, and may have described.
+            let newest = self.description.as_ref().map(|newest| &newest.targets);
+            let described = last.described.as_ref();
+            described
+                .filter(|described| is_same && newest == Some(*described))
+                .map(Vec::as_slice)
         };
         let own = self.described(reconcile).map(|own| &own.targets[..]);
         let described = own.or_else(earlier)?;
