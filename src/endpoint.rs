@@ -6,4 +6,4 @@ mod resolver;
 
 pub use lookup::Found;
 pub use name::Endpoint;
-pub use resolver::Resolver;
+pub use resolver::{Dns, Resolver};

@@ -16,6 +16,7 @@ use crate::aws;
 use crate::config::Config;
 use crate::deployment;
 use crate::diagnose::{Findings, Looker, config_invalid, diagnose};
+use crate::endpoint::Dns;
 use crate::error::{Error, Errors};
 use crate::event::{Cause, Event, Request, RequestType};
 use crate::invocation::{Invocation, Sandbox};
@@ -169,7 +170,7 @@ impl<P: RuntimeProvider> Function<P> {
         let looker = Looker {
             config,
             client: &self.load_balancing,
-            network: &self.network,
+            dns: &Dns::new(&config.dns_servers, &self.network),
             pace: &Pace::default(),
             until: deadline.work,
         };
@@ -199,11 +200,12 @@ impl<P: RuntimeProvider> Function<P> {
             Cause::Deployment(_) | Cause::Diagnose => (Duration::ZERO, config.poll_interval),
         };
         let unknown = Unknown::default();
+        let dns = Dns::new(&config.dns_servers, &self.network);
         let invocation = Invocation {
             context: Context {
                 config,
                 load_balancing: &self.load_balancing,
-                network: &self.network,
+                dns: &dns,
                 clock: &self.clock,
                 pace,
                 unknown: &unknown,

@@ -14,6 +14,7 @@ use tokio::join;
 use tokio::time::Instant;
 
 use crate::config::{Config, TargetGroupConfig};
+use crate::endpoint::Dns;
 use crate::error::{Error, Errors};
 use crate::pace::Pace;
 use crate::plan::{ACT, Answer, Decision, DescribedTarget, HeldBack, Policy, State};
@@ -28,8 +29,7 @@ pub use progress::Progress;
 pub struct Context<'a, P: RuntimeProvider> {
     pub config: &'a Config,
     pub load_balancing: &'a Client,
-    /// The network over which DNS is asked.
-    pub network: &'a P,
+    pub dns: &'a Dns<'a, P>,
     /// The time of day, which goes on while a sandbox is frozen.
     pub clock: &'a SharedTimeSource,
     pub pace: &'a Pace,
@@ -107,7 +107,7 @@ async fn steps<P: RuntimeProvider>(
     let (answer, described) = join!(
         resolve(
             config,
-            context.network,
+            context.dns,
             context.clock,
             &group.endpoints,
             properties.record_type

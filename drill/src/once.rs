@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use nlb_hostname_target::diagnose::{Finding, Findings, Severity};
-use nlb_hostname_target::endpoint::Resolver;
+use nlb_hostname_target::endpoint::Dns;
 use tokio::task::JoinSet;
 
 use crate::arguments::Arguments;
@@ -33,7 +33,8 @@ struct At {
 /// What is wrong with an argument or this machine.
 pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
     let client = Client::new(arguments)?;
-    let resolver = Resolver::new(&arguments.dns_servers, &TokioRuntimeProvider::default())?;
+    let network = TokioRuntimeProvider::default();
+    let resolver = Dns::new(&arguments.dns_servers, &network).resolver()?;
     let (endpoint, load_balancer) = tokio::join!(
         resolve(&resolver, &arguments.endpoint),
         look_at_all(arguments, &client)

@@ -10,7 +10,7 @@ use aws_config::BehaviorVersion;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use indicatif::ProgressBar;
 use nlb_hostname_target::aws;
-use nlb_hostname_target::endpoint::Resolver;
+use nlb_hostname_target::endpoint::{Dns, Resolver};
 use tokio::signal::ctrl_c;
 use tokio::time::{Instant, sleep};
 
@@ -35,7 +35,8 @@ type LoadBalancing = aws_sdk_elasticloadbalancingv2::Client;
 /// What is wrong with an argument, or cannot be seen at all.
 pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
     let client = Client::new(arguments)?;
-    let resolver = Resolver::new(&arguments.dns_servers, &TokioRuntimeProvider::default())?;
+    let network = TokioRuntimeProvider::default();
+    let resolver = Dns::new(&arguments.dns_servers, &network).resolver()?;
     let watch = Watch {
         arguments,
         begin: Instant::now(),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::seen::{Attributes, Group, LoadBalancer, Look, Name, Seen, Server, Unseen};
 use crate::aws::{Cause, SdkError};
 use crate::config::{Config, TargetGroupConfig};
-use crate::endpoint::{Endpoint, Resolver};
+use crate::endpoint::{Dns, Endpoint};
 use crate::pace::{Pace, Place, Read};
 use crate::target_group::{Calls, Line, Sent};
 
@@ -28,8 +28,7 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Looker<'a, P: RuntimeProvider> {
     pub config: &'a Config,
     pub client: &'a Client,
-    /// The network over which DNS is asked.
-    pub network: &'a P,
+    pub dns: &'a Dns<'a, P>,
     pub pace: &'a Pace,
     /// No call is sent later, and of each name no lookup but the first.
     pub until: Instant,
@@ -131,7 +130,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
 
     /// Each server is asked time after time, and all of them at once.
     async fn name(&self, endpoint: &'a Endpoint, record_type: RecordType) -> Name<'a> {
-        let resolver = Resolver::new(&self.config.dns_servers, self.network);
+        let resolver = self.dns.resolver();
         let servers = async {
             let resolver = resolver?;
             let mut servers: Vec<Server> = Vec::new();

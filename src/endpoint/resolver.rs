@@ -32,28 +32,41 @@ pub struct Resolver<P: RuntimeProvider> {
     servers: Vec<(SocketAddr, hickory_resolver::Resolver<P>)>,
 }
 
-impl<P: RuntimeProvider> Resolver<P> {
-    /// Asks `dns_servers`, or those of `/etc/resolv.conf` when there are none, over the network of
-    /// `provider`.
+/// The DNS servers, and the network over which they are asked.
+pub struct Dns<'a, P> {
+    /// Or why there are none.
+    servers: Result<Vec<SocketAddr>, String>,
+    network: &'a P,
+}
+
+impl<'a, P: RuntimeProvider> Dns<'a, P> {
+    /// `dns_servers`, or those that `/etc/resolv.conf` has now when there are none.
+    pub fn new(dns_servers: &[SocketAddr], network: &'a P) -> Self {
+        let servers = match dns_servers {
+            [] => {
+                system_servers().map_err(|error| format!("cannot read /etc/resolv.conf: {error}"))
+            }
+            given => Ok(given.to_vec()),
+        };
+        Dns { servers, network }
+    }
+
+    /// One that has nothing of an earlier one.
     ///
     /// # Errors
     /// The cause, when the system's configuration cannot be read or names no server.
-    pub fn new(dns_servers: &[SocketAddr], provider: &P) -> Result<Self, String> {
-        let dns_servers = match dns_servers {
-            [] => system_servers()
-                .map_err(|error| format!("cannot read /etc/resolv.conf: {error}"))?,
-            given => given.to_vec(),
-        };
-        let servers = dns_servers
-            .into_iter()
-            .map(|server| Ok((server, resolver(server, provider.clone())?)));
+    pub fn resolver(&self) -> Result<Resolver<P>, String> {
+        let servers = self.servers.as_ref().map_err(String::clone)?.iter();
+        let servers = servers.map(|server| Ok((*server, resolver(*server, self.network.clone())?)));
         let servers: Result<_, NetError> = servers.collect();
         match servers {
             Ok(servers) => Ok(Resolver { servers }),
             Err(error) => Err(error.to_string()),
         }
     }
+}
 
+impl<P: RuntimeProvider> Resolver<P> {
     /// The addresses of the endpoint, as the first server that knows gives them.
     ///
     /// An answer, NXDOMAIN and an empty answer are what a server knows; any other error counts only

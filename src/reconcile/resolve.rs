@@ -10,7 +10,7 @@ use hickory_resolver::proto::rr::RecordType;
 use tokio::time::timeout;
 
 use crate::config::{Config, MAX_ADDRESSES};
-use crate::endpoint::{Endpoint, Found, Resolver};
+use crate::endpoint::{Dns, Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
 use crate::plan::{ACT, Answer};
 
@@ -23,12 +23,12 @@ use crate::plan::{ACT, Answer};
 /// [`Error::ResolveFailed`] and [`Error::AnswerRefused`], for each endpoint concerned.
 pub async fn resolve<P: RuntimeProvider>(
     config: &Config,
-    network: &P,
+    dns: &Dns<'_, P>,
     clock: &SharedTimeSource,
     endpoints: &[Endpoint],
     record_type: RecordType,
 ) -> Result<Answer, Errors> {
-    let resolver = &Resolver::new(&config.dns_servers, network);
+    let resolver = &dns.resolver();
     let asked = clock.now();
     let lookups = endpoints.iter().map(async |endpoint| {
         let lookups = resolve_one(config, resolver, endpoint, record_type);
