@@ -6,6 +6,7 @@ FIRST := 10000
 SEQUENCES := 1000000
 EMULATOR_VENV := .venv-emulator
 E2E_VENV := .venv-e2e
+BENCH_VENV := .venv-bench
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
@@ -20,6 +21,8 @@ DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 FUZZ := $(if $(shell command -v $${CXX:-c++}),fuzz,no-fuzz)
 # --all is every cell of the table of make e2e.
 E2E :=
+# --document has make bench write into docs.
+DOCUMENT :=
 # For each kind of input; the same seed does nearly the same, and 0 is another one each time.
 SECONDS := 12
 SEED := 1
@@ -113,9 +116,11 @@ mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and exp
 target/tools/bin/cargo-mutants:
 	cargo install --locked --version 27.1.0 --root target/tools cargo-mutants
 
-bench: ## Measures how soon a failover is seen in each mode, and what many at once ask of Elastic Load Balancing
+bench: $(BINARY) $(BENCH_VENV)/installed ## Measures how soon a failover is seen, what many at once ask for, and what it costs
 	cargo bench --locked --bench failover
 	cargo bench --locked --bench lost_zone
+	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo bench --locked --bench side_by_side
+	$(BENCH_VENV)/bin/python benches/report.py $(DOCUMENT)
 
 release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.tar.gz ## Builds what can be deployed without a toolchain
 
@@ -131,7 +136,7 @@ dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
 FORCE:
 
 clean: ## Deletes what was made here
-	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(E2E_VENV)
+	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(E2E_VENV) $(BENCH_VENV)
 
 $(VENV)/installed: tests/requirements.txt
 	python3 -m venv $(VENV)
@@ -141,6 +146,11 @@ $(VENV)/installed: tests/requirements.txt
 $(EMULATOR_VENV)/installed: tests/deployment/requirements.txt
 	python3 -m venv $(EMULATOR_VENV)
 	$(EMULATOR_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(BENCH_VENV)/installed: benches/python/requirements.txt
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # npm is the one of the wheel, and so is the Node.js that runs it.

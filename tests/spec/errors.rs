@@ -6,6 +6,7 @@ use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
 use stand_in::elb::TargetGroup;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
+use tokio::process::Command;
 
 use crate::reading::{error, lines};
 
@@ -53,7 +54,7 @@ async fn a_value_that_is_not_unicode_is_malformed() {
         "DRY_RUN".to_owned(),
         std::ffi::OsString::from_vec(b"tru\xff".to_vec()),
     ));
-    let mut sandbox = stand_in::lambda::Sandbox::start(&binary(), &variables).await;
+    let mut sandbox = stand_in::lambda::Sandbox::start(Command::new(binary()), &variables).await;
     assert_eq!(
         error(&sandbox.schedule().await),
         expected(

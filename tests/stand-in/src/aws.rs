@@ -300,6 +300,9 @@ impl Aws {
                     })
                 })
             }
+            (_, None) if request.headers().contains_key(TARGET) => {
+                self.carry_out(call, JSON, |_| Ok(b"{}".to_vec()))
+            }
             (_, None) => self.load_balancing(call),
         }
     }
@@ -445,6 +448,11 @@ impl Call {
                 let (namespace, data) = input.unwrap_or_default();
                 (operation.to_owned(), namespace, Vec::new(), data)
             }
+            None if let Some(target) = request.headers().get(TARGET) => {
+                let target = String::from_utf8_lossy(target.as_bytes());
+                let action = target.rsplit('.').next().unwrap_or_default();
+                (action.to_owned(), String::new(), Vec::new(), Vec::new())
+            }
             None => {
                 let query = wire::Query::read(request.body());
                 let action = query.get("Action").unwrap_or("none");
@@ -511,6 +519,13 @@ const XML: Protocol = Protocol {
     content_type: "text/xml",
     error_body: |refusal| wire::xml_error(refusal).into(),
 };
+/// CloudWatch's other protocol, which boto3 speaks. Its calls are taken, and what they say is not looked into.
+const JSON: Protocol = Protocol {
+    content_type: "application/x-amz-json-1.0",
+    error_body: |refusal| format!(r#"{{"__type":"{}"}}"#, refusal.code).into_bytes(),
+};
+const TARGET: &str = "x-amz-target";
+
 const CBOR: Protocol = Protocol {
     content_type: "application/cbor",
     error_body: wire::cbor_error,

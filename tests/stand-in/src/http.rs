@@ -77,6 +77,8 @@ impl Server {
             // Connections end with the server, as tasks of this set.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                // As the services have it: small answers do not wait for the acknowledgement of others.
+                let _ = stream.set_nodelay(true);
                 let (tls, answer) = (tls.clone(), answer.clone());
                 connections.spawn(async move {
                     match tls {

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::http::{Request, Response, Server};
@@ -27,6 +26,8 @@ pub const DIAGNOSE: &str = include_str!("../../../events/diagnose.json");
 pub const QUEUE: &str = include_str!("../../../events/queue.json");
 pub const NOTIFICATION: &str = include_str!("../../../events/notification.json");
 
+const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:nlb-hostname-target";
+const TRACE: &str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1";
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
 /// How long after its timeout an invocation is waited for before the sandbox is called dead.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,9 +45,12 @@ struct Invocation {
     deadline: SystemTime,
 }
 
-/// One process of the real binary.
+/// One process of the real binary, or of whatever else is measured beside it.
 pub struct Sandbox {
     child: Child,
+    begun: Instant,
+    /// When it asked for work first.
+    ready: watch::Receiver<Option<Instant>>,
     _api: Server,
     invocations: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Result<Value, Value>>,
@@ -55,15 +59,24 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts the binary with these variables and Lambda's own, and no others.
-    pub async fn start(binary: &Path, variables: &[(String, OsString)]) -> Sandbox {
+    /// Starts it with these variables and Lambda's own, and no others.
+    pub async fn start(mut command: Command, variables: &[(String, OsString)]) -> Sandbox {
         let (invocations, next) = mpsc::unbounded_channel::<Invocation>();
         let (answered, answers) = mpsc::unbounded_channel();
         let next = Arc::new(Mutex::new(next));
-        let api =
-            Server::start(move |request| answer(request, next.clone(), answered.clone())).await;
+        let (asked, ready) = watch::channel(None);
+        let api = Server::start(move |request| {
+            if request.uri().path() == NEXT {
+                asked.send_if_modified(|first| {
+                    first.replace(first.unwrap_or_else(Instant::now)).is_none()
+                });
+            }
+            answer(request, next.clone(), answered.clone())
+        })
+        .await;
         let log = NamedTempFile::new().expect("a temporary file");
-        let child = Command::new(binary)
+        let begun = Instant::now();
+        let child = command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", FUNCTION_NAME)
@@ -78,11 +91,32 @@ impl Sandbox {
             .expect("the binary starts");
         Sandbox {
             child,
+            begun,
+            ready,
             _api: api,
             invocations,
             answers,
             log,
         }
+    }
+
+    /// When the process was started.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Waits until it asks for work first, and says when that was.
+    ///
+    /// # Panics
+    /// When the process ends before.
+    pub async fn ready(&mut self) -> Instant {
+        let ended = tokio::select! {
+            asked = self.ready.wait_for(Option::is_some) => {
+                return asked.expect("the Runtime API is up").expect("it has asked");
+            }
+            ended = self.child.wait() => ended,
+        };
+        panic!("{ended:?}; the log is {:#?}", self.log());
     }
 
     /// One scheduled invocation.
@@ -117,6 +151,15 @@ impl Sandbox {
     pub fn log(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.log.path()).expect("a log in UTF-8");
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// Tells the process to end, and returns all lines that it wrote.
+    pub async fn end(mut self) -> Vec<String> {
+        let process = self.id().to_string();
+        let told = Command::new("kill").arg(process).status().await;
+        told.expect("kill is there");
+        self.child.wait().await.expect("a process that ends");
+        self.log()
     }
 
     /// Of the process.
@@ -159,6 +202,9 @@ async fn answer(
                 "lambda-runtime-deadline-ms",
                 deadline.as_millis().to_string(),
             )
+            .header("lambda-runtime-invoked-function-arn", FUNCTION_ARN)
+            .header("lambda-runtime-trace-id", TRACE)
+            .header("content-type", "application/json")
             .body(Bytes::from(invocation.event));
         return Some(response.expect("a valid response"));
     }

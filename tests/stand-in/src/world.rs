@@ -19,6 +19,7 @@ use nlb_hostname_target::event::Event;
 use nlb_hostname_target::report::{Output, Report};
 use nlb_hostname_target::{aws, function};
 use serde_json::value::RawValue;
+use tokio::process::Command;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
@@ -278,11 +279,16 @@ impl World {
 impl World {
     /// A cold sandbox.
     pub async fn sandbox(&self) -> Sandbox {
+        self.sandbox_of(Command::new(binary())).await
+    }
+
+    /// The same for any command.
+    pub async fn sandbox_of(&self, command: Command) -> Sandbox {
         let variables = self.variables.iter();
         let variables: Vec<_> = variables
             .map(|(name, value)| (name.clone(), value.into()))
             .collect();
-        Sandbox::start(&binary(), &variables).await
+        Sandbox::start(command, &variables).await
     }
 
     /// A sandbox that knows the group already.

@@ -1,0 +1,108 @@
+"""Prints what side_by_side.rs has measured, and draws it; with `--document` also where the documentation has it."""
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plot
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = PROJECT / "target" / "bench" / "side_by_side.json"
+PAGE = PROJECT / "docs" / "performance.md"
+# After which the page is what a run has written.
+MARK = "<!-- make bench DOCUMENT=--document writes what follows -->"
+PROGRAMS = {"function": ("this function", "#0072b2"), "python": ("Python, boto3", "#e69f00")}
+MB = 1_000_000
+
+
+def first_result(of):
+    return of["start"] + of["first"]
+
+
+def number(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def rows(setting):
+    """What is measured, for both, and the function's multiple of its bound."""
+    own, other, bound = setting["function"], setting["python"], setting["bound"]
+    yield "start to the first request for work", own["start"], other["start"], None
+    yield "start to the end of the first reconcile", first_result(own), first_result(other), None
+    for name, key in {"first reconcile": "first", "warm reconcile": "warm", "failover": "failover"}.items():
+        yield name, own[key], other[key], own[key] / bound[key] if setting["hasLatency"] else None
+    yield "peak memory, MiB", own["memory"] / 1024, other["memory"] / 1024, None
+
+
+def table(results):
+    """In Markdown."""
+    lines = [
+        "| | in milliseconds | this function | Python | times as much | of the bound |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for setting in results["settings"]:
+        if "missing" in setting:
+            lines.append(f"| {setting['setting']} | not measured: {setting['missing']} | | | | |")
+            continue
+        for name, own, other, of_bound in rows(setting):
+            of_bound = f"{of_bound:.2f}" if of_bound else ""
+            cells = [setting["setting"], name, number(own), number(other), f"{other / own:.1f}", of_bound]
+            lines.append(f"| {' | '.join(cells)} |")
+    sizes = results["sizes"]
+    instructions = sizes["instructionsOfAWarmReconcile"]
+    instructions = f"{instructions:,} instructions" if isinstance(instructions, int) else instructions
+    text = (
+        f"Medians of {results['runs']} processes of each, in turn. The binary has {sizes['binaryBytes'] / MB:.2f} MB, its zip "
+        f"{sizes['zipBytes'] / MB:.2f} MB. With 25 target groups it occupies {sizes['memoryOf25Groups'] / 1024:.1f} MiB. "
+        f"Instructions of a warm reconcile: {instructions}. {versions()}"
+    )
+    return "\n".join([*lines, "", text])
+
+
+def versions():
+    """Of what Python needs."""
+    requirements = (PROJECT / "benches" / "python" / "requirements.txt").read_text().splitlines()
+    pinned = [line.replace("==", " ") for line in requirements if "==" in line and not line.startswith("matplotlib")]
+    return f"Python {platform.python_version()} with {', '.join(pinned)}."
+
+
+def draw(results, path):
+    # The same result is the same picture, with text as text.
+    plot.rcParams |= {"svg.hashsalt": "side by side", "svg.fonttype": "none"}
+    bars = [
+        (f"{what}\n{setting['setting']}", figure, setting)
+        for setting in results["settings"]
+        if "missing" not in setting
+        for what, figure in {"start to the first result": first_result, "warm reconcile": lambda of: of["warm"]}.items()
+    ]
+    chart, axes = plot.subplots(figsize=(9, 0.6 * len(bars)), layout="constrained")
+    for row, (_, figure, setting) in enumerate(bars):
+        for offset, (program, (name, colour)) in zip((-0.2, 0.2), PROGRAMS.items()):
+            milliseconds = figure(setting[program])
+            axes.barh(row + offset, milliseconds, height=0.36, color=colour, label=name if row == 0 else None)
+            axes.text(milliseconds, row + offset, f" {number(milliseconds)}", va="center", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(bars)), [label for label, _, _ in bars], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds, on a scale on which each step is ten times the one before")
+    axes.spines[["top", "right"]].set_visible(False)
+    chart.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    chart.savefig(path, metadata={"Date": None})
+
+
+def main():
+    results = json.loads(RESULTS.read_text())
+    print(table(results))
+    draw(results, RESULTS.with_suffix(".svg"))
+    if sys.argv[1:] == ["--document"]:
+        draw(results, PROJECT / "docs" / "side-by-side.svg")
+        before, _, _ = PAGE.read_text().partition(MARK)
+        PAGE.write_text(f"{before}{MARK}\n\n{table(results)}\n")
+
+
+if __name__ == "__main__":
+    main()
