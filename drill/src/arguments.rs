@@ -18,17 +18,18 @@ which expires after a minute.
 
   --endpoint NAME          the cache's name, which the function follows
   --load-balancer NAME     the load balancer's name, or its address
-  --port PORT              of both; 6379 where nothing is said
+  --port PORT              of both (default 6379)
   --once                   looks once, and names what a client hangs on
-  --plaintext              as a client without TLS
-  --server-name NAME       that the client sets; the endpoint where nothing is said
-  --user NAME              of the password in the variable CACHE_PASSWORD
+  --plaintext              connects without TLS
+  --server-name NAME       the name that the certificate must be for (default: the endpoint)
+  --user NAME              the user whose password is in the variable CACHE_PASSWORD
   --target-group-arn ARN   watches its targets, with AWS credentials that allow DescribeTargetHealth
-  --dns-server ADDRESS     asks it for the endpoint, IP:PORT, instead of the system's
-  --seconds N              ends after so long
+  --dns-server ADDRESS     asks this server, IP:PORT, for the endpoint instead of the system's
+  --seconds N              stops after N seconds
   --json                   prints JSON
 
-The exit code is 0 if a client can work (with --once) or is back (after a failover), 1 if not, and 2 for wrong arguments.
+The exit code is 0 if a client can work (with --once) or is back (after a failover), 1 if not, and 2 if an argument is
+wrong or nothing can be looked at.
 ";
 
 pub struct Arguments {
@@ -61,7 +62,7 @@ impl Arguments {
             is_plaintext: false,
             server_name: String::new(),
             user: None,
-            password: env::var("CACHE_PASSWORD").ok(),
+            password: password()?,
             target_group_arn: None,
             dns_servers: Vec::new(),
             limit: None,
@@ -94,6 +95,18 @@ impl Arguments {
             Endpoint::parse(&name).ok_or_else(|| format!("{name:?} is no host name"))?;
         arguments.load_balancer = load_balancer.ok_or("--load-balancer is missing")?;
         arguments.server_name = server_name.unwrap_or(name);
+        if arguments.user.is_some() && arguments.password.is_none() {
+            return Err("--user needs a password in CACHE_PASSWORD".into());
+        }
         Ok(Some(arguments))
+    }
+}
+
+/// An empty one is none.
+fn password() -> Result<Option<String>, lexopt::Error> {
+    match env::var("CACHE_PASSWORD") {
+        Ok(password) => Ok(Some(password).filter(|password| !password.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err("CACHE_PASSWORD is not UTF-8".into()),
     }
 }

@@ -40,8 +40,10 @@ pub enum Failure {
     NotTls,
     /// The certificate is for these names.
     OtherName(Vec<String>),
-    /// Nobody whom this machine trusts has signed the certificate.
+    /// The certificate's issuer is not trusted on this machine.
     OtherAuthority,
+    /// The certificate is wrong in another way, for example expired.
+    Certificate(String),
     /// The cache's own error: its code, and all of it.
     Error(String, String),
     /// Anything else.
@@ -70,14 +72,20 @@ impl fmt::Display for Failure {
         match self {
             Failure::Refused => f.write_str("the connection is refused"),
             Failure::Silent(step) => write!(f, "no answer to {step} in {} s", PATIENCE.as_secs()),
-            Failure::Closed(step) => write!(f, "{step} ends, closed by the other side"),
+            Failure::Closed(step) => {
+                write!(f, "the other side closed the connection during {step}")
+            }
             Failure::NotTls => f.write_str("the answer to the TLS handshake is not TLS"),
+            Failure::OtherName(names) if names.is_empty() => {
+                f.write_str("the certificate is for no name")
+            }
             Failure::OtherName(names) => {
                 write!(f, "the certificate is for {}", names.join(", "))
             }
             Failure::OtherAuthority => {
-                f.write_str("nobody whom this machine trusts has signed the certificate")
+                f.write_str("the certificate's issuer is not trusted on this machine")
             }
+            Failure::Certificate(error) => write!(f, "the certificate is not valid: {error}"),
             Failure::Error(_, message) => f.write_str(message),
             Failure::Other(step, error) => write!(f, "{step} fails: {error}"),
         }
@@ -145,9 +153,21 @@ impl Client {
         }
     }
 
-    /// A connection that has given the password, if there is one.
+    /// Whether a password would be sent for everybody to read.
+    pub fn is_careless(&self) -> bool {
+        self.tls.is_none() && self.password.is_some()
+    }
+
+    /// A connection that has given the password, if there is one. Without TLS it is given only to who answers as a
+    /// cache does, and so does not wait for TLS.
     pub async fn connect(&self, address: SocketAddr) -> Result<Connection, Failure> {
         let mut connection = self.open(address).await?;
+        if self.is_careless() {
+            match connection.ping().await {
+                Ok(()) | Err(Failure::Error(..)) => (),
+                Err(failure) => return Err(failure),
+            }
+        }
         if let Some(password) = &self.password {
             let mut auth = redis::cmd("AUTH");
             if let Some(user) = &self.user {
@@ -275,6 +295,11 @@ fn tls_failure(error: &io::Error) -> Failure {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             Failure::OtherAuthority
         }
+        rustls::Error::InvalidCertificate(error) => match error.to_string() {
+            // Self-signed.
+            error if error.contains("CaUsedAsEndEntity") => Failure::OtherAuthority,
+            error => Failure::Certificate(error),
+        },
         tls => Failure::Other(Step::Handshake, tls.to_string()),
     }
 }

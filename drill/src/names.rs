@@ -10,22 +10,34 @@ use tokio::net::lookup_host;
 
 use crate::arguments::Arguments;
 
-/// The endpoint's addresses, of whichever family it has.
+/// A name has addresses of one family, or of both.
+pub const EITHER: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
+
+/// The endpoint's addresses, of the first of these families that it has any of.
 ///
 /// # Errors
 /// Why there are none.
 pub async fn resolve(
     resolver: &Resolver<TokioRuntimeProvider>,
     endpoint: &Endpoint,
+    families: &[RecordType],
 ) -> Result<BTreeSet<IpAddr>, String> {
     let mut causes = BTreeSet::new();
-    for record_type in [RecordType::A, RecordType::AAAA] {
-        match resolver.resolve(endpoint, record_type).await {
+    for family in families {
+        match resolver.resolve(endpoint, *family).await {
             Ok(found) => return Ok(found.addresses.into_iter().collect()),
             Err(cause) => drop(causes.insert(cause)),
         }
     }
     Err(Vec::from_iter(causes).join(", "))
+}
+
+/// The family of addresses that were found, so that a lookup that fails is not taken for a name of the other one.
+pub fn family(addresses: &BTreeSet<IpAddr>) -> RecordType {
+    match addresses.first() {
+        Some(IpAddr::V6(_)) => RecordType::AAAA,
+        Some(IpAddr::V4(_)) | None => RecordType::A,
+    }
 }
 
 /// Where the load balancer is; at one address at the least.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::arguments::Arguments;
 use crate::cache::{Client, Failure, Step};
-use crate::names::{addresses, resolve};
+use crate::names::{EITHER, addresses, resolve};
 
 struct Seen {
     /// Where the endpoint is.
@@ -36,12 +36,12 @@ pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
     let network = TokioRuntimeProvider::default();
     let resolver = Dns::new(&arguments.dns_servers, &network).resolver()?;
     let (endpoint, load_balancer) = tokio::join!(
-        resolve(&resolver, &arguments.endpoint),
+        resolve(&resolver, &arguments.endpoint, &EITHER),
         look_at_all(arguments, &client)
     );
     let seen = Seen {
         endpoint,
-        load_balancer: load_balancer?,
+        load_balancer,
     };
     Ok(judge(arguments, &seen))
 }
@@ -53,18 +53,12 @@ pub fn is_sound(findings: &[Finding]) -> bool {
         .all(|finding| finding.severity != Severity::Error)
 }
 
-async fn look_at_all(
-    arguments: &Arguments,
-    client: &Client,
-) -> Result<Result<Vec<At>, String>, String> {
-    let addresses = match addresses(arguments).await {
-        Ok(addresses) => addresses,
-        Err(cause) => return Ok(Err(cause)),
-    };
-    let other = if arguments.is_plaintext {
-        client.with_tls(&arguments.server_name)?
-    } else {
-        client.without_tls()
+async fn look_at_all(arguments: &Arguments, client: &Client) -> Result<Vec<At>, String> {
+    let addresses = addresses(arguments).await?;
+    // A machine that trusts no authority cannot try TLS, and need not.
+    let other = match arguments.is_plaintext {
+        true => client.with_tls(&arguments.server_name).ok(),
+        false => Some(client.without_tls()),
     };
     let mut looks = JoinSet::new();
     for address in addresses {
@@ -72,10 +66,10 @@ async fn look_at_all(
     }
     let mut seen = looks.join_all().await;
     seen.sort_by_key(|at| at.address);
-    Ok(Ok(seen))
+    Ok(seen)
 }
 
-async fn look_at(address: SocketAddr, client: Client, other: Client) -> At {
+async fn look_at(address: SocketAddr, client: Client, other: Option<Client>) -> At {
     let outcome = work(address, &client).await;
     let got_nowhere = matches!(
         outcome,
@@ -84,9 +78,9 @@ async fn look_at(address: SocketAddr, client: Client, other: Client) -> At {
             | Failure::Closed(_)
             | Failure::Other(Step::Handshake, _))
     );
-    let other_way = match got_nowhere {
-        true => Some(speak(address, &other).await),
-        false => None,
+    let other_way = match other.filter(|_| got_nowhere) {
+        Some(other) => Some(speak(address, &other).await),
+        None => None,
     };
     At {
         address,
@@ -98,14 +92,18 @@ async fn look_at(address: SocketAddr, client: Client, other: Client) -> At {
 /// As a client does.
 async fn work(address: SocketAddr, client: &Client) -> Result<(), Failure> {
     let mut connection = client.connect(address).await?;
-    connection.write(0).await?;
-    match connection.shards().await {
-        Ok(shards) if shards > 1 => {
+    let written = connection.write(0).await;
+    // Who is not in cluster mode says so by an error.
+    match (written, connection.shards().await) {
+        (Ok(()), Ok(shards @ 2..)) => {
             let message = format!("the cache has {shards} shards in cluster mode");
             Err(Failure::Error("MOVED".to_owned(), message))
         }
-        // Who is not in cluster mode says so by an error, and who may not ask learns of it by a write.
-        Ok(_) | Err(_) => Ok(()),
+        // A replica sends writes to its primary in the same way.
+        (Err(Failure::Error(code, message)), Ok(1)) if code == "MOVED" => {
+            Err(Failure::Error("READONLY".to_owned(), message))
+        }
+        (written, _) => written,
     }
 }
 
@@ -117,11 +115,15 @@ async fn speak(address: SocketAddr, client: &Client) -> Result<(), Failure> {
 fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
     let mut findings = Vec::new();
     match &seen.endpoint {
-        Err(cause) => findings.push(finding(
-            "endpoint-unresolved",
-            cause.clone(),
-            "Ask from where the function runs: a name in a private hosted zone is known in its VPC only.",
-        )),
+        // Clients have no need of it.
+        Err(cause) => findings.push(Finding {
+            severity: Severity::Warning,
+            ..finding(
+                "endpoint-unresolved",
+                cause.clone(),
+                "Ask from where the function runs: a name in a private hosted zone is known in its VPC only.",
+            )
+        }),
         Ok(addresses) if addresses.len() > 1 => {
             let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
             let seen = format!("the name answers with {}", addresses.join(", "));
@@ -203,7 +205,8 @@ fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
         (None, Failure::Silent(Step::Connect)) => finding(
             "silent",
             seen,
-            "Admit this machine in the load balancer's security group, and the load balancer in the cache's.",
+            "Admit this machine in the load balancer's security group, and the load balancer in the cache's. If that is so, \
+             see that a target is healthy: sam remote invoke Function --event-file events/diagnose.json.",
         ),
         (None, Failure::Silent(_) | Failure::Closed(_)) => finding(
             "silent",
@@ -218,6 +221,11 @@ fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
             seen,
             "Install the system's certificates (ca-certificates), or name the authority in SSL_CERT_FILE. \
              ElastiCache's is Amazon's: if that is there, this is not the cache.",
+        ),
+        (None, Failure::Certificate(_)) => finding(
+            "certificate-invalid",
+            seen,
+            "See the certificate: openssl s_client -connect HOST:PORT -servername NAME, and this machine's clock.",
         ),
         (None, Failure::Error(code, _)) => of_error(code, seen),
         (None, Failure::NotTls | Failure::Other(..)) => finding(
@@ -238,9 +246,11 @@ fn of_error(code: &str, seen: String) -> Finding {
             "auth-wrong",
             "Give the right password, and the user that it belongs to with --user.",
         ),
-        "ERR" if seen.contains("without any password configured") => {
+        // What Redis 6 and later say, and what Redis 5 says.
+        "ERR" if seen.contains("without any password") || seen.contains("no password is set") => {
             ("auth-wrong", "Give no password: the cache has none.")
         }
+        "ERR" if seen.contains("invalid password") => ("auth-wrong", "Give the right password."),
         "READONLY" => (
             "readonly",
             "Wait, if there was a failover in the last minutes. If not, the name is that of a replica: follow the primary's.",
@@ -272,7 +282,8 @@ fn server_name(arguments: &Arguments, names: &[String]) -> String {
     };
     match names.iter().any(covers) {
         true => format!("Set the server name to {endpoint}."),
-        false => "Follow the name that the certificate is for, if that is the cache; else the load balancer leads to another one."
+        false => "If this is the cache, set the server name to a name that its certificate is for. If not, the load balancer \
+                  leads to another one."
             .to_owned(),
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A write that fails so shortly before the name moves is the failover's first sign.
-const LEAD: Duration = Duration::from_secs(60);
 /// Without another change, until a failover is over.
 const CALM: Duration = Duration::from_secs(3);
+/// A client that has written nothing for so long is not back.
+const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Since the beginning.
+    /// Since the beginning: when it was seen, and of a write that failed when it was sent.
     pub at: Duration,
     pub what: What,
 }
@@ -47,10 +47,12 @@ pub struct Record {
     pub old_gone: Option<f64>,
     /// `None` if the old node could not be asked.
     pub last_on_old: Option<f64>,
+    /// Somebody was connected to the old node when it was asked last.
+    pub is_old_in_use: bool,
     pub clients: BTreeMap<&'static str, Writes>,
 }
 
-/// What became of the writes of a client since the first sign.
+/// What became of the writes of a client; errors are counted since the first sign.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Writes {
@@ -66,41 +68,50 @@ pub struct Writes {
 }
 
 impl Record {
-    /// Of the first failover; `None` as long as the name has left no address.
-    pub fn of(entries: &[Entry]) -> Option<Self> {
-        let names = entries.iter().filter_map(|entry| match &entry.what {
+    /// What is known `now` of the first failover. `None` as long as the name has not left one address for another.
+    pub fn of(entries: &[Entry], now: Duration) -> Option<Self> {
+        let mut names = entries.iter().filter_map(|entry| match &entry.what {
             What::Name(addresses) => Some((entry.at, addresses)),
             _ => None,
         });
-        let mut names = names.clone();
         let (_, before) = names.next()?;
-        let (moved, after) = names.find(|(_, addresses)| !before.is_subset(addresses))?;
+        let has_moved = |addresses: &BTreeSet<IpAddr>| {
+            !before.is_subset(addresses) && !addresses.is_subset(before)
+        };
+        let (moved, after) = names.find(|(_, addresses)| has_moved(addresses))?;
         let from: BTreeSet<_> = before.difference(after).copied().collect();
         let to: BTreeSet<_> = after.difference(before).copied().collect();
-        let is_sign =
-            |entry: &&Entry| matches!(entry.what, What::Failed { .. }) && entry.at + LEAD >= moved;
-        let first_failed = entries.iter().find(is_sign).map(|entry| entry.at);
-        let begin = first_failed.map_or(moved, |failed| failed.min(moved));
+        // The first of the writes that fail until the name moves.
+        let writes = entries.iter().filter(|entry| entry.at <= moved).rev();
+        let writes = writes.filter(|entry| is_write(&entry.what));
+        let failed = writes.take_while(|entry| entry.what != What::Written);
+        let begin = failed.last().map_or(moved, |first| first.at);
         let since = |at: Duration| at.saturating_sub(begin).as_secs_f64();
         let first = |is_so: &dyn Fn(&BTreeMap<IpAddr, String>) -> bool| {
             let when = |entry: &Entry| match &entry.what {
                 What::Targets(targets) if is_so(targets) => Some(since(entry.at)),
                 _ => None,
             };
-            entries
-                .iter()
-                .filter(|entry| entry.at >= begin)
-                .find_map(when)
+            // What was so before the failover is so when it begins.
+            let is_before =
+                |entry: &Entry| entry.at <= begin && matches!(entry.what, What::Targets(_));
+            let known = entries.iter().rposition(is_before).unwrap_or(0);
+            entries[known..].iter().find_map(when)
         };
         let has_state = |address: &IpAddr, targets: &BTreeMap<IpAddr, String>, state: &str| {
             targets.get(address).is_some_and(|found| found == state)
         };
-        let asked_old = |entry: &&Entry| matches!(entry.what, What::OnOld | What::NobodyOnOld);
-        let on_old = entries.iter().filter(|entry| entry.what == What::OnOld);
-        let last_on_old = on_old.map(|entry| since(entry.at)).next_back();
+        let is_look = |entry: &&Entry| matches!(entry.what, What::OnOld | What::NobodyOnOld);
+        let last_look = entries.iter().rfind(is_look);
+        let last_on_old = entries.iter().rfind(|entry| entry.what == What::OnOld);
+        let last_on_old = last_on_old.map_or(0.0, |entry| since(entry.at));
         Some(Record {
             moved: since(moved),
-            registered: first(&|targets| to.iter().all(|new| targets.contains_key(new))),
+            registered: first(&|targets| {
+                let is_there =
+                    |new| targets.contains_key(new) && !has_state(new, targets, "draining");
+                to.iter().all(is_there)
+            }),
             in_service: first(&|targets| to.iter().all(|new| has_state(new, targets, "healthy"))),
             deregistered: first(&|targets| {
                 let is_left =
@@ -108,11 +119,9 @@ impl Record {
                 from.iter().all(is_left)
             }),
             old_gone: first(&|targets| !from.iter().any(|old| targets.contains_key(old))),
-            last_on_old: match entries.iter().find(asked_old) {
-                Some(_) => last_on_old.or(Some(0.0)),
-                None => None,
-            },
-            clients: BTreeMap::from([("drill", Writes::of(entries, begin))]),
+            last_on_old: last_look.map(|_| last_on_old),
+            is_old_in_use: last_look.is_some_and(|entry| entry.what == What::OnOld),
+            clients: BTreeMap::from([("drill", Writes::of(entries, begin, now))]),
             from,
             to,
         })
@@ -144,7 +153,10 @@ impl Record {
             seconds(self.in_service),
             seconds(self.deregistered),
             seconds(self.old_gone),
-            seconds(self.last_on_old),
+            match self.is_old_in_use {
+                true => "still connected".to_owned(),
+                false => seconds(self.last_on_old),
+            },
             format!("{without} ({})", writes.read_only),
         ];
         format!(
@@ -160,7 +172,7 @@ impl Record {
 }
 
 impl Writes {
-    fn of(entries: &[Entry], begin: Duration) -> Self {
+    fn of(entries: &[Entry], begin: Duration, now: Duration) -> Self {
         let is_written = |entry: &&Entry| entry.what == What::Written;
         let times: Vec<_> = entries
             .iter()
@@ -179,8 +191,8 @@ impl Writes {
                 _ => None,
             })
             .collect();
-        let is_write = |entry: &&Entry| matches!(entry.what, What::Written | What::Failed { .. });
-        let last = entries.iter().rfind(is_write);
+        let last = entries.iter().rfind(|entry| is_write(&entry.what));
+        let is_fresh = |last: &Entry| last.at > begin && now <= last.at + FRESH;
         let read_only = failures
             .iter()
             .filter(|(is_read_only, _)| *is_read_only)
@@ -188,7 +200,7 @@ impl Writes {
         Writes {
             without_write: gap.map(|(gap, _)| gap.as_secs_f64()),
             back: gap.map(|(_, back)| back.saturating_sub(begin).as_secs_f64()),
-            is_back: last.is_some_and(|entry| entry.what == What::Written && entry.at > begin),
+            is_back: last.is_some_and(|last| last.what == What::Written && is_fresh(last)),
             read_only,
             other_errors: failures.len() - read_only,
             errors: failures.iter().map(|(_, error)| (*error).clone()).collect(),
@@ -197,23 +209,31 @@ impl Writes {
     }
 }
 
-/// The name has moved, the client writes, and the targets, if they are watched, are as the name says, for a while.
+pub fn is_write(what: &What) -> bool {
+    matches!(what, What::Written | What::Failed { .. })
+}
+
+/// The name has moved, the client was interrupted and writes again, and the targets, if they are watched, are as the
+/// name says, for a while.
 pub fn is_over(entries: &[Entry], is_group_watched: bool, now: Duration) -> bool {
-    let Some(record) = Record::of(entries) else {
+    let Some(record) = Record::of(entries, now) else {
         return false;
     };
     let has_followed = record.in_service.is_some() && record.old_gone.is_some();
+    let mut writes = record.clients.values();
+    let was_interrupted = writes.all(|writes| writes.read_only + writes.other_errors > 0);
     let is_change = |entry: &&Entry| {
-        matches!(
-            entry.what,
-            What::Name(_) | What::Targets(_) | What::Failed { .. }
-        )
+        let is_look = matches!(entry.what, What::OnOld | What::NobodyOnOld);
+        !is_look && entry.what != What::Written
     };
-    let changed = entries
-        .iter()
-        .rfind(is_change)
-        .map_or(Duration::ZERO, |entry| entry.at);
-    (has_followed || !is_group_watched) && record.is_back() && now >= changed + CALM
+    let changed = entries.iter().rfind(is_change);
+    let changed = changed.map_or(Duration::ZERO, |entry| entry.at);
+    let is_there = match is_group_watched {
+        true => has_followed,
+        // Without it nobody can tell whether the connection has still to move.
+        false => was_interrupted,
+    };
+    is_there && record.is_back() && now >= changed + CALM
 }
 
 #[cfg(test)]
@@ -279,7 +299,7 @@ mod tests {
 
     #[test]
     fn times_count_from_the_first_write_that_failed() {
-        let record = Record::of(&planned()).expect("the name has moved");
+        let record = Record::of(&planned(), Duration::from_secs(113)).expect("the name has moved");
         assert_eq!(record.moved, 2.0);
         assert_eq!(record.registered, Some(4.0));
         assert_eq!(record.deregistered, Some(4.0));
@@ -297,47 +317,98 @@ mod tests {
 
     #[test]
     fn it_is_over_when_nothing_has_changed_for_a_while() {
-        let (entries, seconds) = (planned(), Duration::from_secs);
+        let seconds = Duration::from_secs;
+        let mut entries = planned();
         assert!(!is_over(&entries, true, seconds(114)));
+        assert!(
+            !is_over(&entries, true, seconds(115)),
+            "a write hangs since 113 s"
+        );
+        entries.push(written(115));
         assert!(is_over(&entries, true, seconds(115)));
-        // Without the old target's end, and without the last write.
-        assert!(!is_over(&entries[..entries.len() - 2], true, seconds(1000)));
-        assert!(!is_over(
-            &entries[..entries.len() - 1],
-            false,
-            seconds(1000)
-        ));
-        // Nobody watches the targets.
-        let unwatched = [name(0, OLD), written(1), name(5, NEW), written(6)];
-        assert!(!is_over(&unwatched, true, seconds(1000)));
-        assert!(is_over(&unwatched, false, seconds(1000)));
+        // The old target is still there.
+        entries.retain(|entry| entry.at != seconds(112));
+        assert!(!is_over(&entries, true, seconds(115)));
+        assert!(is_over(&entries, false, seconds(115)));
     }
 
     #[test]
-    fn a_name_that_gains_an_address_has_not_moved() {
-        let mut both = name(5, OLD);
-        both.what = What::Name(BTreeSet::from(
-            [OLD, NEW].map(|text| text.parse().expect("one")),
-        ));
-        let entries = [name(0, OLD), both, written(6)];
-        assert_eq!(Record::of(&entries), None);
+    fn without_the_targets_it_is_not_over_before_the_client_was_interrupted() {
+        let mut entries = vec![name(0, OLD), written(1), name(5, NEW), written(9)];
+        assert!(!is_over(&entries, false, Duration::from_secs(9)));
+        entries.extend([failed(10, false), written(14)]);
+        assert!(is_over(&entries, false, Duration::from_secs(14)));
+    }
+
+    #[test]
+    fn a_name_has_moved_when_one_address_took_the_place_of_another() {
+        let of = |at, addresses: &[&str]| {
+            let addresses = addresses.iter().map(|text| text.parse().expect("one"));
+            entry(at, What::Name(addresses.collect()))
+        };
+        let now = Duration::from_secs(9);
+        let is_moved =
+            |to: &[&str]| Record::of(&[of(0, &[OLD, "10.0.5.5"]), of(5, to)], now).is_some();
+        assert!(!is_moved(&[OLD, "10.0.5.5", NEW]));
+        assert!(!is_moved(&[OLD]));
+        assert!(is_moved(&[NEW, "10.0.5.5"]));
+    }
+
+    #[test]
+    fn it_begins_with_the_writes_that_fail_until_the_name_moves() {
+        // One that failed alone, long before.
+        let mut entries = vec![name(0, OLD), failed(1, false), written(2)];
+        entries.extend([
+            failed(3, false),
+            failed(8, false),
+            name(80, NEW),
+            written(81),
+        ]);
+        let record = Record::of(&entries, Duration::from_secs(81)).expect("the name has moved");
+        assert_eq!(record.moved, 77.0);
+        assert_eq!(record.clients["drill"].other_errors, 2);
+    }
+
+    #[test]
+    fn what_the_group_has_already_is_registered_when_it_begins() {
+        let both = [(OLD, "healthy"), (NEW, "healthy")];
+        let mut entries = vec![name(0, OLD), targets(0, both), written(1), name(5, NEW)];
+        let now = Duration::from_secs(6);
+        let record = Record::of(&entries, now).expect("the name has moved");
+        assert_eq!(
+            (record.registered, record.in_service),
+            (Some(0.0), Some(0.0))
+        );
+        assert_eq!((record.deregistered, record.old_gone), (None, None));
+        // It comes back while it drains.
+        entries[1] = targets(0, [(OLD, "healthy"), (NEW, "draining")]);
+        let record = Record::of(&entries, now).expect("the name has moved");
+        assert_eq!(record.registered, None);
     }
 
     #[test]
     fn who_still_fails_is_not_back() {
-        let entries = [
+        let mut entries = vec![
             name(0, OLD),
             written(1),
             name(5, NEW),
             written(6),
             failed(7, true),
         ];
-        let record = Record::of(&entries).expect("the name has moved");
+        let now = Duration::from_secs(7);
+        let record = Record::of(&entries, now).expect("the name has moved");
         assert!(!record.is_back());
         assert_eq!(record.moved, 0.0);
         // Nobody could look.
         assert_eq!(record.last_on_old, None);
         assert_eq!(record.in_service, None);
         assert!(record.table().contains("| not seen | not back (1) |"));
+        entries.push(entry(7, What::OnOld));
+        let record = Record::of(&entries, now).expect("the name has moved");
+        assert!(
+            record
+                .table()
+                .contains("| still connected | not back (1) |")
+        );
     }
 }

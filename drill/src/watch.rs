@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RecordType;
 use indicatif::ProgressBar;
 use nlb_hostname_target::aws;
 use nlb_hostname_target::endpoint::{Dns, Resolver};
@@ -16,8 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::arguments::Arguments;
 use crate::cache::{Client, Connection, Failure, Step};
-use crate::names::{addresses, resolve};
-use crate::record::{Entry, Record, What, is_over};
+use crate::names::{EITHER, addresses, family, resolve};
+use crate::record::{Entry, Record, What, is_over, is_write};
 
 const NAME_WATCHED_EVERY: Duration = Duration::from_secs(1);
 /// A twentieth of what an account and Region may read of Elastic Load Balancing.
@@ -43,7 +44,9 @@ pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
         entries: RefCell::default(),
         bar: ProgressBar::new_spinner(),
     };
-    watch.write(What::Name(resolve(&resolver, &arguments.endpoint).await?));
+    let found = resolve(&resolver, &arguments.endpoint, &EITHER).await?;
+    let family = family(&found);
+    watch.write(What::Name(found));
     let group = match &arguments.target_group_arn {
         Some(arn) => Some((load_balancing(arn).await?, arn.as_str())),
         None => None,
@@ -53,7 +56,7 @@ pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
     }
     let limit = arguments.limit.unwrap_or(Duration::MAX);
     tokio::select! {
-        () = watch.keep_name(&resolver) => (),
+        () = watch.keep_name(&resolver, family) => (),
         () = watch.keep_targets(group.as_ref()) => (),
         () = watch.keep_writing(&client) => (),
         () = watch.keep_old(&client) => (),
@@ -62,7 +65,8 @@ pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
         () = sleep(limit) => (),
     }
     watch.bar.finish_and_clear();
-    Ok(Record::of(&watch.entries.borrow()))
+    let now = watch.begin.elapsed();
+    Ok(Record::of(&watch.entries.borrow(), now))
 }
 
 /// Of the ARN's Region, with the credentials that the AWS CLI has.
@@ -104,9 +108,15 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn write(&self, what: What) {
-        let at = self.begin.elapsed();
+        self.write_at(self.begin.elapsed(), what);
+    }
+
+    fn write_at(&self, at: Duration, what: What) {
         self.tell(at, &what);
-        self.entries.borrow_mut().push(Entry { at, what });
+        let mut entries = self.entries.borrow_mut();
+        entries.push(Entry { at, what });
+        // A write that failed was sent before others happened.
+        entries.sort_by_key(|entry| entry.at);
     }
 
     /// What is new.
@@ -151,7 +161,7 @@ impl Watch<'_> {
                 Some(entry) => format!("{:.1} s ago", (now - entry.at).as_secs_f64()),
                 None => "never".to_owned(),
             };
-            let seen = match Record::of(&entries) {
+            let seen = match Record::of(&entries, now) {
                 Some(_) => "the name has moved",
                 None => "waiting for a failover",
             };
@@ -163,11 +173,11 @@ impl Watch<'_> {
         }
     }
 
-    async fn keep_name(&self, resolver: &Resolver<TokioRuntimeProvider>) {
+    async fn keep_name(&self, resolver: &Resolver<TokioRuntimeProvider>, family: RecordType) {
         loop {
             sleep(NAME_WATCHED_EVERY).await;
-            // Who does not answer has not moved.
-            if let Ok(addresses) = resolve(resolver, &self.arguments.endpoint).await {
+            // An answer that does not come says nothing.
+            if let Ok(addresses) = resolve(resolver, &self.arguments.endpoint, &[family]).await {
                 self.write_if_new(What::Name(addresses), is_name);
             }
         }
@@ -201,6 +211,7 @@ impl Watch<'_> {
     async fn keep_writing(&self, client: &Client) {
         let mut connection = None;
         for number in 0.. {
+            let sent = self.begin.elapsed();
             match self.write_once(client, &mut connection, number).await {
                 Ok(()) => self.write(What::Written),
                 Err(failure) => {
@@ -210,10 +221,11 @@ impl Watch<'_> {
                         connection = None;
                     }
                     let error = failure.to_string();
-                    self.write(What::Failed {
+                    let failed = What::Failed {
                         is_read_only,
                         error,
-                    });
+                    };
+                    self.write_at(sent, failed);
                 }
             }
             sleep(WRITTEN_EVERY).await;
@@ -239,38 +251,46 @@ impl Watch<'_> {
 
     /// Past the load balancer, where the node can be reached.
     async fn keep_old(&self, client: &Client) {
-        let mut connections: BTreeMap<IpAddr, Connection> = BTreeMap::new();
+        if client.is_careless() {
+            // The address may be somebody else's by now.
+            return std::future::pending().await;
+        }
+        let (mut connections, mut told) = (BTreeMap::new(), BTreeSet::new());
         loop {
             sleep(OLD_WATCHED_EVERY).await;
-            let left = Record::of(&self.entries.borrow()).map(|record| record.from);
-            for address in left.unwrap_or_default() {
-                if let Some(mut connection) =
-                    self.connected(client, &mut connections, address).await
-                    && let Ok(others) = connection.others().await
-                {
-                    self.write(match others {
-                        0 => What::NobodyOnOld,
-                        _ => What::OnOld,
-                    });
-                    connections.insert(address, connection);
+            let left = Record::of(&self.entries.borrow(), self.begin.elapsed());
+            for address in left.map(|record| record.from).unwrap_or_default() {
+                match self.others(client, &mut connections, address).await {
+                    Ok(0) => self.write(What::NobodyOnOld),
+                    Ok(_) => self.write(What::OnOld),
+                    Err(failure) if told.insert(address) => self.bar.suspend(|| {
+                        eprintln!("drill: cannot see who is connected to {address}: {failure}");
+                    }),
+                    Err(_) => (),
                 }
             }
         }
     }
 
-    async fn connected(
+    /// How many other clients that node has.
+    async fn others(
         &self,
         client: &Client,
         connections: &mut BTreeMap<IpAddr, Connection>,
         address: IpAddr,
-    ) -> Option<Connection> {
-        if let Some(connection) = connections.remove(&address) {
-            return Some(connection);
-        }
-        let address = SocketAddr::new(address, self.arguments.port);
-        let mut connection = client.connect(address).await.ok()?;
-        connection.name().await.ok()?;
-        Some(connection)
+    ) -> Result<usize, Failure> {
+        let mut connection = match connections.remove(&address) {
+            Some(connection) => connection,
+            None => {
+                let address = SocketAddr::new(address, self.arguments.port);
+                let mut connection = client.connect(address).await?;
+                connection.name().await?;
+                connection
+            }
+        };
+        let others = connection.others().await?;
+        connections.insert(address, connection);
+        Ok(others)
     }
 }
 
@@ -280,10 +300,6 @@ fn is_name(what: &What) -> bool {
 
 fn is_targets(what: &What) -> bool {
     matches!(what, What::Targets(_))
-}
-
-fn is_write(what: &What) -> bool {
-    matches!(what, What::Written | What::Failed { .. })
 }
 
 fn is_old(what: &What) -> bool {
