@@ -54,10 +54,10 @@ def table(results):
             lines.append(f"| {' | '.join(cells)} |")
     sizes = results["sizes"]
     instructions = sizes["instructionsOfAWarmReconcile"]
-    instructions = f"{instructions:,} instructions" if isinstance(instructions, int) else instructions
+    instructions = f"{instructions:,}" if isinstance(instructions, int) else instructions
     text = (
         f"Medians of {results['runs']} processes of each, in turn. The binary has {sizes['binaryBytes'] / MB:.2f} MB, its zip "
-        f"{sizes['zipBytes'] / MB:.2f} MB. With 25 target groups it occupies {sizes['memoryOf25Groups'] / 1024:.1f} MiB. "
+        f"{sizes['zipBytes'] / MB:.2f} MB. With 25 target groups the process occupies {sizes['memoryOf25Groups'] / 1024:.1f} MiB. "
         f"Instructions of a warm reconcile: {instructions}. {versions()}"
     )
     return "\n".join([*lines, "", text])
@@ -73,22 +73,28 @@ def versions():
 def draw(results, path):
     # The same result is the same picture, with text as text.
     plot.rcParams |= {"svg.hashsalt": "side by side", "svg.fonttype": "none"}
-    bars = [
+    measured = [
         (f"{what}\n{setting['setting']}", figure, setting)
         for setting in results["settings"]
         if "missing" not in setting
         for what, figure in {"start to the first result": first_result, "warm reconcile": lambda of: of["warm"]}.items()
     ]
-    chart, axes = plot.subplots(figsize=(9, 0.6 * len(bars)), layout="constrained")
-    for row, (_, figure, setting) in enumerate(bars):
-        for offset, (program, (name, colour)) in zip((-0.2, 0.2), PROGRAMS.items()):
-            milliseconds = figure(setting[program])
-            axes.barh(row + offset, milliseconds, height=0.36, color=colour, label=name if row == 0 else None)
-            axes.text(milliseconds, row + offset, f" {number(milliseconds)}", va="center", fontsize=8)
+    chart, axes = plot.subplots(figsize=(9, 0.6 * len(measured)), layout="constrained")
+    for row, (_, figure, setting) in enumerate(measured):
+        own, other = (figure(setting[program]) for program in PROGRAMS)
+        axes.plot([own, other], [row, row], color="#c0c0c0", zorder=1)
+        for milliseconds, side, aside in ((own, "right", -7), (other, "left", 7)):
+            place = {"xy": (milliseconds, row), "xytext": (aside, 0), "textcoords": "offset points"}
+            axes.annotate(number(milliseconds), **place, ha=side, va="center", fontsize=8)
+        for program, milliseconds in zip(PROGRAMS, (own, other)):
+            name, colour = PROGRAMS[program]
+            axes.scatter(milliseconds, row, color=colour, label=name if row == 0 else None, zorder=2)
     axes.set_xscale("log")
-    axes.set_yticks(range(len(bars)), [label for label, _, _ in bars], fontsize=8)
+    axes.set_xlim(0.4, 1000)
+    axes.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
+    axes.set_yticks(range(len(measured)), [label for label, _, _ in measured], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel("milliseconds, on a scale on which each step is ten times the one before")
+    axes.set_xlabel("milliseconds")
     axes.spines[["top", "right"]].set_visible(False)
     chart.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     chart.savefig(path, metadata={"Date": None})
