@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use ipnet::IpNet;
-use nlb_hostname_target::endpoint::{Endpoint, Found, Resolver};
+use nlb_hostname_target::endpoint::{Dns, Endpoint, Found};
 use stand_in::dns::Source;
 use stand_in::memory::Network;
 use stand_in::world::{DNS_SERVER, ENDPOINT};
@@ -65,7 +65,7 @@ fn depends_on_id(input: &[u8]) -> bool {
 async fn resolve(source: Source) -> Result<Found, String> {
     let server = DNS_SERVER.parse().expect("an address");
     let network = Network::new([(server, source)]);
-    let resolver = Resolver::new(&[server], &network)?;
+    let resolver = Dns::new(&[server], &network).resolver()?;
     let endpoint = Endpoint::parse(ENDPOINT).expect("a host name");
     resolver.resolve(&endpoint, RecordType::A).await
 }
