@@ -229,6 +229,14 @@ impl Connection {
         self.query(&redis::cmd("PING")).await
     }
 
+    /// `master` or `slave`.
+    pub async fn role(&mut self) -> Result<String, Failure> {
+        // What follows depends on it.
+        let role: Vec<redis::Value> = self.query(&redis::cmd("ROLE")).await?;
+        let role = role.into_iter().next().unwrap_or(redis::Value::Nil);
+        String::from_redis_value(role).map_err(|error| redis_failure(&error.into()))
+    }
+
     /// How many a cache in cluster mode has.
     pub async fn shards(&mut self) -> Result<u32, Failure> {
         let mut info = redis::cmd("CLUSTER");

@@ -28,6 +28,8 @@ pub enum What {
     Written,
     /// A write failed.
     Failed { is_read_only: bool, error: String },
+    /// What the node says that it is at which the client's connection ends: `master` or `slave`.
+    Role(String),
     /// Somebody is connected to the node that the name has left.
     OnOld,
     /// Nobody is.

@@ -26,6 +26,8 @@ const NAME_WATCHED_EVERY: Duration = Duration::from_secs(1);
 const TARGETS_WATCHED_EVERY: Duration = Duration::from_secs(2);
 const OLD_WATCHED_EVERY: Duration = Duration::from_secs(1);
 const WRITTEN_EVERY: Duration = Duration::from_millis(100);
+/// In writes.
+const ROLE_READ_EVERY: u64 = 10;
 const LOOKED_EVERY: Duration = Duration::from_millis(500);
 
 type LoadBalancing = aws_sdk_elasticloadbalancingv2::Client;
@@ -135,6 +137,7 @@ impl Watch<'_> {
             What::Failed { error, .. } if last(is_write) != Some(what) => {
                 format!("a write fails: {error}")
             }
+            What::Role(role) => format!("the node says that it is a {role}"),
             What::OnOld if last(is_old) != Some(what) => {
                 "somebody is connected to the node that the name has left".to_owned()
             }
@@ -228,6 +231,13 @@ impl Watch<'_> {
                     self.write_at(sent, failed);
                 }
             }
+            // Where a node does not say it, its answer to a write does.
+            if number % ROLE_READ_EVERY == 0
+                && let Some(connected) = &mut connection
+                && let Ok(role) = connected.role().await
+            {
+                self.write_if_new(What::Role(role), is_role);
+            }
             sleep(WRITTEN_EVERY).await;
         }
     }
@@ -300,6 +310,10 @@ fn is_name(what: &What) -> bool {
 
 fn is_targets(what: &What) -> bool {
     matches!(what, What::Targets(_))
+}
+
+fn is_role(what: &What) -> bool {
+    matches!(what, What::Role(_))
 }
 
 fn is_old(what: &What) -> bool {
