@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from snippets import snippets
-from stack import CACHE, HERE, NLB, OTHER_CACHE, PASSWORD, PORT, Stack, path_of, require_programs
+from stack import HERE, NLB, PASSWORD, PORT, Stack, path_of, require_programs
 
 # In seconds: who says nothing for so long counts as one who waits.
 PATIENCE = 10
@@ -141,9 +141,7 @@ def main():
     with contextlib.ExitStack() as exits:
         folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
         stack = exits.enter_context(Stack(folder))
-        stack.start_node("primary", CACHE)
-        stack.start_node("replica", CACHE, primary="primary")
-        stack.start_node("other", OTHER_CACHE)
+        stack.start_caches()
         stack.start_haproxy({node: [node] for node in ("primary", "replica", "other")})
         runner = Runner(stack)
         pool = exits.enter_context(concurrent.futures.ThreadPoolExecutor(AT_ONCE))

@@ -232,9 +232,7 @@ def main():
     with contextlib.ExitStack() as exits:
         folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
         stack = exits.enter_context(Stack(folder))
-        stack.start_node("primary", CACHE)
-        stack.start_node("replica", CACHE, primary="primary")
-        stack.start_node("other", OTHER_CACHE)
+        stack.start_caches()
         stack.start_node("plain", CACHE, port=PORT, tls_port=0, requirepass='""')
         start_cluster(stack)
         start_cluster_of_one(stack)

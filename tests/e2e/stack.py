@@ -148,6 +148,12 @@ class Stack:
             self.wait_until_replicating(name)
         return process
 
+    def start_caches(self):
+        """One with a replica, and another one."""
+        self.start_node("primary", CACHE)
+        self.start_node("replica", CACHE, primary="primary")
+        self.start_node("other", OTHER_CACHE)
+
     def start_haproxy(self, balancers):
         """Each balancer with the nodes it may lead to, of which the first is in service."""
         configuration = self.folder / "haproxy.cfg"
