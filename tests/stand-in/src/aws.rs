@@ -448,8 +448,8 @@ impl Call {
                 let (namespace, data) = input.unwrap_or_default();
                 (operation.to_owned(), namespace, Vec::new(), data)
             }
-            None if let Some(target) = request.headers().get(TARGET) => {
-                let target = String::from_utf8_lossy(target.as_bytes());
+            None if request.headers().contains_key(TARGET) => {
+                let target = String::from_utf8_lossy(request.headers()[TARGET].as_bytes());
                 let action = target.rsplit('.').next().unwrap_or_default();
                 (action.to_owned(), String::new(), Vec::new(), Vec::new())
             }

@@ -68,7 +68,9 @@ impl Sandbox {
         let api = Server::start(move |request| {
             if request.uri().path() == NEXT {
                 asked.send_if_modified(|first| {
-                    first.replace(first.unwrap_or_else(Instant::now)).is_none()
+                    let is_first = first.is_none();
+                    first.get_or_insert_with(Instant::now);
+                    is_first
                 });
             }
             answer(request, next.clone(), answered.clone())
