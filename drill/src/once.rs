@@ -92,18 +92,24 @@ async fn look_at(address: SocketAddr, client: Client, other: Option<Client>) -> 
 /// As a client does.
 async fn work(address: SocketAddr, client: &Client) -> Result<(), Failure> {
     let mut connection = client.connect(address).await?;
-    let written = connection.write(0).await;
-    // Who is not in cluster mode says so by an error.
-    match (written, connection.shards().await) {
-        (Ok(()), Ok(shards @ 2..)) => {
-            let message = format!("the cache has {shards} shards in cluster mode");
-            Err(Failure::Error("MOVED".to_owned(), message))
-        }
+    // A cache that is not in cluster mode answers the question for its shards with an error.
+    match connection.write(0).await {
+        Ok(()) => match connection.shards().await {
+            Ok(shards @ 2..) => {
+                let message = format!("the cache has {shards} shards in cluster mode");
+                Err(Failure::Error("MOVED".to_owned(), message))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        },
         // A replica sends writes to its primary in the same way.
-        (Err(Failure::Error(code, message)), Ok(1)) if code == "MOVED" => {
-            Err(Failure::Error("READONLY".to_owned(), message))
+        Err(Failure::Error(code, message)) if code == "MOVED" => {
+            let code = match connection.shards().await {
+                Ok(1) => "READONLY".to_owned(),
+                Ok(_) | Err(_) => code,
+            };
+            Err(Failure::Error(code, message))
         }
-        (written, _) => written,
+        Err(failure) => Err(failure),
     }
 }
 
@@ -176,16 +182,17 @@ fn of_addresses(arguments: &Arguments, all: &[At]) -> Vec<Finding> {
 fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
     let failure = at.outcome.as_ref().err()?;
     let seen = failure.to_string();
-    let answered = match &at.other_way {
-        None => None,
-        Some(Ok(())) => Some("PONG".to_owned()),
-        Some(Err(Failure::Error(code, _))) => Some(code.clone()),
-        // The handshake itself succeeded.
-        Some(Err(Failure::OtherName(_) | Failure::OtherAuthority)) if arguments.is_plaintext => {
-            Some("its certificate".to_owned())
-        }
-        Some(Err(_)) => None,
-    };
+    let answered =
+        match &at.other_way {
+            None => None,
+            Some(Ok(())) => Some("PONG".to_owned()),
+            Some(Err(Failure::Error(code, _))) => Some(code.clone()),
+            // It speaks TLS, whatever its certificate is worth.
+            Some(Err(
+                Failure::OtherName(_) | Failure::OtherAuthority | Failure::Certificate(_),
+            )) if arguments.is_plaintext => Some("its certificate".to_owned()),
+            Some(Err(_)) => None,
+        };
     Some(match (answered, failure) {
         (Some(answer), _) if arguments.is_plaintext => finding(
             "tls-required",

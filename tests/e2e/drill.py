@@ -70,6 +70,7 @@ def cases(stack, other_authority):
         Case("answers nothing, no TLS", ["silent"], f"{stack.network}.252", plain, says="a command in 5 s"),
         Case("no TLS, and the cache closes", ["tls-required"], "primary", plain, says="rediss://"),
         Case("no TLS, and the cache is silent", ["tls-required"], f"{stack.network}.253", plain, says="a command in 5 s"),
+        Case("no TLS, and the certificate expired", ["tls-required"], "expired", plain, says="its certificate"),
         Case("TLS, and the cache has none", ["plaintext-answered"], "plain", says="PONG"),
         Case("no TLS, as the cache", [], "plain", plain, password=None),
         Case("no server name", ["certificate-name"], "primary", ("--server-name", NLB), says=f"server name to {CACHE}"),

@@ -183,8 +183,7 @@ class Play:
         ]  # fmt: skip
         aws = {name: value for name, value in of_function.items() if name.startswith("AWS_")}
         environment = self.stack.environment("nlb", PASSWORD) | aws
-        drill = self.stack.start("drill", command, stdout=subprocess.PIPE, stderr=None, text=True, env=environment)
-        return drill
+        return self.stack.start("drill", command, stdout=subprocess.PIPE, stderr=None, text=True, env=environment)
 
     def end_drill(self, drill):
         """Its record. It ends by itself when the failover is over for it, which it never is where connections are kept."""
@@ -343,10 +342,10 @@ def drilled_otherwise(record):
         since = [None if of[column] is None else of[column] - of["moved"] for of in (drill, record)]
         if since[0] is None or abs(since[0] - since[1]) > DRILL_WITHIN:
             complaints.append(f"the drill saw {column} {since[0]} s after the name moved, instead of {since[1]:.1f} s")
-    client, without = drill["clients"]["drill"], record["clients"]["redis-py"]
-    if client["isBack"] != without["isBack"] or drill["exitCode"] != (0 if client["isBack"] else 1):
+    client, other = drill["clients"]["drill"], record["clients"]["redis-py"]
+    if client["isBack"] != other["isBack"] or drill["exitCode"] != (0 if client["isBack"] else 1):
         complaints.append(f"the drill's client is back: {client['isBack']}, exit code {drill['exitCode']}")
-    elif client["isBack"] and abs(client["withoutWrite"] - without["withoutWrite"]) > DRILL_WITHIN:
+    elif client["isBack"] and abs(client["withoutWrite"] - other["withoutWrite"]) > DRILL_WITHIN:
         complaints.append(f"the drill wrote nothing for {client['withoutWrite']:.1f} s")
     return complaints
 
