@@ -169,7 +169,7 @@ async fn sample(setting: &Setting, command: Command) -> Sample {
     let start = sandbox.ready().await - sandbox.begun();
     let throttle = setting
         .is_throttled
-        .then(|| Throttle::of(Some(sandbox.id())));
+        .then(|| Throttle::of(Some(sandbox.id())).expect("a share as it was had before"));
     let first = reconcile(&mut sandbox).await;
     let mut warm = Vec::new();
     for _ in 0..WARM {
@@ -342,7 +342,7 @@ async fn duration(command: Command, groups: usize) -> f64 {
     let Scene { world, _tls } = over_tls(world).await;
     let mut sandbox = world.sandbox_of(command).await;
     sandbox.ready().await;
-    let throttle = Throttle::of(Some(sandbox.id()));
+    let throttle = Throttle::of(Some(sandbox.id())).expect("a share as it was had before");
     reconcile(&mut sandbox).await;
     let mut durations = Vec::new();
     for _ in 0..WARM {

@@ -141,7 +141,7 @@ impl Known {
         }
     }
 
-    /// Nothing of what was decided had its turn: the description holds on.
+    /// Nothing of what was decided had its turn: the description still holds.
     pub fn spared(&mut self) {
         self.standing = Standing::Settled;
     }
