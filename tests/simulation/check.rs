@@ -75,7 +75,8 @@ struct Running {
     begun: Duration,
     event: Option<Event>,
     groups: BTreeMap<usize, Followed>,
-    questions: BTreeMap<(String, u16), Duration>,
+    /// When each that waits for its answer was asked.
+    questions: BTreeMap<(String, u16), Vec<Duration>>,
     /// The beginnings of chains whose ends are still asked for.
     chains: BTreeMap<usize, Duration>,
     is_publishing_failed: bool,
@@ -286,13 +287,15 @@ impl Checker<'_> {
         let (setting, now) = (self.setting, self.now);
         let running = self.running(life);
         let question = (name.to_owned(), id);
-        // One that is sent again, since its answer is late, is the same question. The resolver draws the
-        // numbers of its questions, so that one which nobody answered may have had the same long ago.
-        let is_waiting = |asked: &Duration| now < *asked + ACT;
-        if running.questions.get(&question).is_some_and(is_waiting) {
+        // A question that is sent again, because its answer is late or was truncated, is the same question.
+        // The resolver draws the number of each question by itself, so two questions may have the same
+        // number: two of the same moment, or one that nobody answered and one that was asked long after it.
+        let asked = running.questions.entry(question).or_default();
+        asked.retain(|asked| now < *asked + ACT);
+        if asked.iter().any(|asked| now > *asked) {
             return;
         }
-        running.questions.insert(question, now);
+        asked.push(now);
         let Some((endpoint, true, groups)) = fed(setting, name) else {
             return;
         };
@@ -311,7 +314,8 @@ impl Checker<'_> {
     ) {
         let (setting, now) = (self.setting, self.now);
         let running = self.running(life);
-        let Some(asked) = running.questions.remove(&(name.to_owned(), id)) else {
+        let waiting = running.questions.get_mut(&(name.to_owned(), id));
+        let Some(asked) = waiting.and_then(Vec::pop) else {
             return;
         };
         let Some((endpoint, is_beginning, groups)) = fed(setting, name) else {
