@@ -1,6 +1,5 @@
-//! Parse once, at the edge: environment variables become a complete [`Config`] or one precise
-//! error. Nothing is silently replaced by a default, and nothing else in the crate reads these
-//! variables.
+//! Environment variables are parsed once, at the edge. They become a complete [`Config`] or one precise
+//! error. Nothing is silently replaced by a default, and nothing else in the crate reads these variables.
 
 mod variable;
 
@@ -15,7 +14,7 @@ use crate::error::Error;
 use crate::target_group::TargetGroupArn;
 use variable::{Variable, boolean, cidr, dns_server, domain, list, namespace, port};
 
-/// What an NLB accepts as IPv4 targets, and the unique local and global unicast ranges of IPv6.
+/// The IPv4 ranges that an NLB accepts as targets, and the unique local and global unicast ranges of IPv6.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
 const DEFAULT_ALLOWED_CIDRS: &str =
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7,2000::/3";
@@ -26,36 +25,36 @@ const CIDRS: &str =
 const NAMESPACE_RULE: &str = "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and \
                               beginning with neither AWS/ nor a colon";
 
-/// More in one group are refused: no cluster has them, a hostile answer may.
+/// An answer with more addresses in one group is refused. No cluster has them, but a hostile answer may.
 pub const MAX_ADDRESSES: usize = 100;
 
 /// All settings of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// In the order in which the groups are first named.
+    /// The groups are in the order in which they are first named.
     pub target_groups: Vec<TargetGroupConfig>,
-    /// Registered for every address; `None` is each group's own port.
+    /// The port that is registered for every address. `None` means each group's own port.
     pub target_port: Option<u16>,
-    /// Asked all at once; empty is the system resolver.
+    /// All of these servers are asked at once. An empty list means the system resolver.
     pub dns_servers: Vec<SocketAddr>,
-    /// Of each endpoint; their answers are united.
+    /// The number of lookups of each endpoint. Their answers are united.
     pub lookups_per_reconcile: u32,
-    /// How many reconciles in a row a current target may be missing from the answers and stay.
+    /// How many independent answers in a row may lack a current target before one more of them deregisters it.
     pub misses_before_deregistration: u32,
-    /// Between the reconciles of a scheduled invocation that polls.
+    /// The time from the start of one reconcile to the next, in a scheduled invocation that polls.
     pub poll_interval: Duration,
-    /// How long a scheduled invocation polls; zero is one reconcile.
+    /// How long a scheduled invocation polls. Zero means one reconcile.
     pub schedule_poll: Duration,
-    /// How long an invocation that a notification caused polls; zero is one reconcile.
+    /// How long an invocation polls if a notification caused it. Zero means one reconcile.
     pub event_poll: Duration,
-    /// An answer with an address outside is refused.
+    /// An answer with an address outside these ranges is refused.
     pub allowed_cidrs: Vec<IpNet>,
-    /// Targets in these ranges are somebody else's.
+    /// Targets in these ranges belong to somebody else and are never deregistered.
     pub keep_cidrs: Vec<IpNet>,
     pub metric_namespace: String,
-    /// Under which CloudFormation's answer may be put; every partition of AWS has its own.
+    /// CloudFormation's answer may only be put under this suffix. Every partition of AWS has its own.
     pub url_suffix: String,
-    /// Plan and report only, whatever the event says.
+    /// If true, every invocation only plans and reports, whatever its event says.
     pub is_dry_run: bool,
 }
 
@@ -127,7 +126,8 @@ impl Config {
         })
     }
 
-    /// An address that cannot be right makes the whole answer wrong or hostile.
+    /// Returns why an answer with this address is refused, or `None` if it is not. An address that cannot be
+    /// right makes the whole answer wrong or hostile.
     pub fn reason_to_refuse(&self, address: IpAddr) -> Option<&'static str> {
         let is_in = |cidrs: &[IpNet]| cidrs.iter().any(|cidr| cidr.contains(&address));
         if !is_in(&self.allowed_cidrs) {
@@ -136,12 +136,12 @@ impl Config {
         self.is_kept(address).then_some("inside KEEP_CIDRS")
     }
 
-    /// Whether a target at this address is somebody else's.
+    /// True if a target at this address belongs to somebody else.
     pub fn is_kept(&self, address: IpAddr) -> bool {
         self.keep_cidrs.iter().any(|cidr| cidr.contains(&address))
     }
 
-    /// This one alone, because CloudFormation is answered also when another variable is invalid.
+    /// Reads `URL_SUFFIX` alone, because CloudFormation is answered even if another variable is invalid.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] when it is malformed.
@@ -152,8 +152,7 @@ impl Config {
     }
 }
 
-/// Each endpoint with the target group at the same place; a group keeps the place where it is first
-/// named.
+/// Pairs each endpoint with the target group at the same place. A group keeps the place where it is first named.
 fn pair(
     endpoints: Vec<Endpoint>,
     arns: Vec<TargetGroupArn>,

@@ -1,5 +1,5 @@
-//! The custom resource of the template: CloudFormation asks during a deployment whether the function
-//! does its work, and waits for the answer, which is put to a URL that comes with the question.
+//! This module answers the custom resource of the template. During a deployment CloudFormation asks whether
+//! the function does its work. It waits for the answer, which is put to a URL that comes with the question.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
 
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::error::{Error, Errors};
 use crate::event::Request;
 use crate::window::Deadline;
 
-/// Before the template's `ServiceTimeout` of 60 s, and with time for a cold start.
+/// This is less than the template's `ServiceTimeout` of 60 s and leaves time for a cold start.
 const ANSWER_WITHIN: Duration = Duration::from_secs(45);
-/// Of which so much is kept for the answer itself.
+/// This part of `ANSWER_WITHIN` is kept for the answer itself.
 const ANSWER_RESERVE: Duration = Duration::from_secs(5);
-/// CloudFormation takes 4096 bytes in all; an error of many target groups can be longer.
+/// CloudFormation accepts 4096 bytes in all. The errors of many target groups can be longer.
 const MAX_REASON: usize = 2048;
-/// With all retries: less than the reserve.
+/// The limit for putting the answer, including all retries. It is less than the reserve.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
 
 fn reason(errors: &Errors) -> String {
@@ -33,14 +33,14 @@ fn reason(errors: &Errors) -> String {
     reason
 }
 
-/// When the work ends, so that CloudFormation is answered in time, and before Lambda's `timeout`.
+/// The deadline of the work. It leaves time to answer CloudFormation, and it is before Lambda's `timeout`.
 pub fn deadline(timeout: Instant) -> Deadline {
     let answer_by = timeout.min(Instant::now() + ANSWER_WITHIN);
     Deadline::before(answer_by - ANSWER_RESERVE)
 }
 
-/// Whether all of them may pass by themselves soon after a deployment: IAM is eventually consistent, and
-/// a name that was just made is not known everywhere.
+/// True if all of these errors may disappear by themselves soon after a deployment. IAM is eventually
+/// consistent, and a name that was just made is not known everywhere.
 pub fn are_perhaps_early(errors: &Errors) -> bool {
     errors.0.iter().all(|error| match error {
         Error::ResolveFailed { .. } => true,
@@ -58,7 +58,7 @@ pub fn are_perhaps_early(errors: &Errors) -> bool {
 /// Puts the answer where CloudFormation waits for it.
 ///
 /// # Errors
-/// The cause, when the URL is not one of CloudFormation's under that suffix or does not take the answer.
+/// Returns the cause if the URL is not one of CloudFormation's under this suffix, or does not accept the answer.
 pub async fn answer(
     sdk: &SdkConfig,
     url_suffix: &Result<String, Error>,
@@ -86,8 +86,8 @@ pub async fn answer(
     aws::put(sdk, &url, body.to_string(), ANSWER_TIMEOUT).await
 }
 
-/// Whether the URL is in one of the buckets in which CloudFormation waits for answers. Who calls the
-/// function chooses the URL, so that nothing else may be put there.
+/// True if the URL is in one of the buckets in which CloudFormation waits for answers. The caller of the
+/// function chooses the URL, so nothing may be put anywhere else.
 fn is_cloudformations(url: &Uri, url_suffix: &str) -> bool {
     let host = url.host().unwrap_or_default().to_ascii_lowercase();
     url.scheme_str() == Some("https")

@@ -1,5 +1,5 @@
-//! What is wrong with a deployment, found without changing anything: what can be seen is looked at, and a
-//! pure function says what of it cannot work or will hurt in a failover.
+//! This module finds what is wrong with a deployment, without changing anything. It gathers what can be seen.
+//! A pure function then says what cannot work or will hurt in a failover.
 
 mod finding;
 mod judge;
@@ -12,7 +12,7 @@ pub use finding::{Finding, Findings, Severity};
 pub use judge::config_invalid;
 pub use look::Looker;
 
-/// Looks, and judges what was seen.
+/// Gathers what can be seen, and judges it.
 pub async fn diagnose<P: RuntimeProvider>(looker: &Looker<'_, P>) -> Findings {
     let seen = looker.look().await;
     judge::judge(looker.config, &seen)

@@ -1,4 +1,4 @@
-//! The name that is followed, and how it becomes addresses.
+//! An endpoint is the DNS name that is followed. This module resolves it to addresses.
 
 mod lookup;
 mod name;

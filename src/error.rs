@@ -1,6 +1,6 @@
-//! What can go wrong, with a stable type for alarms and a message that names the endpoint or target
-//! group, the action and the cause once. Nothing is recovered from here: a failed reconcile is
-//! reported, and the next one is the retry.
+//! This module lists what can go wrong. Each error has a stable type for alarms, and a message that names the
+//! endpoint or target group, the action and the cause once. Nothing is recovered from here: a failed
+//! reconcile is reported, and the next one is the retry.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,21 +10,21 @@ use tracing::error;
 
 use crate::aws::Cause;
 
-/// Target groups that one line of the log tells of, and failures in one message; the others are counted.
+/// How many target groups one line of the log lists, and how many failures one message names. The others are counted.
 pub const MOST_IN_A_LINE: usize = 100;
 
 /// One failure. The variant's name is the `errorType` of Lambda's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A variable is missing or malformed: it, its value and what was expected.
+    /// A variable is missing or malformed. The text names it, its value and what was expected.
     #[error("{0}")]
     InvalidConfig(String),
-    /// No usable answer: NXDOMAIN, empty, SERVFAIL, refused, late.
+    /// There is no usable answer: it is NXDOMAIN, empty, SERVFAIL, refused or late.
     #[error(
         "cannot resolve {endpoint}: {cause} (clients keep the targets that they have; the next reconcile tries again)"
     )]
     ResolveFailed { endpoint: String, cause: String },
-    /// An answer that is wrong or hostile, refused whole.
+    /// The answer is wrong or hostile, and is refused whole.
     #[error(
         "refused the answer for {endpoints}: {reason} (clients keep the targets that they have; the next reconcile tries again)"
     )]
@@ -37,7 +37,7 @@ pub enum Error {
         target_group_arn: String,
         reason: String,
     },
-    /// ELB could not be asked, or its answer not be read.
+    /// ELB could not be asked, or its answer could not be read.
     #[error(
         "cannot describe {what} {target_group_arn}: {cause} (clients keep the targets that they have; the next reconcile tries again)"
     )]
@@ -55,7 +55,7 @@ pub enum Error {
         target_group_arn: String,
         cause: Cause,
     },
-    /// Old and new targets serve together until a later reconcile deregisters the old.
+    /// Old and new targets serve together until a later reconcile deregisters the old ones.
     #[error(
         "cannot deregister {targets} from {target_group_arn}: {cause} (old and new targets serve together; the next reconcile tries again)"
     )]
@@ -64,7 +64,7 @@ pub enum Error {
         target_group_arn: String,
         cause: Cause,
     },
-    /// CloudWatch did not acknowledge the data; only those that it called invalid are dropped.
+    /// CloudWatch did not acknowledge the data. Only data that it called invalid are dropped.
     #[error(
         "cannot publish {count} metric data to {namespace}: {cause} (clients are not affected, {})",
         match is_dropped {
@@ -78,8 +78,7 @@ pub enum Error {
         cause: Cause,
         is_dropped: bool,
     },
-    /// CloudFormation did not get its answer, and will fail the deployment when it has waited long
-    /// enough.
+    /// CloudFormation did not get its answer. It fails the deployment when it has waited long enough.
     #[error(
         "cannot answer CloudFormation: {0} (the deployment waits for an answer until it times out)"
     )]
@@ -111,7 +110,7 @@ impl Error {
         }
     }
 
-    /// Whether data are gone, so that no later publication can mend it.
+    /// True if data are lost, so that no later publication can make up for it.
     pub fn is_dropped(&self) -> bool {
         matches!(
             self,
@@ -122,32 +121,32 @@ impl Error {
         )
     }
 
-    /// One line of what concerns no target group.
+    /// Logs one line for an error that concerns no target group.
     pub fn log(&self) {
         error!("errorType" = self.error_type(), "{self}");
     }
 }
 
-/// One failure or more, of one target group or of a whole invocation. The first gives the type, all
-/// give the message.
+/// One or more failures of a target group or of a whole invocation. The first one gives the type, and all of
+/// them give the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errors(pub Vec<Error>);
 
 impl Errors {
-    /// `Ok` when nothing failed.
+    /// Returns `Ok` if nothing failed.
     pub fn check(errors: impl IntoIterator<Item = Error>) -> Result<(), Errors> {
         let errors: Vec<_> = errors.into_iter().collect();
         let is_well = errors.is_empty().then_some(());
         is_well.ok_or(Errors(errors))
     }
 
-    /// With one more, told last.
+    /// Adds one more failure at the end.
     pub fn and(mut self, another: Error) -> Self {
         self.0.push(another);
         self
     }
 
-    /// Lambda's `errorType`, of the first.
+    /// Lambda's `errorType`, which is the first failure's.
     pub fn error_type(&self) -> &'static str {
         self.0.first().map_or("", Error::error_type)
     }
@@ -185,7 +184,7 @@ impl From<Errors> for Diagnostic {
     }
 }
 
-/// For a message: all of them, comma separated.
+/// Lists all the things for a message, separated by commas.
 pub fn enumerate(things: impl IntoIterator<Item: fmt::Display>) -> String {
     let things: Vec<_> = things.into_iter().map(|thing| thing.to_string()).collect();
     things.join(", ")

@@ -1,5 +1,5 @@
-//! What is read from the event that caused the invocation. An event says *when*, never *what*: any
-//! JSON causes a reconcile, and a field of another type than expected is ignored.
+//! This module reads the event that caused the invocation. An event says *when*, never *what*: any JSON
+//! causes a reconcile, and a field of another type than expected is ignored.
 
 mod fields;
 mod request;
@@ -10,32 +10,31 @@ use fields::Fields;
 
 pub use request::{Request, RequestType};
 
-/// What is read.
+/// What is read from an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Plan and report only. `dryRun` is present and neither `false` nor `null`.
+    /// The invocation only plans and reports. `dryRun` is present and neither `false` nor `null`.
     pub is_dry_run: bool,
     pub cause: Cause,
 }
 
-/// Who sent it, the first that fits.
+/// What caused the invocation. The first variant that fits counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// CloudFormation, about the template's custom resource: `RequestType` and `ResponseURL`.
+    /// CloudFormation asks about the template's custom resource: `RequestType` and `ResponseURL` are present.
     Deployment(Request),
-    /// Somebody who wants to know what is wrong: `diagnose` is present and neither `false` nor `null`.
+    /// Somebody wants to know what is wrong: `diagnose` is present and neither `false` nor `null`.
     Diagnose,
-    /// The queue that a topic's notifications come through: `eventSource` of the first of `Records` is
-    /// `aws:sqs`.
+    /// A topic's notification came through the queue: `eventSource` of the first of `Records` is `aws:sqs`.
     Queue,
-    /// A topic that calls the function itself: `EventSource` of the first of `Records` is `aws:sns`.
+    /// A topic called the function itself: `EventSource` of the first of `Records` is `aws:sns`.
     Notification,
-    /// The schedule, or anybody else.
+    /// The schedule or anybody else called the function.
     Schedule,
 }
 
 impl Cause {
-    /// The word for it in the log.
+    /// The word for the cause in the log.
     pub fn name(&self) -> &'static str {
         match self {
             Cause::Deployment(_) => "CloudFormation",

@@ -27,27 +27,26 @@ use crate::report::{OfQueue, Output, Report};
 use crate::target_group::Unknown;
 use crate::window::{Deadline, Window};
 
-/// Between the reconciles after a notification: the endpoint is about to move.
+/// The time between the reconciles after a notification. It is short, because the endpoint is about to move.
 const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(1);
-/// Before a deployment tries again what may only not be there yet.
+/// How long a deployment waits before it tries again, because what it needs may not be there yet.
 const TRY_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The Lambda function: what it was configured with, and what one sandbox keeps between
 /// invocations.
 pub struct Function<P: RuntimeProvider> {
     config: Result<Config, Error>,
-    /// Where CloudFormation may be answered, whatever else of the configuration is invalid.
+    /// CloudFormation may be answered under this suffix, even if the rest of the configuration is invalid.
     url_suffix: Result<String, Error>,
     /// The network over which DNS is asked.
     network: P,
     sdk: SdkConfig,
     load_balancing: aws_sdk_elasticloadbalancingv2::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
-    /// The time of day: tokio's clock may stand still while a sandbox is frozen.
+    /// The clock for the time of day. Tokio's clock may stand still while a sandbox is frozen.
     clock: SharedTimeSource,
-    /// Taken for an invocation and put back after it: a sandbox runs one at a time. An invocation
-    /// that panics leaves nothing behind, which only delays a change or loses an unpublished
-    /// metric.
+    /// The value is taken for an invocation and put back after it, because a sandbox has one invocation at a time.
+    /// An invocation that panics leaves nothing behind, which only delays a change or loses an unpublished metric.
     sandbox: Cell<Sandbox>,
 }
 
@@ -66,7 +65,7 @@ impl<P: RuntimeProvider> Function<P> {
         }
     }
 
-    /// Lambda's view of [`Function::invoke`].
+    /// Calls [`Function::invoke`] with Lambda's event and deadline.
     pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Output, Errors> {
         let left = event.context.deadline().duration_since(SystemTime::now());
         let timeout = Instant::now() + left.unwrap_or_default();
@@ -75,12 +74,12 @@ impl<P: RuntimeProvider> Function<P> {
             .await
     }
 
-    /// Does what the event asks for, in the time until Lambda's `timeout`.
+    /// Does what the event asks for, before Lambda's `timeout`.
     ///
     /// # Errors
-    /// When the configuration is invalid, the last reconcile of any group failed, publishing did, or
-    /// CloudFormation could not be answered, after all were tried. What the queue caused has no error: it is
-    /// in the report. A diagnosis has none either, whatever it finds.
+    /// Fails if the configuration is invalid, the last reconcile of any group failed, publishing failed, or
+    /// CloudFormation could not be answered. All groups are tried first. An invocation that the queue caused
+    /// returns no error: its report contains the errors. A diagnosis returns none either, whatever it finds.
     pub async fn invoke(
         &self,
         event: &Event,
@@ -116,8 +115,8 @@ impl<P: RuntimeProvider> Function<P> {
         invocation.instrument(span).await
     }
 
-    /// Whether the function does its work in this deployment. A permission or a name that is missing
-    /// may be there in a moment; a resource that is deleted leaves the targets alone.
+    /// Verifies that the function does its work in this deployment. A permission or a name that is missing may
+    /// be there in a moment, so it tries again. A request to delete the resource leaves the targets alone.
     async fn verify(
         &self,
         event: &Event,

@@ -1,6 +1,5 @@
-//! One invocation: a loop of reconciles for every target group, concurrently and isolated from each
-//! other, and what came of it reported. The answer to Lambda always comes before its timeout,
-//! whatever hangs.
+//! An invocation runs one loop of reconciles for every target group. The loops are concurrent and isolated from
+//! each other, and their outcome is reported. The answer to Lambda always comes before its timeout, whatever hangs.
 
 use std::time::SystemTime;
 
@@ -18,8 +17,8 @@ use crate::report::{self, Report, TargetGroupReport};
 use crate::target_group::Stage;
 use crate::window::{Deadline, Window};
 
-/// What one sandbox keeps between invocations: a value for each target group, lent to its loop, and the
-/// metrics that are not published yet.
+/// What one sandbox keeps between invocations: one value for each target group, which is lent to its loop,
+/// and the metrics that are not published yet.
 #[derive(Debug, Default)]
 pub struct Sandbox {
     pub target_groups: Vec<Known>,
@@ -35,7 +34,8 @@ pub struct Invocation<'a, P: RuntimeProvider> {
 }
 
 impl<P: RuntimeProvider> Invocation<'_, P> {
-    /// The result, and what failed: of the groups in configuration order, then of publishing.
+    /// Runs the invocation. Returns the report and what failed: the groups' errors come first, in
+    /// configuration order, and then those of publishing.
     pub async fn run(&self, sandbox: &mut Sandbox) -> (Report, Result<(), Errors>) {
         let Sandbox {
             target_groups,
@@ -76,8 +76,8 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         (report, Errors::check(group_errors.chain(unpublished)))
     }
 
-    /// One target group's part of the invocation: reconciles for as long as the window says, and how
-    /// the last of them ended.
+    /// Reconciles one target group for as long as the window says. Returns its report and the outcome of the
+    /// last reconcile.
     async fn reconcile_in_window(
         &self,
         group: &TargetGroupConfig,
@@ -93,7 +93,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             known.begin();
         }
         while let Some(start) = next {
-            // A timer takes a millisecond even where it is over already.
+            // A timer takes a millisecond even if its time is over already.
             if start.earliest > Instant::now() {
                 sleep_until(start.earliest).await;
             }
@@ -104,7 +104,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                     .held_back
                     .as_ref()
                     .map(|held| self.instant(held.until)),
-                // A failed reconcile learns nothing, so what was held back before still is.
+                // A failed reconcile learns nothing, so the earlier doubt stands.
                 Err(_) => held_until.filter(|until| *until > Instant::now()),
             };
             next = window.next(Some(start.earliest), held_until, Instant::now());
@@ -112,7 +112,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             let sample = self.sample(group, &progress, outcome.is_err());
             send(held_sample.take());
             match progress.held_back {
-                // Only the end of the invocation says whether the plan is left undone.
+                // Only the end of the invocation shows whether the plan is left undone.
                 Some(_) => held_sample = Some(sample),
                 None => _ = send(Some(sample)),
             }
@@ -125,7 +125,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         (report, outcome)
     }
 
-    /// One reconcile, as far as the deadline lets it come.
+    /// Reconciles the group once, until the deadline at the latest.
     async fn reconcile(
         &self,
         group: &TargetGroupConfig,
@@ -141,7 +141,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         match (outcome, progress.line.stage()) {
             (Ok(outcome), _) => outcome,
             (Err(_), Stage::Refused(error)) => Err(Errors::from(error)),
-            // It counts as not reached.
+            // The group counts as not reached.
             (Err(_), Stage::Unsent) if self.context.is_dry_run => {
                 progress.step = None;
                 Ok(())
@@ -157,7 +157,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
     }
 
-    /// When that time of day comes.
+    /// Converts a time of day to tokio's clock.
     fn instant(&self, at: SystemTime) -> Instant {
         let left = at.duration_since(self.context.clock.now());
         Instant::now() + left.unwrap_or_default()
@@ -173,8 +173,8 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
     }
 
-    /// Publishes at once what a failover left, and the rest when all loops have ended; what the
-    /// deadline cuts off is kept.
+    /// Publishes at once after a failover, and once more when all loops have ended. Data that the deadline
+    /// cuts off are kept.
     async fn publish(
         &self,
         metrics: &mut Metrics,
@@ -196,9 +196,9 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         failures
     }
 
-    /// Hands over what could not be published in the end. Samples that are there already go out
-    /// together, and once CloudWatch is out of reach nothing is tried before the end: a hanging one
-    /// would cost its time for every failover.
+    /// Adds to `failures` every error that no later publication makes up for. Samples that are there already
+    /// are published together. Once CloudWatch is out of reach, nothing is tried before the end: a call that
+    /// hangs would cost its time for every failover.
     async fn publish_as_it_comes(
         &self,
         metrics: &mut Metrics,

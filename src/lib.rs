@@ -1,10 +1,10 @@
 //! Keeps the IP targets of a Network Load Balancer target group in step with a DNS name.
 //!
-//! An invocation of the Lambda function reads its [`config`] and its [`event`], and for every
-//! target group runs a [`reconcile`], again and again as long as its [`window`] says: it resolves the
-//! [`endpoint`]s and describes the [`target_group`], makes a [`plan`], applies it, and reports what
-//! came of it as [`metrics`] and as the [`report`] that the [`function`] answers.
-//! A [`deployment`] asks for one too, and is told whether it succeeded. Or it [`diagnose`]s, and changes nothing.
+//! The Lambda [`function`] parses its [`config`] and reads its [`event`]. An [`invocation`] reconciles every
+//! target group for as long as its [`window`] says. A [`reconcile`] resolves the [`endpoint`]s, describes the
+//! [`target_group`], makes a [`plan`] and applies it. The outcome is published as [`metrics`] and returned as
+//! the [`report`]. A [`deployment`] asks for a reconcile too, and is told whether it succeeded. The function
+//! can also [`diagnose`] the deployment, which changes nothing.
 
 #![forbid(unsafe_code)]
 

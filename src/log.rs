@@ -1,5 +1,5 @@
-//! One JSON object a line, with nested values as values: `tracing` has flat fields only, so a field
-//! whose name begins with `json.` carries JSON text and is written in without the prefix.
+//! The log has one JSON object per line, with nested values as values. `tracing` has flat fields only, so a field
+//! whose name begins with `json.` carries JSON text. The text is written as a value, and the name without the prefix.
 
 use std::fmt;
 
@@ -14,19 +14,19 @@ use tracing_subscriber::registry::LookupSpan;
 
 const NESTED: &str = "json.";
 
-/// JSON text for a field whose name begins with `json.`.
+/// Makes the JSON text for a field whose name begins with `json.`.
 pub fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| Value::from(error.to_string()).to_string())
 }
 
-/// Writes the lines to standard output, from where Lambda takes them, and panics among them.
+/// Writes the lines to standard output, where Lambda reads them. Panics are logged too.
 pub fn init(level: Level) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
 
-    // lambda_runtime has a span with the request's id, and logs each error that a handler returns
-    // once more, as Rust's debug text.
+    // lambda_runtime has a span with the request's id, which is kept. It also logs each error that a handler
+    // returns once more, as Rust's debug text, which is switched off.
     let targets = Targets::new()
         .with_default(Level::WARN.min(level))
         .with_target(env!("CARGO_CRATE_NAME"), level)
@@ -70,8 +70,8 @@ where
     }
 }
 
-/// The request's id, from the span that lambda_runtime opens around an invocation, and what caused it,
-/// from our own.
+/// The request's id comes from the span that lambda_runtime opens around an invocation. What caused the
+/// invocation comes from our own span.
 fn of_spans<S>(context: &FmtContext<'_, S, JsonFields>) -> Map<String, Value>
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,

@@ -1,4 +1,4 @@
-//! The binary that Lambda starts: one thread, one [`Function`] for the life of the sandbox.
+//! Lambda starts this binary. It has one thread, and one [`Function`] for the life of the sandbox.
 
 #![forbid(unsafe_code)]
 
@@ -31,13 +31,12 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Text that is not Unicode comes with a mark that no variable allows, and is refused as malformed.
+/// Text that is not Unicode gets a replacement character. No variable allows that, so the text is refused as malformed.
 fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Set by Lambda from the function's logging configuration, where `FATAL` stands above tracing's
-/// levels.
+/// Lambda sets the level from the function's logging configuration. Its `FATAL` is above tracing's levels.
 fn log_level() -> Level {
     match variable("AWS_LAMBDA_LOG_LEVEL").as_deref() {
         Some("FATAL") => Level::ERROR,

@@ -1,5 +1,5 @@
-//! What each reconcile came to, kept until CloudWatch has it. A publication that fails undoes and
-//! blocks nothing: its data go out with the next one, with their own timestamps.
+//! The outcome of each reconcile is kept until CloudWatch has it. A publication that fails undoes and blocks
+//! nothing: its data are published with the next one, with their own timestamps.
 
 mod data;
 
@@ -56,14 +56,13 @@ impl Metrics {
         self.minutes.record(sample);
     }
 
-    /// Calls `PutMetricData` with everything that is pending, oldest first, and not at all without
-    /// data.
+    /// Calls `PutMetricData` with everything that is pending, oldest first. It makes no call if there are no data.
     ///
-    /// Data that were not acknowledged stay for the next time, also when the future is dropped. Data
-    /// that CloudWatch calls invalid are dropped, since they would be invalid for ever. After any
-    /// other failure the remaining calls are not tried.
+    /// Data that were not acknowledged are kept for the next time, even if the future is dropped. Data that
+    /// CloudWatch calls invalid are dropped, because they would be invalid forever. After any other failure
+    /// the remaining calls are not tried.
     ///
-    /// Returns what failed, one [`Error::PublishFailed`] for each call.
+    /// Returns one [`Error::PublishFailed`] for each call that failed.
     pub async fn publish(&mut self, destination: &Destination<'_>, now: SystemTime) -> Vec<Error> {
         self.settle(destination.function_name, now);
         let mut failures = Vec::new();
@@ -93,7 +92,7 @@ impl Metrics {
         destination.failed(self.pending.len(), cause.into(), false)
     }
 
-    /// Turns samples into pending data, and drops the oldest where those are too many or too old.
+    /// Turns samples into pending data, and drops the oldest data if they are too many or too old.
     fn settle(&mut self, function_name: &str, now: SystemTime) {
         self.pending
             .extend(self.minutes.take_data(function_name, now));

@@ -1,7 +1,7 @@
-//! How fast an invocation may go, shared by its loops. Elastic Load Balancing's token buckets belong to
-//! the whole account and Region: 40 reads refilled at 10 a second, and 20 registrations, of either kind,
-//! refilled at 4 a second. Other tools live from them too, most of all while a zone fails, so that an
-//! invocation takes a part of them, and less of it once a call was refused.
+//! The pace says how fast an invocation may send calls. All its loops share it. Elastic Load Balancing's token
+//! buckets belong to the whole account and Region: a bucket of 40 reads is refilled at 10 a second, and a bucket
+//! of 20 registers and deregisters together is refilled at 4 a second. Other tools use these buckets too, most
+//! of all while a zone fails. So an invocation takes only a part of them, and less once a call was refused.
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
 
 mod queue;
@@ -15,29 +15,29 @@ use slots::Slots;
 pub enum Read {
     /// The endpoint has an address that the last description lacks.
     Moved,
-    /// The last invocation had no turn for it.
+    /// The last invocation ended before this read had its turn.
     LeftOver,
-    /// The plan that was held back is to be applied.
+    /// The plan that was held back can be applied now.
     Believed,
     /// Something changed or failed since the last description.
     Changed,
-    /// Nothing was ever described.
+    /// The group has never been described.
     Unknown,
     Settled,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Registration {
-    /// Of two calls this one makes clients whole.
+    /// This call goes first, because it gives clients a target that serves.
     Register,
     Deregister,
 }
 
-/// Lent to all loops of one invocation.
+/// The pace of one invocation, which is lent to all its loops.
 pub struct Pace {
     pub reads: Queue<Read>,
     pub registrations: Queue<Registration>,
-    /// The VPC's resolver drops what is above 1,024 packets a second for each network interface.
+    /// The VPC resolver drops packets above 1,024 a second for each network interface.
     /// <https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html#vpc-dns-limits>
     pub lookups: Queue<()>,
 }

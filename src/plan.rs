@@ -1,8 +1,8 @@
-//! Decide: what to register and what to deregister, from what DNS says, what the target group has,
-//! and what is remembered of earlier reconciles. Pure: no clock, no network, no state. The rules
-//! that keep clients connected live in types here. An [`Answer`] without addresses cannot be built,
-//! so an outage of DNS can never read as "nobody should serve". A [`Plan`] to apply comes out of one
-//! function, [`decide`]. The rules of time are in `plan/belief.rs`.
+//! This module decides what to register and what to deregister. It decides from what DNS says, what the
+//! target group has, and what is remembered of earlier reconciles. It is pure: it has no clock, no network
+//! and no state. The rules that keep clients connected live in types here. An [`Answer`] without addresses
+//! cannot be built, so an outage of DNS can never read as "nobody should serve". A [`Plan`] to apply comes
+//! out of one function, [`decide`]. The rules of time are in `plan/belief.rs`.
 
 mod belief;
 mod target;
@@ -32,17 +32,17 @@ impl Plan {
         self.deregister.iter().map(|stale| stale.target).collect()
     }
 
-    /// Whether the endpoint moved away from any target that is to be deregistered.
+    /// True if the endpoint moved away from any target that is to be deregistered.
     pub fn is_failover(&self, answer: &Answer) -> bool {
         let mut stale = self.deregister.iter();
         stale.any(|stale| !answer.contains(stale.target.ip()))
     }
 }
 
-/// What the deployment wants, beside what DNS says.
+/// What the deployment wants, in addition to what DNS says.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy<'a> {
-    /// Registered for every address.
+    /// The port that is registered for every address.
     pub port: u16,
     /// Targets in these ranges are never deregistered.
     pub keep_cidrs: &'a [IpNet],
@@ -51,33 +51,33 @@ pub struct Policy<'a> {
     pub misses_before_deregistration: u32,
 }
 
-/// What an answer and a description say of a target.
+/// What an answer and a description say about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
-    /// It is current, and the answer lacks its address.
+    /// The target is current, and the answer lacks its address.
     Lacks(Target),
-    /// The plan would register it although it drains.
+    /// The plan would register the target although it drains.
     BringsBack(Target),
-    /// A plan that deregisters it is doubtful.
+    /// A plan that deregisters the target is doubtful.
     Removes(Target),
 }
 
-/// What is remembered of one group between reconciles. Its loss only delays a change.
+/// What is remembered about one group between reconciles. Its loss only delays a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Memory {
     /// What the last answer and description said, and for how long they have said so.
     rows: BTreeMap<Claim, Row>,
-    /// When a registration was acknowledged, as long as that is recent.
+    /// When a registration was acknowledged, for as long as that is recent.
     registered: BTreeMap<Target, SystemTime>,
     /// The latest time that was seen.
     latest: Option<SystemTime>,
 }
 
-/// What is to be done now.
+/// What is to be done with the group now.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     Apply(Plan),
-    /// Nothing is done: the plan is doubtful.
+    /// The plan is doubtful, so nothing is done.
     HoldBack(HeldBack),
 }
 
@@ -85,14 +85,14 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldBack {
     pub plan: Plan,
-    /// What is doubtful in it.
+    /// Why the plan is doubtful.
     pub reason: String,
-    /// An answer that is asked for from then on decides.
+    /// An answer that is asked for at this time or later decides.
     pub until: SystemTime,
 }
 
-/// Registers what is desired and not current and deregisters what is stale, or holds that back. The
-/// memory that comes with the decision is the next one, whatever becomes of the plan.
+/// Plans to register what is desired and not current and to deregister what is stale, or holds that plan
+/// back. The memory that comes with the decision is the next one, whatever becomes of the plan.
 pub fn decide(
     answer: &Answer,
     described: &[DescribedTarget],
@@ -130,7 +130,7 @@ pub fn decide(
         .map(|claim| (claim, Row::with(next.rows.get(&claim).copied(), answer)))
         .collect();
 
-    // An answer that names the address does not lack it: the target has another port than is wanted.
+    // An answer that names the address does not lack it: the target only has another port than is wanted.
     let is_missed_enough = |target| {
         let lacking = next.rows.get(&Claim::Lacks(target));
         lacking.is_none_or(|row| row.answers > policy.misses_before_deregistration)
@@ -157,8 +157,8 @@ pub fn decide(
     (decision, next)
 }
 
-/// The same by a description of an earlier reconcile. It ends a doubt, but neither begins nor decides
-/// one: for that the group is described again.
+/// Decides by a description of an earlier reconcile. It ends a doubt, but it neither begins nor decides one:
+/// the group is described again for that.
 pub fn foresee(
     answer: &Answer,
     described: &[DescribedTarget],
@@ -193,13 +193,13 @@ impl Memory {
         self.latest = self.latest.max(Some(at));
     }
 
-    /// Forgets targets whose deregistration was acknowledged: who registers them anew has other reasons.
+    /// Forgets targets whose deregistration was acknowledged. If they are registered again, that has other reasons.
     pub fn forget(&mut self, targets: &BTreeSet<Target>) {
         let is_about = |claim: &Claim| matches!(claim, Claim::Lacks(target) | Claim::Removes(target) if targets.contains(target));
         self.rows.retain(|claim, _| !is_about(claim));
     }
 
-    /// Ends what the description contradicts, where no answer came with it.
+    /// Ends the claims that the description contradicts, if no answer came with it.
     pub fn see(&mut self, described: &[DescribedTarget]) {
         let (current, draining): (Vec<_>, Vec<_>) =
             described.iter().partition(|target| target.is_current());
@@ -210,7 +210,7 @@ impl Memory {
         });
     }
 
-    /// What still holds in the time of the answer. A clock that went backwards forgets everything.
+    /// The memory that still holds at the time of the answer. A clock that went backwards forgets everything.
     fn as_of(&self, answer: &Answer) -> Memory {
         let asked = Some(answer.asked());
         let mut memory = match self.latest > asked {
@@ -222,7 +222,7 @@ impl Memory {
         memory
     }
 
-    /// What is doubtful in the plan and not believed yet.
+    /// The claims that make the plan doubtful and are not believed yet.
     fn doubts(&self, plan: &Plan, answer: &Answer) -> impl Iterator<Item = (Claim, Row)> {
         let registered = plan.register.iter().copied().map(Claim::BringsBack);
         let deregistered = plan.deregister.iter();
@@ -234,7 +234,7 @@ impl Memory {
 }
 
 impl Claim {
-    /// Why it is doubtful.
+    /// Says why the claim makes a plan doubtful.
     fn reason(&self, new: &BTreeSet<Target>) -> String {
         match self {
             Claim::BringsBack(target) => format!("{target} drains, and DNS names it again"),

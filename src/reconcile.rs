@@ -1,4 +1,4 @@
-//! One reconcile of one target group: resolve and describe, decide, apply.
+//! A reconcile of one target group resolves and describes, decides, and applies.
 
 mod apply;
 mod known;
@@ -30,22 +30,24 @@ pub struct Context<'a, P: RuntimeProvider> {
     pub config: &'a Config,
     pub load_balancing: &'a Client,
     pub dns: &'a Dns<'a, P>,
-    /// The time of day, which goes on while a sandbox is frozen.
+    /// The clock for the time of day, which goes on while a sandbox is frozen.
     pub clock: &'a SharedTimeSource,
     pub pace: &'a Pace,
     pub unknown: &'a Unknown,
     pub is_dry_run: bool,
 }
 
-/// 1. Describes what the group is, once per sandbox.
-/// 2. Resolves every endpoint and, where something may have changed, describes the group's targets, at
-///    once if all groups that have to be described can be; one failure fails the reconcile.
-/// 3. Decides, and remembers what that was based on. Stops if the plan is doubtful; in a dry run
-///    reports it and stops.
-/// 4. Registers, and stops if any of it failed.
-/// 5. Deregisters; when all of it succeeded, says whether it was a failover.
+/// Reconciles one target group in these steps:
 ///
-/// It starts again where a call's turn comes so late that the answer is too old to act on.
+/// 1. It describes what the group is, once per sandbox.
+/// 2. It resolves every endpoint. If something may have changed, it also describes the group's targets. It does both at
+///    the same time if all groups that have to be described can have a turn at once. One failure fails the reconcile.
+/// 3. It decides, and remembers what that was based on. It stops if the plan is doubtful. In a dry run it
+///    reports the plan and stops.
+/// 4. It registers, and stops if any of it failed.
+/// 5. It deregisters. If all of it succeeded, it says whether it was a failover.
+///
+/// It starts again if a call's turn comes so late that the answer is too old to act on.
 pub async fn reconcile<P: RuntimeProvider>(
     context: &Context<'_, P>,
     group: &TargetGroupConfig,
@@ -175,7 +177,7 @@ async fn steps<P: RuntimeProvider>(
     }
 }
 
-/// All that failed in either, or else a description that came too late.
+/// Returns all that failed in either. If nothing failed, a description came too late.
 fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<Sent<()>, Errors> {
     match (answer, described) {
         (Err(errors), Err(error)) => Err(errors.and(error)),
@@ -187,7 +189,7 @@ fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<
     }
 }
 
-/// A dry run tells what would change, be it at once or when it is believed.
+/// A dry run reports what would change, either at once or when the plan is believed.
 fn report_only(decision: Decision, answer: &Answer, progress: &mut Progress) {
     let (Decision::Apply(plan) | Decision::HoldBack(HeldBack { plan, .. })) = decision;
     progress.is_failover = plan.is_failover(answer);

@@ -18,19 +18,20 @@ use crate::reconcile::Progress;
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     pub dry_run: bool,
-    /// In configuration order.
+    /// The groups are in configuration order.
     pub target_groups: Vec<TargetGroupReport>,
-    /// What failed, where it is told here because an error would only slow the queue down.
+    /// What failed, if the queue caused the invocation. It is reported here, because an error would only slow
+    /// the queue down.
     #[serde(flatten)]
     pub of_queue: Option<OfQueue>,
 }
 
-/// What an invocation that the queue caused returns besides. Nothing is delivered again: the next
+/// What an invocation that the queue caused returns in addition. Nothing is delivered again: the next
 /// scheduled invocation does what this one could not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OfQueue {
-    /// None of the messages.
+    /// The list names none of the messages.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     batch_item_failures: [String; 0],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,13 +54,13 @@ impl OfQueue {
 #[serde(rename_all = "camelCase")]
 pub struct TargetGroupReport {
     pub target_group_arn: String,
-    /// In configuration order.
+    /// The endpoints are in configuration order.
     pub endpoints: Vec<String>,
-    /// The last good answer, at the port that is registered; empty without one.
+    /// The last good answer, at the port that is registered. It is empty if there was no good answer.
     pub desired: BTreeSet<Target>,
-    /// What ELB acknowledged in any reconcile; in a dry run what would change.
+    /// What ELB acknowledged in any reconcile. In a dry run it is what would change.
     pub registered: BTreeSet<Target>,
-    /// What ELB acknowledged in any reconcile; in a dry run what would change.
+    /// What ELB acknowledged in any reconcile. In a dry run it is what would change.
     pub deregistered: BTreeSet<Target>,
     /// The endpoint moved away from a target that was deregistered.
     pub failover: bool,
@@ -74,7 +75,7 @@ pub struct TargetGroupReport {
     pub error_message: Option<String>,
 }
 
-/// What the function answers.
+/// What the function returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Output {
@@ -83,8 +84,8 @@ pub enum Output {
 }
 
 impl Report {
-    /// The one line of the invocation: the groups of which there is something to tell, and how many
-    /// others there are.
+    /// Logs the one line of the invocation. It lists the groups that changed, failed or were left undone, and
+    /// counts the others.
     pub fn log(&self) {
         let told = self
             .target_groups
@@ -101,7 +102,7 @@ impl Report {
 }
 
 impl TargetGroupReport {
-    /// Before the first reconcile.
+    /// Makes the report before the first reconcile.
     pub fn new(group: &TargetGroupConfig) -> Self {
         TargetGroupReport {
             target_group_arn: group.arn.to_string(),
@@ -110,7 +111,7 @@ impl TargetGroupReport {
         }
     }
 
-    /// One more reconcile, and how it ended.
+    /// Adds one more reconcile, and how it ended.
     pub fn add(&mut self, progress: Progress, outcome: &Result<(), Errors>) {
         self.reconciles += u32::from(progress.step.is_some());
         if !progress.desired.is_empty() {
@@ -130,8 +131,8 @@ impl TargetGroupReport {
     }
 }
 
-/// The one line of a reconcile that changed something, was held back or left over, or failed. `is_last` says whether
-/// the invocation ends with it.
+/// Logs the one line of a reconcile. It is a DEBUG line unless the reconcile changed something, was held back
+/// or left over, or failed. `is_last` says whether the invocation ends with it.
 pub fn log_reconcile(
     group: &TargetGroupConfig,
     progress: &Progress,

@@ -1,4 +1,4 @@
-//! Describe, register and deregister: the four calls to Elastic Load Balancing.
+//! This module describes, registers and deregisters: it has the four calls to Elastic Load Balancing.
 
 mod arn;
 mod call;

@@ -1,5 +1,5 @@
-//! When the reconciles of an invocation start, and when it ends: a window of reconciles, of which a
-//! plain schedule has one, inside the time that Lambda gives.
+//! A window says when the reconciles of an invocation start, and when it ends. It lies inside the time that
+//! Lambda gives. A plain schedule has a window of one reconcile.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Kept for publishing and the answer, or half the time where a function is given less.
+    /// The time that is kept for publishing and the answer. It is half the time if a function is given less.
     const RESERVE: Duration = Duration::from_secs(8);
 
-    /// From the moment at which Lambda ends the invocation.
+    /// Counts back from `timeout`, the moment at which Lambda ends the invocation.
     pub fn before(timeout: Instant) -> Self {
         let left = timeout.saturating_duration_since(Instant::now());
         let reserve = Self::RESERVE.min(left / 2);
         Deadline {
-            // Time for a reconcile that nothing holds up.
+            // This leaves time for a reconcile that nothing holds up.
             last_start: timeout - reserve * 3 / 2,
             work: timeout - reserve,
             answer: timeout - reserve / 8,
         }
     }
 
-    /// Whether a reconcile may start after that much more time.
+    /// True if a reconcile may still start after this much more time.
     pub fn leaves(&self, time: Duration) -> bool {
         Instant::now() + time <= self.last_start
     }
@@ -45,7 +45,7 @@ pub struct Window {
     deadline: Deadline,
 }
 
-/// When a reconcile starts: as soon as it may from `earliest` on, or not at all after `latest`.
+/// When a reconcile starts. It starts as soon as it may from `earliest` on, and not at all after `latest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
     pub earliest: Instant,
@@ -53,8 +53,8 @@ pub struct Start {
 }
 
 impl Window {
-    /// From now on, in steps of so much time, whatever a reconcile takes: a window of 55 s in steps of
-    /// 5 s leaves no gap to the next minute's.
+    /// Begins a window now. Its steps are one `interval` apart, whatever a reconcile takes: a window of 55 s
+    /// in steps of 5 s leaves no gap to the next minute's.
     pub fn new(length: Duration, interval: Duration, deadline: Deadline) -> Self {
         let begin = Instant::now();
         Window {
@@ -65,15 +65,16 @@ impl Window {
         }
     }
 
-    /// When the next reconcile starts, by when the `last` one did and until when its plan is held back:
+    /// When the next reconcile starts. That depends on when the `last` one started, and until when its plan
+    /// is held back:
     ///
     /// | Before | The next one starts |
     /// | --- | --- |
-    /// | no reconcile | now, or as long as there is time for any work |
+    /// | no reconcile | now, as long as there is time for any work |
     /// | any | at the next step of the window, up to its end |
     /// | a plan that is held back | when it can be believed, up to the deadline |
     ///
-    /// The earlier of the last two counts; without either the invocation is over.
+    /// The earlier of the last two counts. If there is neither, the invocation is over.
     pub fn next(
         &self,
         last: Option<Instant>,

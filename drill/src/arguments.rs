@@ -1,4 +1,4 @@
-//! What the command is given.
+//! This module parses the arguments of the command.
 
 use std::env;
 use std::net::SocketAddr;
@@ -48,10 +48,10 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// `None` where help is asked for.
+    /// Returns `None` if the user asks for help.
     ///
     /// # Errors
-    /// What is wrong with an argument, or missing.
+    /// The error says which argument is wrong or missing.
     pub fn parse() -> Result<Option<Self>, lexopt::Error> {
         let (mut endpoint, mut load_balancer, mut server_name) = (None, None, None);
         let mut arguments = Arguments {
@@ -102,7 +102,7 @@ impl Arguments {
     }
 }
 
-/// An empty one is none.
+/// An empty password counts as none.
 fn password() -> Result<Option<String>, lexopt::Error> {
     match env::var("CACHE_PASSWORD") {
         Ok(password) => Ok(Some(password).filter(|password| !password.is_empty())),

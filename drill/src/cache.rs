@@ -1,5 +1,5 @@
-//! A connection to the cache, step by step, so that it is known which of them went wrong: TCP, TLS, the password, a
-//! write. The steps are tokio's, rustls' and the redis crate's.
+//! This module connects to the cache step by step, so that it is known which step went wrong: TCP, TLS, the password or
+//! a write. The steps are tokio's, rustls' and the redis crate's.
 
 use std::fmt;
 use std::io;
@@ -18,13 +18,13 @@ use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, 
 
 use crate::arguments::Arguments;
 
-/// For each step; a client that waits for longer hangs.
+/// The limit for each step. A client that waits for longer hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is written, so that a node can be seen to take writes.
+/// The key that is written, to see whether a node accepts writes.
 const KEY: &str = "drill:nlb-hostname-target";
-/// Of a connection that looks at a node past the load balancer.
+/// The name of a connection that goes to a node past the load balancer.
 const NAME: &str = "drill";
-/// In seconds.
+/// The key expires after this many seconds.
 const EXPIRES_AFTER: u32 = 60;
 
 /// Why a client cannot work.
@@ -34,9 +34,9 @@ pub enum Failure {
     Refused,
     /// Nothing came in time.
     Silent(Step),
-    /// It was closed.
+    /// The other side closed the connection.
     Closed(Step),
-    /// What came to begin TLS was not TLS.
+    /// The answer to the TLS handshake was not TLS.
     NotTls,
     /// The certificate is for these names.
     OtherName(Vec<String>),
@@ -44,7 +44,7 @@ pub enum Failure {
     OtherAuthority,
     /// The certificate is wrong in another way, for example expired.
     Certificate(String),
-    /// The cache's own error: its code, and all of it.
+    /// The cache answered with an error. The fields are its code and its whole text.
     Error(String, String),
     /// Anything else.
     Other(Step, String),
@@ -92,20 +92,20 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How to speak to the cache.
+/// How to connect to the cache.
 #[derive(Clone)]
 pub struct Client {
-    /// With the server name to verify; none is plaintext.
+    /// The server name is the one to verify. `None` means plaintext.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     user: Option<String>,
     password: Option<String>,
 }
 
 impl Client {
-    /// As the arguments say.
+    /// Makes the client that the arguments describe.
     ///
     /// # Errors
-    /// The server name is no name, or this machine's authorities cannot be read.
+    /// The server name is not a valid name, or this machine's authorities cannot be read.
     pub fn new(arguments: &Arguments) -> Result<Self, String> {
         let mut client = Client {
             tls: None,
@@ -118,10 +118,10 @@ impl Client {
         Ok(client)
     }
 
-    /// The same with TLS, for a certificate of this name.
+    /// Makes the same client with TLS, for a certificate of this name.
     ///
     /// # Errors
-    /// As of [`Client::new`].
+    /// The errors of [`Client::new`].
     pub fn with_tls(&self, server_name: &str) -> Result<Self, String> {
         let name = ServerName::try_from(server_name.to_owned());
         let name = name.map_err(|_| format!("{server_name:?} is no server name"))?;
@@ -145,7 +145,7 @@ impl Client {
         })
     }
 
-    /// The same without TLS.
+    /// Makes the same client without TLS.
     pub fn without_tls(&self) -> Self {
         Client {
             tls: None,
@@ -153,13 +153,13 @@ impl Client {
         }
     }
 
-    /// Whether a password would be sent for everybody to read.
+    /// True if a password would be sent for everybody to read.
     pub fn is_careless(&self) -> bool {
         self.tls.is_none() && self.password.is_some()
     }
 
-    /// A connection that has given the password, if there is one. Without TLS it is given only to who answers as a
-    /// cache does, and so does not wait for TLS.
+    /// Opens a connection and gives the password, if there is one. If there is no TLS, the other side gets the password
+    /// only after it has answered as a cache does, and so does not wait for TLS.
     pub async fn connect(&self, address: SocketAddr) -> Result<Connection, Failure> {
         let mut connection = self.open(address).await?;
         if self.is_careless() {
@@ -178,7 +178,7 @@ impl Client {
         Ok(connection)
     }
 
-    /// A connection before anything is said.
+    /// Opens a connection before anything is sent.
     pub async fn open(&self, address: SocketAddr) -> Result<Connection, Failure> {
         let step = Step::Connect;
         let stream = in_time(step, TcpStream::connect(address)).await?;
@@ -192,7 +192,7 @@ impl Client {
     }
 }
 
-/// Ends when it is dropped.
+/// The connection ends when it is dropped.
 pub struct Connection {
     commands: MultiplexedConnection,
     driver: AbortHandle,
@@ -209,7 +209,7 @@ impl Connection {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        // The time limits are ours, and so is the password: nothing is said on the way.
+        // We set the time limits and give the password, so the redis crate sends nothing of its own.
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
@@ -231,13 +231,13 @@ impl Connection {
 
     /// `master` or `slave`.
     pub async fn role(&mut self) -> Result<String, Failure> {
-        // What follows depends on it.
+        // The rest of the answer depends on the role.
         let role: Vec<redis::Value> = self.query(&redis::cmd("ROLE")).await?;
         let role = role.into_iter().next().unwrap_or(redis::Value::Nil);
         String::from_redis_value(role).map_err(|error| redis_failure(&error.into()))
     }
 
-    /// How many a cache in cluster mode has.
+    /// The number of shards that a cache in cluster mode has.
     pub async fn shards(&mut self) -> Result<u32, Failure> {
         let mut info = redis::cmd("CLUSTER");
         let text: String = self.query(info.arg("INFO")).await?;
@@ -304,7 +304,7 @@ fn tls_failure(error: &io::Error) -> Failure {
             Failure::OtherAuthority
         }
         rustls::Error::InvalidCertificate(error) => match error.to_string() {
-            // Self-signed.
+            // The certificate is self-signed.
             error if error.contains("CaUsedAsEndEntity") => Failure::OtherAuthority,
             error => Failure::Certificate(error),
         },
@@ -312,7 +312,7 @@ fn tls_failure(error: &io::Error) -> Failure {
     }
 }
 
-/// rustls has the names of a certificate as `DnsName("example.com")`.
+/// rustls writes the names of a certificate as `DnsName("example.com")`.
 fn bare(name: &str) -> String {
     name.split('"').nth(1).unwrap_or(name).to_owned()
 }

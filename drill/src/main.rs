@@ -1,5 +1,6 @@
-//! `drill` looks at a cache behind a Network Load Balancer as a client does. It watches until a failover is over, and
-//! prints where its time went; or, with `--once`, it looks once and names what a client hangs on. It triggers nothing.
+//! `drill` sees a cache behind a Network Load Balancer as a client does. It watches until a failover is over, and
+//! prints where its time went. If `--once` is given, it tries once and names what a client hangs on. It triggers
+//! nothing.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +39,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether a client can work.
+/// Returns true if a client can work.
 async fn look(arguments: &Arguments) -> Result<bool, String> {
     let Findings { findings } = once::look(arguments).await?;
     let is_sound = once::is_sound(&findings);
@@ -55,7 +56,7 @@ async fn look(arguments: &Arguments) -> Result<bool, String> {
     Ok(is_sound)
 }
 
-/// Whether a failover was seen and the client is back.
+/// Returns true if a failover was seen and the client is back.
 async fn watch(arguments: &Arguments) -> Result<bool, String> {
     let record = watch::watch(arguments).await?;
     if arguments.is_json {

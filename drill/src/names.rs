@@ -1,4 +1,4 @@
-//! Where the endpoint and the load balancer are.
+//! This module finds the addresses of the endpoint and of the load balancer.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +13,10 @@ use crate::arguments::Arguments;
 /// A name has addresses of one family, or of both.
 pub const EITHER: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
 
-/// The endpoint's addresses, of the first of these families that it has any of.
+/// The endpoint's addresses, from the first of these families in which it has any.
 ///
 /// # Errors
-/// Why there are none.
+/// The error says why there are none.
 pub async fn resolve(
     resolver: &Resolver<TokioRuntimeProvider>,
     endpoint: &Endpoint,
@@ -32,7 +32,7 @@ pub async fn resolve(
     Err(Vec::from_iter(causes).join(", "))
 }
 
-/// The family of addresses that were found, so that a lookup that fails is not taken for a name of the other one.
+/// The family of the addresses that were found, so that a failed lookup is not mistaken for a name of the other family.
 pub fn family(addresses: &BTreeSet<IpAddr>) -> RecordType {
     match addresses.first() {
         Some(IpAddr::V6(_)) => RecordType::AAAA,
@@ -40,10 +40,10 @@ pub fn family(addresses: &BTreeSet<IpAddr>) -> RecordType {
     }
 }
 
-/// Where the load balancer is; at one address at the least.
+/// The load balancer's addresses. There is at least one.
 ///
 /// # Errors
-/// Why it is nowhere.
+/// The error says why there are none.
 pub async fn addresses(arguments: &Arguments) -> Result<Vec<SocketAddr>, String> {
     let name = (arguments.load_balancer.as_str(), arguments.port);
     let found = lookup_host(name).await.map_err(|error| error.to_string())?;

@@ -1,4 +1,5 @@
-//! One look, from the name to a write: what a client hangs on. What was seen is judged by a pure function.
+//! This module tries everything once, from the name to a write, and finds what a client hangs on. A pure function
+//! judges what was seen.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,9 +14,9 @@ use crate::cache::{Client, Failure, Step};
 use crate::names::{EITHER, addresses, resolve};
 
 struct Seen {
-    /// Where the endpoint is.
+    /// The endpoint's addresses.
     endpoint: Result<BTreeSet<IpAddr>, String>,
-    /// Each address of the load balancer.
+    /// What a client meets at each address of the load balancer.
     load_balancer: Result<Vec<At>, String>,
 }
 
@@ -23,14 +24,15 @@ struct Seen {
 struct At {
     address: SocketAddr,
     outcome: Result<(), Failure>,
-    /// With TLS where none was asked for, and without where it was; only if the client got nowhere.
+    /// The same try with TLS if none was asked for, and without TLS if it was. It is made only if the client got
+    /// nowhere.
     other_way: Option<Result<(), Failure>>,
 }
 
-/// Looks, and judges what was seen.
+/// Tries everything once, and judges what was seen.
 ///
 /// # Errors
-/// What is wrong with an argument or this machine.
+/// The error says what is wrong with an argument or this machine.
 pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
     let client = Client::new(arguments)?;
     let network = TokioRuntimeProvider::default();
@@ -46,7 +48,7 @@ pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
     Ok(judge(arguments, &seen))
 }
 
-/// Without an error among them, a client can work.
+/// A client can work if there is no error among the findings.
 pub fn is_sound(findings: &[Finding]) -> bool {
     findings
         .iter()
@@ -89,7 +91,7 @@ async fn look_at(address: SocketAddr, client: Client, other: Option<Client>) -> 
     }
 }
 
-/// As a client does.
+/// Does what a client does.
 async fn work(address: SocketAddr, client: &Client) -> Result<(), Failure> {
     let mut connection = client.connect(address).await?;
     // A cache that is not in cluster mode answers the question for its shards with an error.
@@ -113,7 +115,7 @@ async fn work(address: SocketAddr, client: &Client) -> Result<(), Failure> {
     }
 }
 
-/// Whether the other side speaks like that at all.
+/// Sends PING before any password, to see if the other side answers this client at all.
 async fn speak(address: SocketAddr, client: &Client) -> Result<(), Failure> {
     client.open(address).await?.ping().await
 }
@@ -121,7 +123,7 @@ async fn speak(address: SocketAddr, client: &Client) -> Result<(), Failure> {
 fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
     let mut findings = Vec::new();
     match &seen.endpoint {
-        // Clients have no need of it.
+        // Clients do not need the endpoint.
         Err(cause) => findings.push(Finding {
             severity: Severity::Warning,
             ..finding(
@@ -159,7 +161,7 @@ fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
     Findings { findings }
 }
 
-/// One for all addresses at which the same is wrong.
+/// There is one finding for all addresses at which the same is wrong.
 fn of_addresses(arguments: &Arguments, all: &[At]) -> Vec<Finding> {
     let mut found: Vec<(Finding, Vec<String>)> = Vec::new();
     for at in all {
@@ -187,7 +189,7 @@ fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
             None => None,
             Some(Ok(())) => Some("PONG".to_owned()),
             Some(Err(Failure::Error(code, _))) => Some(code.clone()),
-            // It speaks TLS, whatever its certificate is worth.
+            // The other side speaks TLS, whatever its certificate is worth.
             Some(Err(
                 Failure::OtherName(_) | Failure::OtherAuthority | Failure::Certificate(_),
             )) if arguments.is_plaintext => Some("its certificate".to_owned()),
@@ -253,7 +255,7 @@ fn of_error(code: &str, seen: String) -> Finding {
             "auth-wrong",
             "Give the right password, and the user that it belongs to with --user.",
         ),
-        // What Redis 6 and later say, and what Redis 5 says.
+        // Redis 6 and later say the first, and Redis 5 says the second.
         "ERR" if seen.contains("without any password") || seen.contains("no password is set") => {
             ("auth-wrong", "Give no password: the cache has none.")
         }
@@ -278,7 +280,7 @@ fn of_error(code: &str, seen: String) -> Finding {
     finding(id, seen, mend)
 }
 
-/// Which server name to set.
+/// Says which server name to set.
 fn server_name(arguments: &Arguments, names: &[String]) -> String {
     let endpoint = arguments.endpoint.to_string();
     let covers = |name: &String| match name.strip_prefix("*.") {

@@ -1,4 +1,4 @@
-//! Where the time of a failover went, from what was seen.
+//! This module finds where the time of a failover went, from what was seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Without another change, until a failover is over.
+/// A failover is over after this time without another change.
 const CALM: Duration = Duration::from_secs(3);
-/// A client that has written nothing for so long is not back.
+/// A client that has written nothing for this long is not back.
 const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Since the beginning: when it was seen, and of a write that failed when it was sent.
+    /// The time since the beginning. It is when the entry was seen, or when a write that failed was sent.
     pub at: Duration,
     pub what: What,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// The endpoint is here.
+    /// The endpoint is at these addresses.
     Name(BTreeSet<IpAddr>),
     /// The group's targets, with their states.
     Targets(BTreeMap<IpAddr, String>),
@@ -28,15 +28,15 @@ pub enum What {
     Written,
     /// A write failed.
     Failed { is_read_only: bool, error: String },
-    /// What the node says that it is at which the client's connection ends: `master` or `slave`.
+    /// The role that the node at the end of the client's connection reports: `master` or `slave`.
     Role(String),
     /// Somebody is connected to the node that the name has left.
     OnOld,
-    /// Nobody is.
+    /// Nobody is connected to the node that the name has left.
     NobodyOnOld,
 }
 
-/// In seconds since the failover's first sign; the names are those of `make e2e`.
+/// The times are in seconds since the failover's first sign. The names are those of `make e2e`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -49,18 +49,18 @@ pub struct Record {
     pub old_gone: Option<f64>,
     /// `None` if the old node could not be asked.
     pub last_on_old: Option<f64>,
-    /// Somebody was connected to the old node when it was asked last.
+    /// Somebody was connected to the old node when it was last asked.
     pub is_old_in_use: bool,
     pub clients: BTreeMap<&'static str, Writes>,
 }
 
-/// What became of the writes of a client; errors are counted since the first sign.
+/// What became of the writes of a client. Errors are counted since the first sign.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Writes {
-    /// The longest time between two of them that succeeded.
+    /// The longest time between two writes that succeeded.
     pub without_write: Option<f64>,
-    /// When that was over.
+    /// When that time was over.
     pub back: Option<f64>,
     pub is_back: bool,
     pub read_only: usize,
@@ -70,7 +70,8 @@ pub struct Writes {
 }
 
 impl Record {
-    /// What is known `now` of the first failover. `None` as long as the name has not left one address for another.
+    /// What is known `now` about the first failover. It is `None` as long as the name has not left one address for
+    /// another.
     pub fn of(entries: &[Entry], now: Duration) -> Option<Self> {
         let mut names = entries.iter().filter_map(|entry| match &entry.what {
             What::Name(addresses) => Some((entry.at, addresses)),
@@ -83,7 +84,7 @@ impl Record {
         let (moved, after) = names.find(|(_, addresses)| has_moved(addresses))?;
         let from: BTreeSet<_> = before.difference(after).copied().collect();
         let to: BTreeSet<_> = after.difference(before).copied().collect();
-        // The first of the writes that fail until the name moves.
+        // The failover begins with the first of the writes that fail until the name moves.
         let writes = entries.iter().filter(|entry| entry.at <= moved).rev();
         let writes = writes.filter(|entry| is_write(&entry.what));
         let failed = writes.take_while(|entry| entry.what != What::Written);
@@ -94,7 +95,7 @@ impl Record {
                 What::Targets(targets) if is_so(targets) => Some(since(entry.at)),
                 _ => None,
             };
-            // What was so before the failover is so when it begins.
+            // What was true before the failover is true when it begins.
             let is_before =
                 |entry: &Entry| entry.at <= begin && matches!(entry.what, What::Targets(_));
             let known = entries.iter().rposition(is_before).unwrap_or(0);
@@ -133,7 +134,7 @@ impl Record {
         self.clients.values().all(|writes| writes.is_back)
     }
 
-    /// As `make e2e` prints it, in Markdown.
+    /// The record as a Markdown table, as `make e2e` prints it.
     pub fn table(&self) -> String {
         let seconds = |value: Option<f64>| match value {
             Some(value) => format!("{value:.1}"),
@@ -215,8 +216,8 @@ pub fn is_write(what: &What) -> bool {
     matches!(what, What::Written | What::Failed { .. })
 }
 
-/// The name has moved, the client was interrupted and writes again, and the targets, if they are watched, are as the
-/// name says, for a while.
+/// True if the failover is over. The name has moved, the client writes again, and nothing else has changed for a while.
+/// If the targets are watched, they are as the name says. If they are not, the client was interrupted.
 pub fn is_over(entries: &[Entry], is_group_watched: bool, now: Duration) -> bool {
     let Some(record) = Record::of(entries, now) else {
         return false;
@@ -232,7 +233,7 @@ pub fn is_over(entries: &[Entry], is_group_watched: bool, now: Duration) -> bool
     let changed = changed.map_or(Duration::ZERO, |entry| entry.at);
     let is_there = match is_group_watched {
         true => has_followed,
-        // Without it nobody can tell whether the connection has still to move.
+        // If the group is not watched, nobody can know whether the connection has still to move.
         false => was_interrupted,
     };
     is_there && record.is_back() && now >= changed + CALM
@@ -278,7 +279,7 @@ mod tests {
         Entry { at, what }
     }
 
-    /// The demoted node refuses from 100 s on, the name moves at 102 s.
+    /// The demoted node refuses writes from 100 s on, and the name moves at 102 s.
     fn planned() -> Vec<Entry> {
         vec![
             name(0, OLD),
@@ -358,7 +359,7 @@ mod tests {
 
     #[test]
     fn it_begins_with_the_writes_that_fail_until_the_name_moves() {
-        // One that failed alone, long before.
+        // One write failed alone, long before the failover.
         let mut entries = vec![name(0, OLD), failed(1, false), written(2)];
         entries.extend([
             failed(3, false),
@@ -382,7 +383,7 @@ mod tests {
             (Some(0.0), Some(0.0))
         );
         assert_eq!((record.deregistered, record.old_gone), (None, None));
-        // It comes back while it drains.
+        // The name moves to a target that still drains.
         entries[1] = targets(0, [(OLD, "healthy"), (NEW, "draining")]);
         let record = Record::of(&entries, now).expect("the name has moved");
         assert_eq!(record.registered, None);
@@ -401,7 +402,7 @@ mod tests {
         let record = Record::of(&entries, now).expect("the name has moved");
         assert!(!record.is_back());
         assert_eq!(record.moved, 0.0);
-        // Nobody could look.
+        // Nobody could ask the old node, and nobody watched the targets.
         assert_eq!(record.last_on_old, None);
         assert_eq!(record.in_service, None);
         assert!(record.table().contains("| not seen | not back (1) |"));

@@ -1,5 +1,5 @@
-//! Watches until a failover is over: the name, the targets, a connection that writes, and the node that the name has
-//! left. What changes is told on standard error.
+//! This module watches until a failover is over. It watches the name, the targets, a connection that writes, and the
+//! node that the name has left. It prints what changes on standard error.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,21 +21,21 @@ use crate::names::{EITHER, addresses, family, resolve};
 use crate::record::{Entry, Record, What, is_over, is_write};
 
 const NAME_WATCHED_EVERY: Duration = Duration::from_secs(1);
-/// A twentieth of what an account and Region may read of Elastic Load Balancing.
+/// This is a twentieth of what an account and Region may read from Elastic Load Balancing.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
 const TARGETS_WATCHED_EVERY: Duration = Duration::from_secs(2);
 const OLD_WATCHED_EVERY: Duration = Duration::from_secs(1);
 const WRITTEN_EVERY: Duration = Duration::from_millis(100);
-/// In writes.
+/// The role is read once in this many writes.
 const ROLE_READ_EVERY: u64 = 10;
 const LOOKED_EVERY: Duration = Duration::from_millis(500);
 
 type LoadBalancing = aws_sdk_elasticloadbalancingv2::Client;
 
-/// What happened, or `None` if the name did not move before it ended.
+/// Returns what happened, or `None` if the name did not move before the end.
 ///
 /// # Errors
-/// What is wrong with an argument, or cannot be seen at all.
+/// The error says what is wrong with an argument, or what cannot be seen at all.
 pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
     let client = Client::new(arguments)?;
     let network = TokioRuntimeProvider::default();
@@ -71,7 +71,7 @@ pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
     Ok(Record::of(&watch.entries.borrow(), now))
 }
 
-/// Of the ARN's Region, with the credentials that the AWS CLI has.
+/// Makes a client for the ARN's Region, with the credentials that the AWS CLI has.
 async fn load_balancing(arn: &str) -> Result<LoadBalancing, String> {
     let region = arn.split(':').nth(3).filter(|region| !region.is_empty());
     let region = region.ok_or_else(|| format!("{arn:?} is no ARN of a target group"))?;
@@ -83,7 +83,7 @@ async fn load_balancing(arn: &str) -> Result<LoadBalancing, String> {
     Ok(LoadBalancing::new(&sdk))
 }
 
-/// The targets' states.
+/// Describes the targets' states.
 async fn targets(client: &LoadBalancing, arn: &str) -> Result<BTreeMap<IpAddr, String>, String> {
     let call = client.describe_target_health().target_group_arn(arn);
     let output = call.send().await.map_err(|error| {
@@ -117,11 +117,11 @@ impl Watch<'_> {
         self.tell(at, &what);
         let mut entries = self.entries.borrow_mut();
         entries.push(Entry { at, what });
-        // A write that failed was sent before others happened.
+        // A write that failed was sent before other entries happened.
         entries.sort_by_key(|entry| entry.at);
     }
 
-    /// What is new.
+    /// Prints what is new.
     fn tell(&self, at: Duration, what: &What) {
         let entries = self.entries.borrow();
         let last = |is_kind: fn(&What) -> bool| {
@@ -150,7 +150,7 @@ impl Watch<'_> {
             .suspend(|| eprintln!("{:7.1} s  {news}", at.as_secs_f64()));
     }
 
-    /// Until a failover is over.
+    /// Waits until a failover is over.
     async fn look(&self, is_group_watched: bool) {
         loop {
             sleep(LOOKED_EVERY).await;
@@ -179,7 +179,7 @@ impl Watch<'_> {
     async fn keep_name(&self, resolver: &Resolver<TokioRuntimeProvider>, family: RecordType) {
         loop {
             sleep(NAME_WATCHED_EVERY).await;
-            // An answer that does not come says nothing.
+            // A failed lookup says nothing.
             if let Ok(addresses) = resolve(resolver, &self.arguments.endpoint, &[family]).await {
                 self.write_if_new(What::Name(addresses), is_name);
             }
@@ -210,7 +210,7 @@ impl Watch<'_> {
         }
     }
 
-    /// One connection, as a client has it that does not reconnect for READONLY.
+    /// Keeps one connection and writes to it, like a client that does not reconnect for READONLY.
     async fn keep_writing(&self, client: &Client) {
         let mut connection = None;
         for number in 0.. {
@@ -231,7 +231,7 @@ impl Watch<'_> {
                     self.write_at(sent, failed);
                 }
             }
-            // Where a node does not say it, its answer to a write does.
+            // If a node does not report its role, its answer to a write shows it.
             if number % ROLE_READ_EVERY == 0
                 && let Some(connected) = &mut connection
                 && let Ok(role) = connected.role().await
@@ -259,10 +259,10 @@ impl Watch<'_> {
         connected.write(number).await
     }
 
-    /// Past the load balancer, where the node can be reached.
+    /// Watches the old node past the load balancer, if it can be reached.
     async fn keep_old(&self, client: &Client) {
         if client.is_careless() {
-            // The address may be somebody else's by now.
+            // The address may belong to somebody else by now.
             return std::future::pending().await;
         }
         let (mut connections, mut told) = (BTreeMap::new(), BTreeSet::new());

@@ -1,8 +1,8 @@
-//! What counts as an acknowledgement. The SDK takes every response with a status of success for one: of
-//! a call that changes something it does not read the body, and of a list that breaks off it reads the
-//! beginning, where the state that says that a target drains may be missing. Either would deregister
-//! the last target that serves, because a proxy answered in place of Elastic Load Balancing, or because
-//! the description is not whole.
+//! This module says what counts as an acknowledgement. The SDK accepts every response with a success status.
+//! It does not read the body of a call that changes something. If a list breaks off, it reads the beginning,
+//! and the state that marks a target as draining may be missing from it. Either would deregister the last
+//! target that serves, because a proxy answered in place of Elastic Load Balancing, or because the
+//! description is not complete.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_xml::decode::Document;
 
-/// What the body of a success has to be; any other body fails the call, and so does none.
+/// What the body of a successful response must be. Any other body fails the call, and so does an empty one.
 #[derive(Debug)]
 pub enum Acknowledgement {
     /// Elastic Load Balancing sends a document whose root element is named after the call:
@@ -23,7 +23,7 @@ pub enum Acknowledgement {
     Cbor,
 }
 
-/// The body is something else.
+/// The body is not an acknowledgement of the call.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is no answer to the call")]
 pub struct Unreadable;
@@ -38,8 +38,7 @@ impl Acknowledgement {
     }
 }
 
-/// Whether the text is one element of that name from its first character to its last, but for an XML
-/// declaration in front of it.
+/// True if the text is one element of this name and nothing else, apart from an XML declaration in front of it.
 fn is_document(text: &str, name: &str) -> bool {
     let element = match text.strip_prefix("<?xml ") {
         Some(text) => text

@@ -1,4 +1,4 @@
-//! Why a call failed. The SDK itself displays just "service error".
+//! This module finds out why a call failed. The SDK's own error displays only "service error".
 
 use std::error::Error;
 use std::fmt;
@@ -8,20 +8,20 @@ use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 
 use super::acknowledgement::Unreadable;
 
-/// Whether a call that failed may succeed when it is sent again.
+/// What to expect if a failed call is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Refused because too many calls are made.
+    /// The service refused the call, because too many calls are made.
     Throttled,
-    /// Nobody knows whether it took effect, or the service has a difficulty of its own.
+    /// It is not known whether the call took effect, or the service has a problem of its own.
     Passing,
     Final,
 }
 
-/// It displays the service's own code and message, or what kept the answer away.
+/// The cause of a failed call. It displays the service's own code and message, or why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The service's, such as `AccessDenied`.
+    /// The service's error code, for example `AccessDenied`.
     pub code: Option<String>,
     text: String,
 }
@@ -38,7 +38,8 @@ impl From<String> for Cause {
     }
 }
 
-/// As the SDK's own retries see it, and what is no answer of the service's besides.
+/// Classifies a failure as the SDK's own retries do. A success response that is not an acknowledgement is
+/// [`Failure::Passing`] too.
 pub fn failure<E>(error: &SdkError<E>) -> Failure
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -56,8 +57,8 @@ where
     }
 }
 
-/// Of the service's message it keeps the first line: a signature that does not match is explained below
-/// it with the request as it was signed, and that has the session token in it.
+/// Keeps only the first line of the service's message. If a signature does not match, the lines below contain
+/// the request as it was signed, and the session token is in it.
 pub fn cause<E>(error: &SdkError<E>) -> Cause
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -82,7 +83,7 @@ where
     Cause { code, text }
 }
 
-/// What went wrong and what caused it, each once.
+/// The error's text and the texts of its sources. A text that repeats the one before it is left out.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<_> = causes(error).map(ToString::to_string).collect();
     texts.dedup();

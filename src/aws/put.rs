@@ -1,4 +1,4 @@
-//! A body is put to a signed URL with the SDK's own client, for its connections, time limits and retries.
+//! This module puts a body to a signed URL. It uses the SDK's own client for its connections, time limits and retries.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use super::cause::chain;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// It goes to the URL's own host, unless `AWS_ENDPOINT_URL` says where all calls go, as in a test. The
-/// path and the query go out to the letter and without a content type, because the URL is signed.
+/// Puts the body to the URL's own host, unless `AWS_ENDPOINT_URL` says where all calls go, as in a test. The
+/// path and the query are sent to the letter and without a content type, because the URL is signed.
 ///
 /// # Errors
-/// The cause, when the URL did not take it `within` that time.
+/// Returns the cause if the URL did not accept the body `within` this time.
 pub async fn put(sdk: &SdkConfig, url: &Uri, body: String, within: Duration) -> Result<(), String> {
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let origin = format!("{}://{authority}", url.scheme_str().unwrap_or("https"));
@@ -64,7 +64,7 @@ pub async fn put(sdk: &SdkConfig, url: &Uri, body: String, within: Duration) -> 
     operation.invoke(body).await.map_err(|error| chain(&error))
 }
 
-/// The URL's own refusal.
+/// The URL answered with a status that is not a success.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP {0}")]
 struct Refused(u16);

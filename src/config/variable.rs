@@ -1,4 +1,4 @@
-//! One variable, and how its text is read.
+//! This module parses the text of one variable.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::error::Error;
 
-/// As it stands in the environment; unset without a value.
+/// A variable as the environment has it. It is unset if it has no value.
 pub struct Variable {
     name: &'static str,
     value: Option<String>,
@@ -20,16 +20,16 @@ impl Variable {
         Variable { name, value }
     }
 
-    /// The default where it is unset.
+    /// Takes the default if the variable is unset.
     pub fn or(self, default: &str) -> Self {
         let value = self.value.or_else(|| Some(default.to_owned()));
         Variable { value, ..self }
     }
 
-    /// `None` where it is unset.
+    /// Parses the value. Returns `None` if the variable is unset.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] where the value cannot be parsed.
+    /// [`Error::InvalidConfig`] if the value cannot be parsed.
     pub fn optional<T>(
         self,
         expected: &str,
@@ -44,8 +44,10 @@ impl Variable {
         }
     }
 
+    /// Parses the value of a variable that must be set.
+    ///
     /// # Errors
-    /// [`Error::InvalidConfig`] where it is unset or cannot be parsed.
+    /// [`Error::InvalidConfig`] if the variable is unset or its value cannot be parsed.
     pub fn required<T>(
         self,
         expected: &str,
@@ -55,10 +57,10 @@ impl Variable {
         self.optional(expected, parse)?.ok_or(unset)
     }
 
-    /// A number of that unit within the range.
+    /// Parses a number of this unit within the range.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] where it is unset, is no decimal number or is out of range.
+    /// [`Error::InvalidConfig`] if the variable is unset, or if its value is not a decimal number or is out of range.
     pub fn number(self, unit: &str, range: RangeInclusive<u32>) -> Result<u32, Error> {
         let expected = format!("{unit} from {} to {}", range.start(), range.end());
         let parse = |text: &str| decimal(text).filter(|number| range.contains(number));
@@ -75,12 +77,12 @@ impl std::fmt::Display for Variable {
     }
 }
 
-/// Comma separated; elements are trimmed, and an empty one is malformed.
+/// Parses a comma-separated list. Its elements are trimmed, and an empty element is malformed.
 pub fn list<T>(element: impl Fn(&str) -> Option<T>) -> impl Fn(&str) -> Option<Vec<T>> {
     move |value| value.split(',').map(|text| element(text.trim())).collect()
 }
 
-/// Decimal digits only: [`str::parse`] would take a sign too.
+/// Only decimal digits are accepted: [`str::parse`] would accept a sign too.
 fn decimal(text: &str) -> Option<u32> {
     let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_decimal)
@@ -101,7 +103,7 @@ pub fn dns_server(text: &str) -> Option<SocketAddr> {
         .filter(|server| server.port() > 0)
 }
 
-/// With no bit set behind the prefix: `10.0.0.1/8` is a slip of somebody who meant one address.
+/// A CIDR may have no bit set behind its prefix: `10.0.0.1/8` is a slip of somebody who meant one address.
 pub fn cidr(text: &str) -> Option<IpNet> {
     text.parse()
         .ok()
@@ -120,8 +122,8 @@ pub fn namespace(text: &str) -> Option<String> {
     is_valid.then(|| text.to_owned())
 }
 
-/// In lower case without trailing dot, and with a dot in it, because anybody can have a name under a
-/// top-level domain.
+/// The domain is parsed into lower case, without its trailing dot. It must contain a dot, because anybody can
+/// have a name under a top-level domain.
 pub fn domain(text: &str) -> Option<String> {
     let domain = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

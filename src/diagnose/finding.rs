@@ -1,18 +1,18 @@
-//! One thing that is wrong.
+//! A finding is one thing that is wrong.
 
 use serde::Serialize;
 use tracing::info;
 
 use crate::log::json;
 
-/// The answer, worst first.
+/// The answer of a diagnosis. The worst findings come first.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Findings {
     pub findings: Vec<Finding>,
 }
 
 impl Findings {
-    /// The one line of the invocation.
+    /// Logs the one line of the invocation.
     pub fn log(&self) {
         info!("json.findings" = json(&self.findings), "diagnosed");
     }
@@ -21,7 +21,7 @@ impl Findings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// Stable; docs/diagnose.md tells what each means.
+    /// The id is stable. docs/diagnose.md explains each one.
     pub id: &'static str,
     pub severity: Severity,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,16 +29,16 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     pub seen: String,
-    /// The command or the setting.
+    /// The command or the setting that mends it.
     pub mend: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It cannot work.
+    /// The deployment cannot work.
     Error,
-    /// It will hurt in a failover.
+    /// The problem will hurt in a failover.
     Warning,
     Info,
 }

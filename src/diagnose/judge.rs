@@ -1,5 +1,5 @@
-//! What was seen, judged: a pure function. Each rule is one function, and says nothing where what it is
-//! about could not be seen, or where another finding already explains it.
+//! A pure function judges what was seen. Each rule is one function. A rule says nothing if its subject could
+//! not be seen, or if another finding already explains it.
 
 mod group;
 mod name;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use group::of_group;
 use name::of_name;
 
-/// Worst first, and otherwise in configuration order.
+/// Judges what was seen. The worst findings come first, and otherwise they are in configuration order.
 pub fn judge(config: &Config, seen: &Seen<'_>) -> Findings {
     let mut findings = permissions(seen);
     findings.extend(seen.names.iter().flat_map(|name| of_name(config, name)));
@@ -28,7 +28,7 @@ pub fn judge(config: &Config, seen: &Seen<'_>) -> Findings {
     Findings { findings }
 }
 
-/// By an invalid configuration nothing can be looked at.
+/// An invalid configuration is the only finding, because nothing else can be diagnosed with it.
 pub fn config_invalid(invalid: &Error) -> Findings {
     let mend = "correct the parameter, and deploy the stack again".to_owned();
     Findings {
@@ -59,7 +59,7 @@ fn set(group: &Group<'_>, key: &str, value: &str) -> String {
     format!("{modify} --attributes Key={key},Value={value}")
 }
 
-/// Of each action once, since none of them takes a resource.
+/// Each denied action is one finding, because none of the actions takes a resource.
 fn permissions(seen: &Seen<'_>) -> Vec<Finding> {
     let mut denied: Vec<&Unseen> = Vec::new();
     for unseen in seen.groups.iter().flat_map(unseen) {
@@ -71,7 +71,7 @@ fn permissions(seen: &Seen<'_>) -> Vec<Finding> {
         let action = format!("elasticloadbalancing:{}", unseen.action);
         let severity = match unseen.action {
             "DescribeTargetGroups" | "DescribeTargetHealth" => Severity::Error,
-            // Only the diagnosis needs it.
+            // Only the diagnosis needs the other actions.
             _ => Warning,
         };
         Finding::new(
@@ -84,7 +84,7 @@ fn permissions(seen: &Seen<'_>) -> Vec<Finding> {
     denied.into_iter().map(finding).collect()
 }
 
-/// All calls about the group that brought nothing.
+/// The calls about the group that brought no result.
 fn unseen<'a>(group: &'a Group<'_>) -> impl Iterator<Item = &'a Unseen> {
     let load_balancers = group.load_balancers.iter();
     let load_balancers = load_balancers.flat_map(|one| match one {

@@ -1,4 +1,4 @@
-//! Looks at what there is to see, with calls that change nothing.
+//! This module gathers what the diagnosis can see, with calls that change nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -19,18 +19,18 @@ use crate::endpoint::{Dns, Endpoint};
 use crate::pace::{Pace, Place, Read};
 use crate::target_group::{Calls, Line, Sent};
 
-/// Of each name, so that one which answers in part shows it.
+/// The number of lookups of each name. A name that answers in part shows it over several lookups.
 const LOOKUPS: u32 = 12;
-/// Between them: a cache gives the same answer for as long as its TTL.
+/// The time between two lookups of a name: a cache gives the same answer until its TTL is over.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What it takes to look.
+/// What a diagnosis works with.
 pub struct Looker<'a, P: RuntimeProvider> {
     pub config: &'a Config,
     pub client: &'a Client,
     pub dns: &'a Dns<'a, P>,
     pub pace: &'a Pace,
-    /// No call is sent later, and of each name no lookup but the first.
+    /// No call is sent after this time, and no lookup except the first of each name.
     pub until: Instant,
 }
 
@@ -128,7 +128,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
         })
     }
 
-    /// Each server is asked time after time, and all of them at once.
+    /// Resolves the name several times, each time on all servers at once.
     async fn name(&self, endpoint: &'a Endpoint, record_type: RecordType) -> Name<'a> {
         let resolver = self.dns.resolver();
         let servers = async {
@@ -163,7 +163,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
         }
     }
 
-    /// A call at the pace of all that read.
+    /// Sends a call that reads, at the invocation's pace.
     async fn ask<T, E>(
         &self,
         action: &'static str,

@@ -1,4 +1,4 @@
-//! What was looked at, as the services told it.
+//! These types hold what was seen, as the services returned it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use crate::aws::Cause;
 use crate::config::TargetGroupConfig;
 use crate::endpoint::{Endpoint, Found};
 
-/// What a call brought, or why it brought nothing.
+/// The result of a call, or why there is none.
 pub type Look<T> = Result<T, Unseen>;
 
 pub struct Unseen {
@@ -25,15 +25,15 @@ pub struct Seen<'a> {
     pub groups: Vec<Group<'a>>,
 }
 
-/// An endpoint, as groups of one address family need it.
+/// An endpoint, as the groups of one address family need it.
 pub struct Name<'a> {
     pub endpoint: &'a Endpoint,
     pub record_type: RecordType,
-    /// The error is why there is no server to ask.
+    /// The error says why there is no server to ask.
     pub servers: Result<Vec<Server>, String>,
 }
 
-/// What one DNS server said, time after time.
+/// What one DNS server answered, lookup by lookup.
 pub struct Server {
     pub address: SocketAddr,
     pub lookups: Vec<Result<Found, String>>,
@@ -47,25 +47,25 @@ pub struct Group<'a> {
     pub load_balancers: Vec<Look<LoadBalancer>>,
 }
 
-/// Of a target group or a load balancer, as key and value.
+/// The attributes of a target group or a load balancer, as keys and values.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>
 pub struct Attributes(pub Vec<(String, String)>);
 
 pub struct LoadBalancer {
     pub arn: String,
-    /// In which it is enabled.
+    /// The zones in which the load balancer is enabled.
     pub zones: BTreeSet<String>,
     pub attributes: Look<Attributes>,
 }
 
 impl Name<'_> {
-    /// All that any server answered.
+    /// The answers of all servers.
     pub fn found(&self) -> impl Iterator<Item = &Found> {
         let servers = self.servers.iter().flatten();
         servers.flat_map(Server::found)
     }
 
-    /// The united answers.
+    /// The union of all addresses that were found.
     pub fn addresses(&self) -> BTreeSet<IpAddr> {
         let found = self.found();
         found.flat_map(|found| found.addresses.clone()).collect()
@@ -84,7 +84,7 @@ impl Server {
 }
 
 impl Group<'_> {
-    /// Of the records that its endpoints are asked for, if that is known.
+    /// The type of record that the group's endpoints are asked for, if that is known.
     pub fn record_type(&self) -> Option<RecordType> {
         let description = self.description.as_ref().ok()?;
         Some(match description.ip_address_type() {

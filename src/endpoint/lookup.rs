@@ -1,4 +1,4 @@
-//! What one DNS server's answer says about a name.
+//! This module reads what one DNS server's answer says about a name.
 
 use std::iter::successors;
 use std::net::IpAddr;
@@ -9,21 +9,20 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-/// The addresses that a server knows, perhaps none.
+/// The addresses that a server knows. There may be none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
     pub addresses: Vec<IpAddr>,
-    /// The longest in the chain of CNAMEs, its end included: a cache may keep a part of this answer for
-    /// that long.
+    /// The longest TTL in the chain of CNAMEs, including its end: a cache may keep a part of this answer for that long.
     pub ttl: Duration,
 }
 
-/// What a server knows: the addresses, or why there are none. The outer error is why it did not say.
+/// What a server knows: the addresses, or why there are none. The outer error says why the server gave no
+/// usable answer.
 pub type Knowledge = Result<Result<Found, String>, String>;
 
-/// What the server's answer says.
-/// The response's code comes first: records beside an error are no answer, though hickory hands them
-/// over.
+/// Reads the server's answer. The response code comes first: records beside an error are not an answer,
+/// although hickory passes them on.
 pub fn knowledge(
     name: &Name,
     record_type: RecordType,
@@ -49,8 +48,8 @@ pub fn knowledge(
     }
 }
 
-/// The addresses at the end of the chain of CNAMEs that begins with `name`: a record of another
-/// name, or of another family, is no answer.
+/// The addresses at the end of the chain of CNAMEs that begins with `name`. A record of another name or of
+/// another family is not an answer.
 fn found(name: &Name, record_type: RecordType, lookup: &Lookup) -> Found {
     let cname = |name: &Name| {
         let mut records = lookup

@@ -4,13 +4,13 @@ use std::fmt;
 
 use hickory_resolver::proto::rr::Name;
 
-/// The DNS name that is followed. Lower case and absolute.
+/// The DNS name that is followed, in lower case and absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(pub(super) Name);
 
 impl Endpoint {
-    /// `None` for what is no host name (RFC 1123, and the underscore that is in use), an address
-    /// included.
+    /// Parses a host name as RFC 1123 defines it. The underscore is accepted too, because it is in use.
+    /// Returns `None` for any other text, including an address.
     pub fn parse(text: &str) -> Option<Self> {
         let host = text.strip_suffix('.').unwrap_or(text);
         let is_label = |label: &str| {
@@ -31,7 +31,7 @@ impl Endpoint {
     }
 }
 
-/// Without trailing dot.
+/// The name is displayed without its trailing dot.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.to_ascii().trim_end_matches('.'))

@@ -1,6 +1,6 @@
-//! Resolve: an endpoint's name to the addresses it has now. hickory-resolver is wrapped to own a
-//! policy: no answer is remembered, names are absolute, the family is the target group's, every wait
-//! ends, and of several DNS servers the first that knows wins.
+//! This module resolves an endpoint to the addresses it has now. It wraps hickory-resolver to own a policy:
+//! no answer is remembered, names are absolute, the family is the target group's, every wait ends, and the
+//! first DNS server that knows the answer wins.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,29 +18,29 @@ use hickory_resolver::system_conf;
 use super::lookup::{Found, Knowledge, knowledge};
 use super::name::Endpoint;
 
-/// A try, in which the query is sent again after each 333 ms; a slow server's answer to any of them
-/// counts.
+/// The limit for one try. Within it the query is sent again every 333 ms, and a slow server's answer to any
+/// of these queries counts.
 const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRIES: usize = 2;
-/// As Unbound has it. A longer one is a mistake, or meant to keep a change in doubt for ever.
+/// Unbound has the same limit. A longer TTL is a mistake, or is meant to keep a change in doubt forever.
 const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// One resolver for each DNS server, since a second server in one resolver is no fallback: SERVFAIL
-/// from the faster server beats a good answer from the other one there, and a dead first one can
-/// hide a healthy second.
+/// Each DNS server has a resolver of its own, because a second server in one resolver is not a fallback.
+/// SERVFAIL from the faster server beats a good answer from the other one there, and a dead first server can
+/// hide a healthy second one.
 pub struct Resolver<P: RuntimeProvider> {
     servers: Vec<(SocketAddr, hickory_resolver::Resolver<P>)>,
 }
 
 /// The DNS servers, and the network over which they are asked.
 pub struct Dns<'a, P> {
-    /// Or why there are none.
+    /// The error says why there are no servers.
     servers: Result<Vec<SocketAddr>, String>,
     network: &'a P,
 }
 
 impl<'a, P: RuntimeProvider> Dns<'a, P> {
-    /// `dns_servers`, or those that `/etc/resolv.conf` has now when there are none.
+    /// Uses `dns_servers`, or the servers that `/etc/resolv.conf` names now if there are none.
     pub fn new(dns_servers: &[SocketAddr], network: &'a P) -> Self {
         let servers = match dns_servers {
             [] => {
@@ -51,10 +51,10 @@ impl<'a, P: RuntimeProvider> Dns<'a, P> {
         Dns { servers, network }
     }
 
-    /// One that has nothing of an earlier one.
+    /// Makes a resolver that shares nothing with an earlier one.
     ///
     /// # Errors
-    /// The cause, when the system's configuration cannot be read or names no server.
+    /// Returns the cause if the system's configuration cannot be read or names no server.
     pub fn resolver(&self) -> Result<Resolver<P>, String> {
         let servers = self.servers.as_ref().map_err(String::clone)?.iter();
         let servers = servers.map(|server| Ok((*server, resolver(*server, self.network.clone())?)));
@@ -67,13 +67,13 @@ impl<'a, P: RuntimeProvider> Dns<'a, P> {
 }
 
 impl<P: RuntimeProvider> Resolver<P> {
-    /// The addresses of the endpoint, as the first server that knows gives them.
+    /// Resolves the endpoint. The first server that knows something about it wins.
     ///
-    /// An answer, NXDOMAIN and an empty answer are what a server knows; any other error counts only
-    /// when all failed.
+    /// A server knows something if it gives an answer, NXDOMAIN or an empty answer. Any other error counts
+    /// only if all servers failed.
     ///
     /// # Errors
-    /// The cause, with the server that gave it.
+    /// Returns the cause, with the server that gave it.
     pub async fn resolve(
         &self,
         endpoint: &Endpoint,
@@ -103,7 +103,7 @@ impl<P: RuntimeProvider> Resolver<P> {
         answers
     }
 
-    /// Of each server, as [`knowledge`] has it, in the order in which they answer.
+    /// Asks all servers. Their answers come in the order in which the servers answer, as [`knowledge`] reads them.
     fn ask(
         &self,
         endpoint: &Endpoint,
@@ -146,7 +146,7 @@ fn options() -> ResolverOpts {
     options.timeout = TRY_TIMEOUT;
     options.attempts = RETRIES;
     options.positive_max_ttl = Some(MAX_TTL);
-    // The chain of CNAMEs tells which records belong to the endpoint.
+    // The chain of CNAMEs shows which records belong to the endpoint.
     options.preserve_intermediates = true;
     options
 }

@@ -1,9 +1,9 @@
-//! What CloudFormation asks of the template's custom resource.
+//! This module reads what CloudFormation asks of the template's custom resource.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests.html>
 
 use super::fields::Fields;
 
-/// What is to become of the stack's resource.
+/// What CloudFormation does with the stack's resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestType {
     Create,
@@ -15,18 +15,18 @@ pub enum RequestType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub request_type: RequestType,
-    /// Where the answer is to be put, as far as anybody may say who calls the function.
+    /// The answer is to be put here. Anybody who can call the function can choose this URL, so it is not trusted.
     pub response_url: String,
     pub stack_id: String,
     pub request_id: String,
     pub logical_resource_id: String,
-    /// It is constant for the resource, so that no update reads as a replacement. An update and a delete
-    /// bring it: what was answered before, or what CloudFormation chose without an answer.
+    /// The id is constant for the resource, so that no update reads as a replacement. An update and a delete
+    /// bring the id that was answered before, or the one that CloudFormation chose without an answer.
     pub physical_resource_id: String,
 }
 
 impl Request {
-    /// `None` for what does not say what is to be done and where to answer.
+    /// Returns `None` if the event does not say what is to be done and where to answer.
     pub fn read(fields: &Fields) -> Option<Request> {
         let text = |name| fields.get::<String>(name);
         let stack_id = text("StackId").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Samples as CloudWatch takes them: one datum per dimension, metric and minute, however many
-//! reconciles that minute had.
+//! This module makes data for CloudWatch from samples. There is one datum per dimension, metric and minute,
+//! however many reconciles that minute had.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use aws_sdk_cloudwatch::types::{self, MetricDatum, StandardUnit};
 
 const METRICS: [&str; 3] = ["Failover", "ReconcileFailure", "NoHealthyTarget"];
 
-/// What one reconcile of one target group came to.
+/// The outcome of one reconcile of one target group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     pub at: SystemTime,
@@ -19,7 +19,7 @@ pub struct Sample {
     /// The reconcile failed, or it left a doubtful plan or an unsent call at the end of the
     /// invocation.
     pub is_failure: bool,
-    /// Whether any desired target is healthy; `None` unless the group was resolved and described.
+    /// True if any desired target is healthy. It is `None` unless the group was resolved and described.
     pub has_healthy_target: Option<bool>,
 }
 
@@ -27,7 +27,7 @@ pub struct Sample {
 #[derive(Debug, Default)]
 pub struct Minutes(BTreeMap<(u64, Dimension), Tally>);
 
-/// Data go out in this order: the target groups of a minute, then all of them as the function's.
+/// Data are published in this order: first each target group's for a minute, then the function's for all groups.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Dimension {
     TargetGroup(String),
@@ -37,7 +37,7 @@ enum Dimension {
 #[derive(Debug, Default)]
 struct Tally {
     last: Option<SystemTime>,
-    /// A target group's samples are published once one of them is not 0, the function's always.
+    /// A target group's samples are published once one of them is not 0. The function's samples are always published.
     is_published: bool,
     /// How many samples of each metric are 0, and how many are 1.
     counts: [[u32; 2]; 3],
@@ -67,9 +67,8 @@ impl Minutes {
         }
     }
 
-    /// The data that nothing can keep back any more, oldest minute first. A target group's zeros
-    /// stay until their minute is over, because a later sample may be the one that has them
-    /// published.
+    /// Takes the data that can be published now, oldest minute first. A target group's zeros stay until their
+    /// minute is over, because a later sample of that minute may cause them to be published.
     pub fn take_data(&mut self, function_name: &str, now: SystemTime) -> Vec<MetricDatum> {
         let published = self.0.iter_mut().filter(|(_, tally)| tally.is_published);
         let data = published.flat_map(|((_, dimension), tally)| {

@@ -1,4 +1,4 @@
-//! Who of those that wait at one moment goes next.
+//! The queue decides which of the waiting calls goes next.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -10,18 +10,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::slots::Slots;
 
-/// One in so many turns goes to a call that is spared, however many are more urgent.
+/// One turn in this many goes to a call of the spared order, however many calls are more urgent.
 const SPARED: u32 = 10;
 
-/// Those who wait for a turn: by the order of what they wait for, and of one order by their place.
+/// The calls that wait for a turn. They are sorted by their order, and within one order by their place.
 pub struct Queue<O>(RefCell<State<O>>, Notify);
 
-/// The leave to send one call.
+/// The permission to send one call.
 #[derive(Debug)]
 pub struct Turn(());
 
-/// Since when somebody waits. Of those who began together a draw decides: several sandboxes that
-/// are refused the same calls would else leave the same ones to the end.
+/// When a call began to wait. A draw decides between calls that began together. Without it, several sandboxes
+/// whose calls are refused would all leave the same ones to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     since: Instant,
@@ -35,14 +35,14 @@ struct State<O> {
     spared: Option<O>,
 }
 
-/// A place in the queue, which is left however the waiting ends.
+/// A place in the queue. The call gives it up however the waiting ends.
 struct Waiting<'a, O: Ord + Copy> {
     queue: &'a Queue<O>,
     place: (O, Place),
 }
 
 impl Place {
-    /// At the end.
+    /// Takes a place at the end.
     pub fn now() -> Self {
         Place {
             since: Instant::now(),
@@ -62,7 +62,7 @@ impl<O: Ord + Copy> Queue<O> {
         Queue(RefCell::new(state), Notify::new())
     }
 
-    /// One turn in ten goes to the one of this order that has waited longest.
+    /// One turn in ten goes to the call of this order that has waited longest.
     pub(super) fn sparing(self, order: O) -> Self {
         self.0.borrow_mut().spared = Some(order);
         self
@@ -71,12 +71,12 @@ impl<O: Ord + Copy> Queue<O> {
     /// Waits for a turn.
     pub async fn turn(&self, order: O, place: Place) -> Turn {
         let waiting = self.enter(order, place);
-        // Whoever comes at the same moment may be more urgent.
+        // A call that comes at the same moment may be more urgent.
         yield_now().await;
         waiting.turn().await
     }
 
-    /// So many turns for one who goes on alone once it has all of them.
+    /// Waits for `count` turns. The caller goes on once it has all of them.
     pub async fn turns(&self, count: usize, order: O, place: Place) {
         let waiting = self.enter(order, place);
         for _ in 0..count {
@@ -84,8 +84,8 @@ impl<O: Ord + Copy> Queue<O> {
         }
     }
 
-    /// A turn at once, where all who ask for one at this moment, or wait already, can have one. Where they
-    /// cannot, `None`: whoever asks has to find out first how urgent it is.
+    /// Returns a turn at once if all calls that ask for one at this moment, or wait already, can have one.
+    /// Otherwise it returns `None`, and the caller has to find out first how urgent its call is.
     pub async fn turn_at_once(&self, order: O, place: Place) -> Option<Turn> {
         let waiting = self.enter(order, place);
         yield_now().await;
@@ -93,7 +93,7 @@ impl<O: Ord + Copy> Queue<O> {
             let state = self.0.borrow();
             state.waiting.len() <= state.slots.count(Instant::now())
         };
-        // All have looked before the first of them leaves.
+        // All callers have counted before the first of them leaves the queue.
         yield_now().await;
         match is_room {
             true => Some(waiting.turn().await),
@@ -101,7 +101,7 @@ impl<O: Ord + Copy> Queue<O> {
         }
     }
 
-    /// A call that was sent then was refused.
+    /// Slows the calls down, because a call that was `sent` then was refused.
     pub fn slow_down(&self, sent: Instant) {
         let now = Instant::now();
         self.0.borrow_mut().slots.slow_down(sent, now);
@@ -131,7 +131,7 @@ impl<O: Ord + Copy> Waiting<'_, O> {
                     state.turns += 1;
                     return Turn(());
                 }
-                // Whoever comes meanwhile may be more urgent.
+                // A call that comes meanwhile may be more urgent.
                 Some((_, at)) => _ = timeout_at(at, &mut changed).await,
                 None => changed.await,
             }
@@ -147,7 +147,7 @@ impl<O: Ord + Copy> Drop for Waiting<'_, O> {
 }
 
 impl<O: Ord + Copy> State<O> {
-    /// Who goes next, and when.
+    /// The call that goes next, and when.
     fn next(&self) -> Option<((O, Place), Instant)> {
         let is_spared = |(order, _): &&(O, Place)| Some(*order) == self.spared;
         let spared = self.waiting.iter().find(is_spared);

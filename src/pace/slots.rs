@@ -1,4 +1,4 @@
-//! When the calls of one invocation may be sent, whoever sends them.
+//! Slots say when the calls of one invocation may be sent, whichever loop sends them.
 
 use std::collections::VecDeque;
 use std::iter::repeat_n;
@@ -7,18 +7,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a refused call slows the others down. By then a bucket has been refilled with several tokens
-/// for each sandbox, and a sandbox that waits for longer lets the others have all of them.
+/// How long a refused call slows the others down. By then a bucket has been refilled with several tokens for
+/// each sandbox. A sandbox that waits for longer leaves all of them to the others.
 const SLOW: Duration = Duration::from_secs(5);
 const SLOWEST: u32 = 3;
 
-/// A burst of calls at first, and then so many a second, spread over it.
+/// The first calls may be sent in a burst. After it there are `per_second` calls a second, spread over the second.
 #[derive(Debug)]
 pub struct Slots {
     per_second: u32,
     /// When the next calls may be sent, the earliest first.
     free: VecDeque<Instant>,
-    /// The rate is divided by it.
+    /// The rate is divided by this number.
     slowness: u32,
     slowed: Option<Instant>,
 }
@@ -43,8 +43,8 @@ impl Slots {
         self.free.partition_point(|at| *at <= now)
     }
 
-    /// The burst is given once; after it, each call makes room for another one a second later. Those
-    /// that went together do not come back together.
+    /// Takes a slot. The burst is given once. After it, each call makes room for another one a second later.
+    /// Calls that were sent together do not get their next slots together.
     pub fn take(&mut self, now: Instant) {
         if self.slowed.is_some_and(|slowed| now >= slowed + SLOW) {
             (self.slowness, self.slowed) = (1, None);
@@ -57,8 +57,8 @@ impl Slots {
         }
     }
 
-    /// A call was refused: the bucket is empty. Of calls that were on their way together only the first
-    /// slows the others down.
+    /// Slows the calls down, because one was refused and the bucket is empty. If several calls were on their
+    /// way together, only the first refusal counts.
     pub fn slow_down(&mut self, sent: Instant, now: Instant) {
         if self.slowed.is_some_and(|slowed| sent < slowed) {
             return;

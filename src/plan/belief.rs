@@ -1,40 +1,40 @@
-//! When an answer is believed: all rules of time are on this page.
+//! This module says when an answer is believed. All rules of time are on this page.
 //!
-//! Invocations may overlap whose resolvers hold different answers in their caches. Each applies what
-//! is right by its own answer, and yet together they do harm. The endpoint has moved from A to B, and
-//! the second invocation's resolver still says A:
+//! Invocations may overlap, and their resolvers may hold different answers in their caches. Each invocation
+//! applies what is right by its own answer, and yet together they do harm. In these stories the endpoint has
+//! moved from A to B, and the second invocation's resolver still says A.
 //!
 //! A stale answer brings a draining target back:
 //! 1. The first invocation registers B and deregisters A, which drains from now on.
-//! 2. The second one describes A draining, and B. By its answer it would register A and deregister B.
+//! 2. The second one describes A draining, and B. It would register A and deregister B by its answer.
 //! 3. The failover is undone, and done again a minute later, for as long as the caches differ.
 //!
 //! A stale answer removes the target that another invocation registered a moment ago:
 //! 1. The first invocation describes A, and registers B.
-//! 2. The second one describes A and B. By its answer B is stale, so it will deregister B.
+//! 2. The second one describes A and B. B is stale by its answer, so it will deregister B.
 //! 3. The first one deregisters A.
 //! 4. The second one deregisters B. Each kept a target of its own answer, and the group is empty.
 //!
-//! Two answers about targets that were both there for long:
+//! Two answers remove two targets that were both there for long:
 //! 1. A and B are healthy: A could not be deregistered at an earlier failover.
 //! 2. The first invocation describes A and B, and deregisters A.
 //! 3. The second one, which described them at the same time, deregisters B, and the group is empty.
 //!
-//! In the first two Elastic Load Balancing says what another invocation did: the target is `draining`
-//! or `initial`. In the third it says nothing, so a plan must leave something that no other invocation
-//! removes without a doubt: a target that it registers, or a desired one that is `initial`. Any other
-//! plan is doubtful and changes nothing.
+//! In the first two stories Elastic Load Balancing says what another invocation did: the target is `draining`
+//! or `initial`. In the third one it says nothing. So a plan must leave something that no other invocation
+//! removes without a doubt: a target that it registers, or a desired one that is `initial`. Any other plan is
+//! doubtful and changes nothing.
 //!
 //! A doubt ends in one of two ways. Another answer or description does not show it any more, or an
-//! [independent](Row) answer shows it again and is believed: no cache gives the older answer any more,
+//! [independent](Row) answer shows it again and is believed. No cache gives the older answer any more then,
 //! so the endpoint did move. The margin after the TTL covers a call that is slow to take effect:
 //! 1. The first invocation has registered B and sends the call that deregisters A, which hangs.
 //! 2. The endpoint moves back to A. The second invocation doubts, waits for the TTL, and believes.
 //! 3. The first one's call takes effect. The second one deregisters B, and the group is empty.
 //!
-//! Nobody sends a call by an answer that is older than [`ACT`], and every call has taken effect
-//! [`EFFECT`] later. All of it is as good as the resolver: a name that moves to and fro within TTL and
-//! margin, or one of several caches behind a resolver, can still mislead two invocations at once.
+//! No call is sent by an answer that is older than [`ACT`], and every call has taken effect [`EFFECT`] later.
+//! All of this is only as good as the resolver: a name that moves to and fro within TTL and margin, or one of
+//! several caches behind a resolver, can still mislead two invocations at once.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -42,13 +42,13 @@ use std::time::{Duration, SystemTime};
 
 use super::target::{DescribedTarget, Target};
 
-/// How long after its first lookup was sent an answer may be acted on, and how long a description.
+/// How long an answer may be acted on after its first lookup was sent. The same limit holds for a description.
 pub const ACT: Duration = Duration::from_secs(5);
-/// From sending a call to its effect: the time limit of one attempt.
+/// The longest time from sending a call to its effect. It is the time limit of one attempt.
 pub const EFFECT: Duration = Duration::from_millis(2500);
 /// Caches count in whole seconds: Unbound gives an answer with a TTL of 3 s for 3.7 s.
 const CACHE_RESOLUTION: Duration = Duration::from_secs(1);
-/// From the end of an answer's TTL to the first answer that is independent of it.
+/// The time from the end of an answer's TTL to the first answer that is independent of it.
 pub const MARGIN: Duration = ACT.saturating_add(EFFECT).saturating_add(CACHE_RESOLUTION);
 /// How long a target counts as initial after its registration was acknowledged, and how long a doubt
 /// lasts after it could have been believed.
@@ -63,8 +63,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Makes an answer, or `None` without addresses. Its first lookup was sent when it was `asked`. It
-    /// `expires` when its last lookup was answered and the longest TTL has passed since.
+    /// Makes an answer, or returns `None` if there are no addresses. Its first lookup was sent when it was
+    /// `asked`. It `expires` when its last lookup was answered and the longest TTL has passed since.
     pub fn new(
         addresses: impl IntoIterator<Item = IpAddr>,
         asked: SystemTime,
@@ -78,7 +78,7 @@ impl Answer {
         })
     }
 
-    /// The desired set: every address, at the port.
+    /// The desired targets: every address, at the port.
     pub fn targets(&self, port: u16) -> BTreeSet<Target> {
         let addresses = self.addresses.iter();
         addresses
@@ -86,12 +86,12 @@ impl Answer {
             .collect()
     }
 
-    /// Whether the endpoints are at this address.
+    /// True if the endpoints are at this address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
     }
 
-    /// Whether it has an address that is not among the described targets.
+    /// True if the answer has an address that is not among the described targets.
     pub fn has_more_than(&self, described: &[DescribedTarget]) -> bool {
         let described: BTreeSet<_> = described.iter().map(|one| one.target.ip()).collect();
         !self.addresses.is_subset(&described)
@@ -102,25 +102,24 @@ impl Answer {
     }
 }
 
-/// Whether a target counts as initial that was registered then, in the time of `answer`.
+/// True if a target that was `registered` at this time counts as initial at the time of `answer`.
 pub(super) fn is_recent(registered: SystemTime, answer: &Answer) -> bool {
     answer.asked < registered + RECENT
 }
 
-/// How many independent answers in a row said the same. An answer is independent of an earlier one
-/// when it was asked for after that one's TTL and the margin.
+/// How many independent answers in a row said the same. An answer is independent of an earlier one if it was
+/// asked for after that one's TTL and the margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
     pub answers: u32,
-    /// An answer that is asked for from then on is independent of the last one that counted.
+    /// An answer that is asked for at this time or later is independent of the last one that counted.
     pub independent_from: SystemTime,
-    /// The same of the one before that: until 90 s later a doubt is believed.
+    /// The same time for the answer that counted before the last one. A doubt can be believed until 90 s later.
     since: Option<SystemTime>,
 }
 
 impl Row {
-    /// The row with one more answer that says the same. A dependent answer neither adds to the row
-    /// nor ends it.
+    /// Adds one more answer that says the same. A dependent answer neither adds to the row nor ends it.
     pub fn with(row: Option<Row>, answer: &Answer) -> Row {
         match row {
             Some(row) if answer.asked < row.independent_from => row,
@@ -132,7 +131,7 @@ impl Row {
         }
     }
 
-    /// Whether a doubt is over: an independent answer said the same, and not too late.
+    /// True if a doubt is over: an independent answer said the same, and not too late.
     pub fn is_believed(&self, answer: &Answer) -> bool {
         let until = self.since.map(|since| since + RECENT);
         until.is_some_and(|until| answer.asked < until)

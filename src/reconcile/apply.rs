@@ -1,4 +1,4 @@
-//! Apply: a plan becomes calls to Elastic Load Balancing. Nothing is decided here.
+//! This module applies a plan, which becomes calls to Elastic Load Balancing. Nothing is decided here.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::log::json;
 use crate::plan::{Answer, DescribedTarget, Plan, Target};
 use crate::target_group::{Sent, TargetGroup};
 
-/// Targets in one call, as the AWS Load Balancer Controller does it: the API documents no limit of
-/// its own. What is left is deregistered by the next reconcile.
+/// The number of targets that one call deregisters. The API documents no limit, so it is the same as in the
+/// AWS Load Balancer Controller. The next reconcile deregisters what is left.
 /// <https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/targetgroupbinding/targets_manager.go>
 const TARGETS_PER_CALL: usize = 200;
 
@@ -28,7 +28,7 @@ pub struct Change<'a> {
     pub plan: Plan,
     pub described: Vec<DescribedTarget>,
     pub answer: Answer,
-    /// No call is sent later.
+    /// No call is sent after this time.
     pub act_by: Instant,
 }
 
@@ -37,7 +37,7 @@ impl Change<'_> {
     /// failure between the two leaves clients with less than they had.
     ///
     /// # Errors
-    /// What [`TargetGroup::register`] and [`TargetGroup::deregister`] return.
+    /// The errors of [`TargetGroup::register`] and [`TargetGroup::deregister`].
     pub async fn apply(
         &self,
         clock: &SharedTimeSource,
@@ -81,7 +81,7 @@ impl Change<'_> {
         Ok(Sent::Done(()))
     }
 
-    /// The line before a change, with what the group has.
+    /// Logs the line before a change, with the targets that the group has.
     fn log(&self, verb: &str, targets: impl Iterator<Item = Target>, outcome: &str) {
         let targets: Vec<_> = targets.collect();
         let current = self.described.iter().filter(|one| one.is_current());

@@ -1,4 +1,4 @@
-//! What is known of one group between reconciles, and what that spares Elastic Load Balancing.
+//! What is known about one group between reconciles. It spares calls to Elastic Load Balancing.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -9,15 +9,15 @@ use crate::plan::{
 };
 use crate::target_group::{Properties, Sent};
 
-/// All of it may be lost: what the group is and has is described again, and a change for which something
+/// All of it may be lost. What the group is and has is then described again, and a change for which something
 /// was remembered comes later.
 #[derive(Debug, Default)]
 pub struct Known {
     pub properties: Option<Properties>,
-    /// The deadline of the last invocation came before the turn of a call.
+    /// The deadline of the last invocation came before a call had its turn.
     pub is_left_over: bool,
     memory: Memory,
-    /// What the group had when it was described last, without what was deregistered since.
+    /// What the group had when it was last described, without what was deregistered since.
     described: Option<Vec<DescribedTarget>>,
     standing: Standing,
     /// The plan that the last description left undone.
@@ -27,29 +27,29 @@ pub struct Known {
 /// How far the last description can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Standing {
-    /// It is of an earlier invocation.
+    /// The description is from an earlier invocation.
     #[default]
     Earlier,
-    /// A change was tried since, or a description failed.
+    /// A change was tried since the description, or a description failed.
     Changed,
-    /// It is of this invocation, and nothing was tried since.
+    /// The description is from this invocation, and nothing was tried since.
     Settled,
 }
 
 impl Known {
-    /// An invocation begins. What others changed since the last one is seen in its first reconcile.
+    /// Begins an invocation. Its first reconcile sees what others changed since the last one.
     pub fn begin(&mut self) {
         if self.standing == Standing::Settled {
             self.standing = Standing::Earlier;
         }
     }
 
-    /// Whether the group has to be described whatever DNS says.
+    /// True if the group has to be described, whatever DNS says.
     pub fn is_due(&self) -> bool {
         self.standing != Standing::Settled
     }
 
-    /// How urgently it is to be described, as far as that is known without an answer.
+    /// How urgently the group is to be described, as far as that is known without an answer.
     pub fn urgency(&self, answer: Option<&Answer>, policy: Policy<'_>) -> Read {
         let Some(described) = &self.described else {
             return match self.is_left_over {
@@ -70,8 +70,8 @@ impl Known {
         }
     }
 
-    /// What comes of the answer where the last description is enough to say: nothing is to be done, or what
-    /// is held back still is. `None` where the group has to be described.
+    /// Decides by the last description, if that is enough: nothing is to be done, or the plan that was held
+    /// back still is. Returns `None` if the group has to be described.
     pub fn foresee(&mut self, answer: &Answer, policy: Policy<'_>) -> Option<Option<HeldBack>> {
         let described = self.described.as_ref().filter(|_| !self.is_due())?;
         let (decision, memory) = foresee(answer, described, &self.memory, policy);
@@ -86,7 +86,7 @@ impl Known {
         Some(held_back)
     }
 
-    /// What is to be done by an answer and a description, which is remembered.
+    /// Decides by an answer and a description, and remembers what that was based on.
     pub fn decide(
         &mut self,
         answer: &Answer,
@@ -108,7 +108,7 @@ impl Known {
         decision
     }
 
-    /// What would be done; nothing is remembered.
+    /// Decides what would be done, and remembers nothing.
     pub fn dry_run(
         &self,
         answer: &Answer,
@@ -118,8 +118,8 @@ impl Known {
         decide(answer, described, &self.memory, policy).0
     }
 
-    /// Something failed, or came too late: an answer counts for what was described before, and a
-    /// description ends what it contradicts.
+    /// Remembers what there is when something failed or came too late. An answer counts for what was
+    /// described before, and a description ends what it contradicts.
     pub fn see_in_part(
         &mut self,
         answer: Option<&Answer>,
@@ -141,17 +141,17 @@ impl Known {
         }
     }
 
-    /// Nothing of what was decided had its turn: the description still holds.
+    /// No call of the plan had its turn, so the description still holds.
     pub fn spared(&mut self) {
         self.standing = Standing::Settled;
     }
 
-    /// A registration was acknowledged.
+    /// Remembers that a registration was acknowledged.
     pub fn registered(&mut self, targets: &[Target], at: SystemTime) {
         self.memory.acknowledge(targets, at);
     }
 
-    /// A deregistration was acknowledged.
+    /// Remembers that a deregistration was acknowledged.
     pub fn deregistered(&mut self, targets: &BTreeSet<Target>) {
         self.memory.forget(targets);
         let described = self.described.iter_mut();

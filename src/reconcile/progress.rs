@@ -1,4 +1,4 @@
-//! How far a reconcile came.
+//! This module records how far a reconcile came.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -6,20 +6,21 @@ use std::rc::Rc;
 use crate::plan::{HeldBack, Target};
 use crate::target_group::Line;
 
-/// How far a reconcile came, written as it goes: true also when the deadline cuts it.
+/// How far a reconcile came. It is written as the reconcile goes on, so that it is true even if the deadline
+/// cuts it off.
 #[derive(Debug)]
 pub struct Progress {
-    /// `None` before the reconcile began.
+    /// The step that the reconcile is in. It is `None` before the reconcile began.
     pub step: Option<&'static str>,
     pub desired: BTreeSet<Target>,
     pub registered: BTreeSet<Target>,
     pub deregistered: BTreeSet<Target>,
     pub is_failover: bool,
-    /// Whether any desired target is healthy, once that is known.
+    /// True if any desired target is healthy. It is `None` until that is known.
     pub has_healthy_target: Option<bool>,
     /// The plan was doubtful, and nothing was changed.
     pub held_back: Option<HeldBack>,
-    /// The deadline came before the turn of a call.
+    /// The deadline came before a call had its turn.
     pub is_unsent: bool,
     pub line: Rc<Line>,
 }

@@ -1,4 +1,4 @@
-//! The one answer of all endpoints of a target group, or why there is none that can be acted on.
+//! This module unites the answers of all endpoints of a target group, or says why there is no answer to act on.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::endpoint::{Dns, Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
 use crate::plan::{ACT, Answer};
 
-/// The addresses of all endpoints together; any lookup that failed or was refused fails the whole.
+/// Resolves all endpoints to one answer. Any lookup that failed or was refused fails the whole.
 ///
-/// The resolver is made for this: it has nothing of an earlier reconcile, and when two ask for the same
-/// name at once, each has an answer of its own.
+/// The resolver is made for this reconcile. It has nothing of an earlier one, and two reconciles that ask for
+/// the same name at once each get an answer of their own.
 ///
 /// # Errors
 /// [`Error::ResolveFailed`] and [`Error::AnswerRefused`], for each endpoint concerned.
@@ -61,8 +61,8 @@ pub async fn resolve<P: RuntimeProvider>(
     answer.ok_or_else(|| resolve_failed(&enumerate(endpoints), "no addresses".to_owned()).into())
 }
 
-/// The addresses of all lookups of one endpoint together, with the longest TTL. One after the other,
-/// because hickory answers equal questions that are asked at once with one query.
+/// Unites the addresses of all lookups of one endpoint, with the longest TTL. The lookups follow one after
+/// the other, because hickory answers equal questions that are asked at once with one query.
 async fn resolve_one<P: RuntimeProvider>(
     config: &Config,
     resolver: &Result<Resolver<P>, String>,

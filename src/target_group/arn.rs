@@ -1,13 +1,13 @@
-//! The name of a target group.
+//! The ARN is the name of a target group.
 
 use std::fmt;
 
-/// Of any partition.
+/// The ARN of a target group, in any partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetGroupArn(String);
 
 impl TargetGroupArn {
-    /// `None` for what is not the ARN of a target group.
+    /// Returns `None` if the text is not the ARN of a target group.
     pub fn parse(text: &str) -> Option<Self> {
         let fields: Vec<_> = text.split(':').collect();
         let [

@@ -1,4 +1,4 @@
-//! A call to Elastic Load Balancing: it takes its turn, and takes it again where it is sent again.
+//! A call to Elastic Load Balancing takes its turn, and takes another one each time it is sent again.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -10,49 +10,49 @@ use crate::aws::{self, ATTEMPTS, Cause, Failure, INITIAL_BACKOFF, SdkError};
 use crate::error::Error;
 use crate::pace::{Pace, Place, Queue, Read, Registration, Turn};
 
-/// Before a refused call takes its turn again. It doubles up to the longest, and a draw shortens it.
+/// The wait before a refused call takes its turn again. It doubles up to the longest, and a draw shortens it.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Where a target group stands with its calls; one reconcile has one of them at a time.
+/// Where a target group stands with its calls. A reconcile makes one of them at a time.
 #[derive(Debug)]
 pub struct Line {
-    /// Of the reconcile's beginning, so that it keeps its place when it starts again. One that was sent in
-    /// vain goes to the end: it would else take all turns while it is refused.
+    /// The place dates from the reconcile's beginning, so that the reconcile keeps it when it starts again. A
+    /// call that failed goes to the end. It would otherwise take all turns while it is refused.
     place: Cell<Place>,
-    /// It came when the answer was too old to act on, and is for the change that is planned next.
+    /// This turn came when the answer was too old to act on. It is kept for the change that is planned next.
     in_hand: RefCell<Option<Turn>>,
     pub(super) read: Attempts,
-    /// Where a reconcile starts again, it has the attempts of before.
+    /// A reconcile that starts again keeps its earlier attempts.
     pub(super) change: Attempts,
 }
 
-/// Of one call, until it succeeds or fails.
+/// The attempts of one call, until it succeeds or fails.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// In all; it is not set back.
+    /// The number of attempts in all. It is not set back.
     sent: Cell<u32>,
     failed: Cell<u32>,
     refused: Cell<u32>,
     stage: RefCell<Stage>,
 }
 
-/// What there is to say of the call that comes next, when the deadline cuts it.
+/// What to report about the call that comes next, if the deadline cuts it off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
-    /// It was sent, or there is none.
+    /// The call was sent, or there is none.
     Open,
-    /// It waits for its first turn.
+    /// The call waits for its first turn.
     Unsent,
-    /// It was refused each time.
+    /// The call was refused each time.
     Refused(Error),
 }
 
-/// How a call ended that did not fail.
+/// How a call ended, if it did not fail.
 #[derive(Debug)]
 pub enum Sent<T> {
     Done(T),
-    /// What it is based on was too old before it was sent.
+    /// What the call is based on was too old before it could be sent.
     TooLate,
 }
 
@@ -75,7 +75,7 @@ impl Line {
         self.change.sent.get()
     }
 
-    /// Of the change, if one is planned.
+    /// The stage of the change if one is planned, and of the read otherwise.
     pub fn stage(&self) -> Stage {
         match self.change.stage() {
             Stage::Open => self.read.stage(),
@@ -100,14 +100,14 @@ impl Attempts {
         self.stage.borrow().clone()
     }
 
-    /// The call waits for its turn.
+    /// Notes that the call waits for its turn.
     pub fn wait(&self) {
         if self.failed.get() == 0 && self.stage() == Stage::Open {
             self.stage.replace(Stage::Unsent);
         }
     }
 
-    /// Its turn has come.
+    /// Notes that the call's turn has come.
     pub fn send(&self) {
         self.sent.update(|sent| sent + 1);
         if self.stage() == Stage::Unsent {
@@ -115,12 +115,12 @@ impl Attempts {
         }
     }
 
-    /// It was refused, which is how it fails if nothing better comes.
+    /// Notes that the call was refused. It fails with this error if nothing better comes before the deadline.
     pub fn refuse(&self, error: Error) {
         self.stage.replace(Stage::Refused(error));
     }
 
-    /// It succeeded or failed.
+    /// Notes that the call succeeded or failed.
     pub fn end(&self) {
         self.failed.set(0);
         self.refused.set(0);
@@ -135,21 +135,21 @@ impl Attempts {
     }
 }
 
-/// What the calls of one target group go by.
+/// What the calls of one target group share.
 pub struct Calls<'a> {
     pub pace: &'a Pace,
     pub line: &'a Line,
 }
 
 impl Calls<'_> {
-    /// A turn at once, if there is one for all who ask at this moment.
+    /// Returns a turn at once, if there is one for all calls that ask at this moment.
     pub async fn read_at_once(&self, read: Read) -> Option<Turn> {
         let reads = &self.pace.reads;
         reads.turn_at_once(read, self.line.place()).await
     }
 
-    /// Sends a call that reads, with a `turn` that it has or when its turn comes, and waits for that no
-    /// longer than the answer for which it is asked can be acted on.
+    /// Sends a call that reads. It uses the `turn` if there is one. Otherwise it waits for its turn, but not
+    /// after `act_by`, when the answer that it belongs to is too old to act on.
     pub async fn read<T, E>(
         &self,
         turn: Option<Turn>,
@@ -179,7 +179,7 @@ impl Calls<'_> {
     }
 
     /// Sends a call that changes the group when its turn comes, but not after `act_by`. A turn that comes
-    /// later is kept for the call that is planned then.
+    /// later is kept for the change that is planned next.
     pub(super) async fn change<T, E>(
         &self,
         registration: Registration,
@@ -212,7 +212,7 @@ impl Calls<'_> {
     }
 }
 
-/// One attempt, and the time before the next one; `None` where there is to be one.
+/// Makes one attempt. If another one is to follow, it waits for the backoff and returns `None`.
 async fn attempt<O: Ord + Copy, T, E>(
     line: &Line,
     attempts: &Attempts,

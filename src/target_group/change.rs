@@ -1,4 +1,4 @@
-//! Register and deregister.
+//! These calls register and deregister targets.
 
 use std::collections::BTreeSet;
 use std::slice;
@@ -13,18 +13,18 @@ use crate::error::{Error, Errors, enumerate};
 use crate::pace::Registration;
 use crate::plan::{DescribedTarget, Target};
 
-/// Registers a target that is outside the target group's VPC.
+/// This zone registers a target that is outside the target group's VPC.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
 const ALL_ZONES: &str = "all";
 
 impl TargetGroup<'_> {
-    /// Calls `RegisterTargets`, and sends nothing after `act_by`. Where ELB asks for a zone, each
-    /// target is tried alone, and with the zone `all` if it is that target which needs it: inside the
-    /// VPC a zone may not be overridden, outside it is required. Hands over what ELB acknowledged call
-    /// by call, so that it is known also if the deadline cuts the rest.
+    /// Calls `RegisterTargets`, and sends nothing after `act_by`. If ELB asks for a zone, each target is
+    /// tried alone, and then with the zone `all` if that target needs it: inside the VPC a zone may not be
+    /// overridden, and outside it is required. `acknowledge` gets what ELB acknowledged call by call, so that
+    /// it is known even if the deadline cuts off the rest.
     ///
     /// # Errors
-    /// [`Error::RegisterFailed`] for each call that failed; the others were tried too.
+    /// [`Error::RegisterFailed`] for each call that failed. The others are tried too.
     pub async fn register(
         &self,
         targets: &BTreeSet<Target>,
@@ -98,12 +98,12 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Calls `DeregisterTargets` before `act_by`, with each target as it was described: without
-    /// the registered port the call succeeds and does nothing
+    /// Calls `DeregisterTargets` before `act_by`, with each target as it was described. Without the
+    /// registered port the call succeeds and does nothing
     /// (<https://github.com/chaostoolkit/chaostoolkit-aws/issues/60>).
     ///
     /// # Errors
-    /// [`Error::DeregisterFailed`] when ELB did not acknowledge it.
+    /// [`Error::DeregisterFailed`] if ELB did not acknowledge the call.
     pub async fn deregister(
         &self,
         described: &[DescribedTarget],
@@ -128,7 +128,7 @@ impl TargetGroup<'_> {
     }
 }
 
-/// ELB says it in several ways, and mentions the Availability Zone also where none may be given:
+/// ELB says this in several ways. It also mentions the Availability Zone if none may be given:
 /// <https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/561>
 fn is_zone_required(cause: &Cause) -> bool {
     let text = cause.to_string();

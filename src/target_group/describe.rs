@@ -1,4 +1,4 @@
-//! Describe: which targets a target group has.
+//! This call describes which targets a target group has.
 
 use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthDescription};
 use tokio::time::Instant;
@@ -12,12 +12,12 @@ use crate::pace::{Read, Turn};
 use crate::plan::{DescribedTarget, Target};
 
 impl TargetGroup<'_> {
-    /// `DescribeTargetHealth`, which is not paginated and lists draining targets too. It goes out with the
-    /// `turn`, or when its turn comes and that is not after `act_by`.
+    /// Calls `DescribeTargetHealth`, which is not paginated and lists draining targets too. The call is sent
+    /// with the `turn` if there is one, or when its turn comes, but not after `act_by`.
     ///
     /// # Errors
-    /// [`Error::TargetGroupInvalid`] for a group that does not exist, [`Error::DescribeFailed`] for every
-    /// other failure of the call, and for a target that is no address with a port, or has no state.
+    /// [`Error::TargetGroupInvalid`] for a group that does not exist. [`Error::DescribeFailed`] for every
+    /// other failure of the call, and for a target that is not an address with a port or has no state.
     pub async fn describe_targets(
         &self,
         turn: Option<Turn>,
@@ -57,8 +57,8 @@ impl TargetGroup<'_> {
     }
 }
 
-/// The error is the cause: a target that is no address with a port, which a group of type `ip` does
-/// not have, or one without state, which may be draining.
+/// The error is the cause: the target is not an address with a port, which a group of type `ip` does not
+/// have, or it has no state, so that it may be draining.
 fn described_target(description: TargetHealthDescription) -> Result<DescribedTarget, String> {
     let state = description.target_health.and_then(|health| health.state);
     let description = description

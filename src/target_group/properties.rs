@@ -1,4 +1,4 @@
-//! What a target group is, for 20 of them in one call.
+//! This module describes what target groups are, 20 of them in one call.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -24,20 +24,19 @@ use crate::pace::{Pace, Read};
 
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html>
 const GROUPS_PER_CALL: usize = 20;
-/// One bad ARN fails the whole call with one of these.
+/// One bad ARN fails the whole call with one of these codes.
 const OF_ONE: [&str; 2] = ["TargetGroupNotFound", "ValidationError"];
 
-/// What the target group is; none of it can be changed once it was made.
+/// What the target group is. None of it can be changed once the group was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Properties {
-    /// Registered for every address unless `TARGET_PORT` is set.
+    /// The port that is registered for every address, unless `TARGET_PORT` is set.
     pub port: u16,
     /// An IPv4 group takes A records, an IPv6 group AAAA.
     pub record_type: RecordType,
 }
 
-/// Target groups of which it is not known yet what they are: whoever asks at the same time is answered by
-/// the same call.
+/// The target groups that are not described yet. The same call answers all reconciles that ask at the same time.
 #[derive(Default)]
 pub struct Unknown {
     waiting: RefCell<Vec<Question>>,
@@ -51,11 +50,11 @@ struct Question {
 }
 
 impl Unknown {
-    /// What the target group is.
+    /// Describes what the target group is.
     ///
     /// # Errors
-    /// [`Error::TargetGroupInvalid`] for a group that does not exist or whose target type is not
-    /// `ip`, [`Error::DescribeFailed`] for every other failure of the call.
+    /// [`Error::TargetGroupInvalid`] for a group that does not exist or whose target type is not `ip`.
+    /// [`Error::DescribeFailed`] for every other failure of the call.
     pub async fn describe(
         &self,
         arn: &TargetGroupArn,
@@ -75,7 +74,7 @@ impl Unknown {
         answer
     }
 
-    /// Calls `DescribeTargetGroups` for all who ask, until then.
+    /// Calls `DescribeTargetGroups` for all reconciles that ask, and sends nothing after `until`.
     pub async fn answer(&self, client: &Client, pace: &Pace, until: Instant) -> Infallible {
         let mut batches = FuturesUnordered::new();
         loop {
@@ -143,7 +142,7 @@ async fn ask(
                     .find(|one| one.target_group_arn == name)
                     .ok_or_else(|| "it does not exist".to_owned());
                 let properties = found.and_then(properties);
-                // Whoever asked may have been cut off by the deadline.
+                // The deadline may have cut off the reconcile that asked.
                 let _ = answer.send(properties.map_err(|reason| invalid(&arn, reason)));
             }
         }
@@ -186,7 +185,7 @@ pub(super) fn invalid(arn: &TargetGroupArn, reason: String) -> Error {
     }
 }
 
-/// The error is the reason why the group cannot be followed into.
+/// The error says why the group cannot be used.
 fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
     let target_type = described.target_type().map_or("", TargetTypeEnum::as_str);
     if target_type != "ip" {

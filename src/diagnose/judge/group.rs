@@ -1,4 +1,4 @@
-//! What is wrong with a target group, and which rules about its targets apply.
+//! These rules find what is wrong with a target group, and say which rules about its targets apply.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::diagnose::finding::Severity::Info;
 use crate::diagnose::seen::{Attributes, Group, Name, Seen, Unseen};
 use crate::plan::{MARGIN, State, Target};
 
-/// What a TCP client reaches a target with. A QUIC group needs a server id for each target.
+/// The protocols with which a client reaches a target. A QUIC group needs a server id for each target.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html>
 const PROTOCOLS: [ProtocolEnum; 4] = [
     ProtocolEnum::Tcp,
@@ -31,9 +31,9 @@ const PROTOCOLS: [ProtocolEnum; 4] = [
 /// the delay may never be ended.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/edit-target-group-attributes.html#deregistration-delay>
 const SHORTEST_DELAY: Duration = Duration::from_secs(120);
-/// A client stays on the demoted node for that long.
+/// A client can stay on the old target for this long.
 const LONGEST_DELAY: Duration = Duration::from_secs(180);
-/// Between two health checks of a target.
+/// The longest acceptable time between two health checks of a target.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 
 const DELAY: &str = "deregistration_delay.timeout_seconds";
@@ -126,7 +126,7 @@ fn names<'a>(group: &Group<'_>, seen: &'a Seen<'_>) -> Vec<&'a Name<'a>> {
     seen.names.iter().filter(is_its).collect()
 }
 
-/// Where the endpoints are, if all of them answered what is not refused, and the port is known.
+/// The desired targets. They are known if every endpoint gave an answer that is not refused, and if the port is known.
 fn desired(config: &Config, group: &Group<'_>, names: &[&Name<'_>]) -> Option<BTreeSet<Target>> {
     let of_group = || u16::try_from(group.description.as_ref().ok()?.port()?).ok();
     let port = config.target_port.or_else(of_group)?;

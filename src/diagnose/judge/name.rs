@@ -1,4 +1,4 @@
-//! What is wrong with a name.
+//! These rules find what is wrong with a name.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::diagnose::seen::{Name, Server};
 use crate::error::enumerate;
 use crate::plan::MARGIN;
 
-/// A doubt that takes longer is not waited for within an invocation of a minute.
+/// An invocation of a minute does not wait for a doubt that takes longer.
 const LONGEST_DOUBT: Duration = Duration::from_secs(60);
 
 pub(super) fn of_name(config: &Config, name: &Name<'_>) -> Vec<Finding> {
@@ -51,7 +51,7 @@ fn unresolved(name: &Name<'_>) -> Option<Finding> {
     ))
 }
 
-/// Whether its answer changed more than once. In a failover it changes once.
+/// True if the server's answer changed more than once. In a failover it changes once.
 fn answers_in_part(server: &Server) -> bool {
     let answers = server.found().map(|found| &found.addresses);
     let answers: Vec<BTreeSet<_>> = answers.map(|one| one.iter().collect()).collect();
@@ -83,7 +83,7 @@ fn not_allowed(config: &Config, name: &Name<'_>) -> Option<Finding> {
     ))
 }
 
-/// Of servers whose answers take turns, only those disagree that have nothing in common.
+/// Servers whose answers take turns disagree only if they have no address in common.
 fn disagreement(name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
     let servers = name.servers.as_ref().ok()?;
     let (first, others) = servers.split_first()?;

@@ -1,4 +1,4 @@
-//! What is wrong with targets, and with where they are.
+//! These rules find what is wrong with targets, and with the zones in which they are.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::plan::{State, Target};
 const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
 const ALL_ZONES: &str = "all";
 
-/// Where it is off, a zone without a target leaves the load balancer's DNS name.
+/// If cross-zone load balancing is off, a zone without a target leaves the load balancer's DNS name.
 pub(super) fn cross_zone_off(
     group: &Group<'_>,
     load_balancer: &LoadBalancer,
@@ -29,7 +29,7 @@ pub(super) fn cross_zone_off(
     let zones: BTreeSet<_> = targets.iter().filter_map(|one| zone(one)).collect();
     let is_served = |zone: &&String| zones.contains(zone.as_str()) || zones.contains(ALL_ZONES);
     let count = match targets {
-        // Before the first reconcile.
+        // The group is empty before the first reconcile, so each desired target counts as one zone.
         [] => desired?.len(),
         _ => load_balancer.zones.iter().filter(is_served).count(),
     };
@@ -95,7 +95,7 @@ pub(super) fn zone_not_enabled(target: &TargetHealthDescription) -> Finding {
     )
 }
 
-/// With nobody else who serves, or will soon, clients are not served at all.
+/// Clients are not served at all if no target is healthy or initial. The finding is an error then.
 pub(super) fn unhealthy(
     targets: &[&TargetHealthDescription],
     own: &[&TargetHealthDescription],
@@ -110,7 +110,7 @@ pub(super) fn unhealthy(
     };
     let is_unhealthy = |one: &&&TargetHealthDescription| {
         let reason = one.target_health().and_then(|health| health.reason());
-        // That nobody uses it is the load balancer's fault.
+        // If a target is not in use, that is the load balancer's fault.
         let is_unusable = reason.is_some_and(|reason| *reason != TargetHealthReasonEnum::NotInUse);
         match state(one) {
             State::Unhealthy | State::UnhealthyDraining => true,
