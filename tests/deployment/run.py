@@ -242,10 +242,16 @@ def run(zone: Zone, dns_server: str) -> None:
         assert found == ["load-balancer-missing", "permission-missing", "health-check-slow"], found
     step("diagnosed, the stack has what is wrong with its target group, and the permission that it lacks")
 
-    first.deploy(ScheduleExpression="rate(2 minutes)")
+    first.deploy(ScheduleMinutes="2", AlarmEmail="operator@example.com", Dashboard="true")
     rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
-    assert rule["ScheduleExpression"] == "rate(2 minutes)", rule
-    step("another schedule was deployed")
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(2 minutes)", "ENABLED"), rule
+    [incident] = boto3.client("cloudwatch").describe_alarms(AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
+    assert incident["AlarmActions"] == incident["OKActions"] != [], incident
+    first.deploy(Enabled="false")
+    rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
+    assert rule["State"] == "DISABLED", rule
+    first.deploy(Enabled="true")
+    step("another schedule was deployed with alarms and a dashboard, and was disabled and enabled again")
 
     second = Deployment("other", dns_server)
     second.deploy(**second.settings(other))
@@ -254,7 +260,7 @@ def run(zone: Zone, dns_server: str) -> None:
 
     topic = boto3.client("sns").create_topic(Name="redis-events")["TopicArn"]
     notified, group = Deployment("notified", dns_server), create_target_group("notified", vpc)
-    settings = notified.settings(group) | {"FailoverTopicArn": topic, "ScheduleExpression": "rate(60 minutes)"}
+    settings = notified.settings(group) | {"FailoverTopicArn": topic, "ScheduleMinutes": "60"}
     notified.deploy_the_version_before(**settings)
     assert subscriptions(topic) == ["lambda"], subscriptions(topic)
     notified.deploy(**settings)

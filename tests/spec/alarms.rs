@@ -1,5 +1,6 @@
 //! Each alarm goes to ALARM for what it is about, once, and back; on every schedule, and however CloudWatch sees it.
 
+mod composite;
 mod evaluator;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,14 +10,17 @@ use serde_yaml_ng::Value;
 use crate::stack::Stack;
 use evaluator::{MissingData, Rule, State};
 
-const README: &str = include_str!("../../README.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
 
-/// What a invocation of the schedule comes to.
+/// What an invocation of the schedule comes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Invocation {
     Good,
+    /// The new target is not healthy yet.
     Failover,
+    /// No target is healthy.
+    Unhealthy,
     /// A reconcile fails, and so does the invocation.
     Failed,
     /// A plan is held back, which is no error of the invocation.
@@ -40,11 +44,14 @@ impl Invocation {
             "Invocations" => true,
             "Errors" => is_error,
             "Failover" => self == Invocation::Failover,
+            "NoHealthyTarget" => matches!(self, Invocation::Failover | Invocation::Unhealthy),
             "ReconcileFailure" => matches!(self, Invocation::Failed | Invocation::HeldBack),
             _ => panic!("nobody publishes {metric}"),
         };
         let is_seen = match metric {
             "Invocations" | "Errors" => self != Invocation::Absent,
+            // It takes a good answer and a description.
+            "NoHealthyTarget" => is_published && self != Invocation::Failed,
             _ => is_published,
         };
         is_seen.then_some(f64::from(u8::from(value)))
@@ -54,9 +61,13 @@ impl Invocation {
 /// So many good invocations fill the evaluation range of every alarm.
 const LEAD: usize = 14;
 
-const SERIES: [&str; 8] = [
+/// For so many minutes a new target is initial at most, by what users of the load balancer report.
+const INITIAL: usize = 5;
+
+const SERIES: [&str; 9] = [
     "quiet",
     "a failover",
+    "no healthy target",
     "a failed reconcile",
     "an outage",
     "a bad setting",
@@ -66,7 +77,7 @@ const SERIES: [&str; 8] = [
 ];
 
 /// What happens, and after how many invocations the alarms begin to be evaluated.
-fn series(name: &str) -> (Vec<Invocation>, usize) {
+fn series(name: &str, interval: usize) -> (Vec<Invocation>, usize) {
     let then = |event: &[(Invocation, usize)]| {
         let parts = [
             &[(Invocation::Good, LEAD + 2)],
@@ -78,7 +89,11 @@ fn series(name: &str) -> (Vec<Invocation>, usize) {
     };
     match name {
         "quiet" => then(&[]),
-        "a failover" => then(&[(Invocation::Failover, 1)]),
+        "a failover" => {
+            let initial = (Invocation::Unhealthy, INITIAL / interval);
+            then(&[(Invocation::Failover, 1), initial])
+        }
+        "no healthy target" => then(&[(Invocation::Unhealthy, 10)]),
         "a failed reconcile" => then(&[(Invocation::Failed, 1)]),
         "an outage" => then(&[(Invocation::Failed, 10)]),
         "a change that never comes" => then(&[(Invocation::HeldBack, 10)]),
@@ -171,7 +186,7 @@ impl Alarm {
 
     /// The state at the end of each minute.
     fn states(&self, name: &str, circumstances: Circumstances) -> Vec<State> {
-        let (invocations, lead) = series(name);
+        let (invocations, lead) = series(name, circumstances.interval);
         let minutes = record(&invocations, &self.metric, circumstances);
         let length = self.rule.evaluation_periods + circumstances.extra;
         let newest_seen = length - 1 - circumstances.lateness;
@@ -199,7 +214,7 @@ fn record(invocations: &[Invocation], metric: &str, circumstances: Circumstances
     minutes
 }
 
-/// As the README's table says it.
+/// As the page's table says it.
 fn course(mut states: Vec<State>) -> String {
     states.dedup();
     let names = states.iter().map(|state| match state {
@@ -217,28 +232,50 @@ fn alarms(stack: &Stack) -> BTreeMap<&str, Alarm> {
         .collect()
 }
 
-/// The stack on a schedule with so many minutes between two invocations, with the parameters that the README tells for it.
-fn stack_on(interval: usize) -> Stack {
-    let topic = ("AlarmTopicArn", TOPIC);
-    if interval == 1 {
-        return Stack::new(&[topic]);
-    }
-    let [failing, not_running] =
-        [interval * 3 + 2, interval * 3].map(|minutes| minutes.to_string());
-    Stack::new(&[
-        topic,
-        ("FailingMinutes", &failing),
-        ("NotRunningMinutes", &not_running),
-    ])
+/// The one that notifies of everything but failovers, by what the others are at the end of each minute.
+fn incident(stack: &Stack, series: &str, circumstances: Circumstances) -> Vec<State> {
+    let alarms = alarms(stack);
+    let states = alarms
+        .iter()
+        .map(|(name, alarm)| (*name, alarm.states(series, circumstances)));
+    let states: BTreeMap<_, _> = states.collect();
+    let rule =
+        stack.text(&stack.resources("AWS::CloudWatch::CompositeAlarm")["Incident"]["AlarmRule"]);
+    let minutes = 0..states["FailoverHappened"].len();
+    let holds = |minute: usize| composite::holds(&rule, |name| states[name][minute]);
+    minutes
+        .map(|minute| {
+            if holds(minute) {
+                State::Alarm
+            } else {
+                State::Ok
+            }
+        })
+        .collect()
 }
 
-/// The README's table: for each alarm the course in each series.
+fn courses(stack: &Stack, name: &str, series: &str, circumstances: Circumstances) -> String {
+    course(match name {
+        "Incident" => incident(stack, series, circumstances),
+        _ => alarms(stack)[name].states(series, circumstances),
+    })
+}
+
+fn stack_on(interval: usize) -> Stack {
+    let interval = interval.to_string();
+    Stack::new(&[("AlarmTopicArn", TOPIC), ("ScheduleMinutes", &interval)])
+}
+
+/// All that ScheduleMinutes may be.
+const INTERVALS: [usize; 8] = [1, 2, 3, 5, 10, 15, 30, 60];
+
+/// The page's table: for each alarm the course in each series.
 fn table() -> BTreeMap<String, Vec<(String, String)>> {
     let cells = |line: &str| -> Vec<String> {
         let cells = line.trim_matches('|').split('|');
         cells.map(|cell| cell.trim().replace('`', "")).collect()
     };
-    let mut lines = README
+    let mut lines = OPERATIONS
         .lines()
         .skip_while(|line| !line.starts_with("| Alarm | quiet |"));
     let names = cells(lines.next().expect("the table of the alarms"));
@@ -252,21 +289,26 @@ fn table() -> BTreeMap<String, Vec<(String, String)>> {
 }
 
 #[test]
-fn on_every_schedule_each_alarm_takes_the_course_that_the_readme_tells() {
+fn on_every_schedule_each_alarm_takes_the_course_that_the_page_tells() {
     let table = table();
-    for interval in [1, 2, 5, 15, 60] {
+    for interval in INTERVALS {
         let stack = stack_on(interval);
-        let alarms = alarms(&stack);
-        assert_eq!(
-            alarms.keys().copied().collect::<Vec<_>>(),
-            table.keys().collect::<Vec<_>>()
+        let mut names: BTreeSet<_> = stack
+            .resources("AWS::CloudWatch::Alarm")
+            .into_keys()
+            .collect();
+        names.extend(
+            stack
+                .resources("AWS::CloudWatch::CompositeAlarm")
+                .into_keys(),
         );
-        for (name, alarm) in alarms {
+        assert_eq!(names, table.keys().map(String::as_str).collect());
+        for name in names {
             let columns = table[name].iter().map(|(series, _)| series.as_str());
             assert_eq!(columns.collect::<Vec<_>>(), SERIES);
             for (series, expected) in &table[name] {
                 for circumstances in all_circumstances(interval) {
-                    let course = course(alarm.states(series, circumstances));
+                    let course = courses(&stack, name, series, circumstances);
                     assert_eq!(&course, expected, "{name}, {series}, {circumstances:?}");
                 }
             }
@@ -275,8 +317,23 @@ fn on_every_schedule_each_alarm_takes_the_course_that_the_readme_tells() {
 }
 
 #[test]
+fn a_schedule_is_of_as_many_minutes_as_are_asked_for() {
+    let expression = |interval: usize| match interval {
+        1 => "rate(1 minute)".to_owned(),
+        60 => "rate(1 hour)".to_owned(),
+        _ => format!("rate({interval} minutes)"),
+    };
+    for interval in INTERVALS {
+        let stack = stack_on(interval);
+        let functions = stack.resources("AWS::Serverless::Function");
+        let schedule = &functions["Function"]["Events"]["Schedule"]["Properties"]["Schedule"];
+        assert_eq!(stack.text(schedule), expression(interval));
+    }
+}
+
+#[test]
 fn an_outage_is_told_at_the_third_failed_reconcile_and_its_end_soon_after_the_first_good_one() {
-    for interval in [1, 2, 5, 15, 60] {
+    for interval in INTERVALS {
         let stack = stack_on(interval);
         for circumstances in all_circumstances(interval) {
             if circumstances.is_jittery || circumstances.lateness > 0 {
@@ -304,12 +361,10 @@ fn an_outage_is_told_at_the_third_failed_reconcile_and_its_end_soon_after_the_fi
 fn a_change_that_is_held_back_for_long_is_an_alarm_without_an_error() {
     let stack = stack_on(1);
     for circumstances in all_circumstances(1) {
-        let course = |name: &str| {
-            let series = "a change that never comes";
-            course(alarms(&stack)[name].states(series, circumstances))
-        };
+        let course = |name: &str| courses(&stack, name, "a change that never comes", circumstances);
         assert_eq!(course("ReconcileFailing"), "OK, ALARM, OK");
         assert_eq!(course("FunctionErroring"), "OK");
+        assert_eq!(course("Incident"), "OK, ALARM, OK");
     }
     let definitions = stack.resources("AWS::CloudWatch::Alarm");
     let description = stack.text(&definitions["ReconcileFailing"]["AlarmDescription"]);
@@ -331,55 +386,31 @@ fn a_failover_that_is_published_minutes_late_is_told() {
 }
 
 #[test]
-fn a_schedule_of_more_than_a_minute_needs_other_parameters_and_a_rule_asks_for_them() {
-    let slow = ("ScheduleExpression", "rate(15 minutes)");
-    let email = ("AlarmEmail", "operator@example.com");
-    let careless = Stack::new(&[slow, email]);
-    let [circumstances, ..] = all_circumstances(15)[..] else {
-        panic!("there are circumstances")
-    };
-    let course = |name, series| course(alarms(&careless)[name].states(series, circumstances));
-    assert_eq!(course("ReconcileFailing", "an outage"), "OK", "not noticed");
-    assert!(course("FunctionNotRunning", "quiet").starts_with("OK, ALARM, OK, ALARM"));
-
-    let minutes = ("NotRunningMinutes", "45");
-    let failing = ("FailingMinutes", "47");
-    for (given, is_refused) in [
-        (&[slow][..], false),
-        (&[email], false),
-        (&[("ScheduleExpression", "cron(* * * * ? *)"), email], false),
-        (&[slow, email], true),
-        (&[slow, email, minutes], true),
-        (&[slow, email, failing], true),
-        (&[slow, email, failing, minutes], false),
-    ] {
-        let expected = BTreeSet::from_iter(is_refused.then_some("AlarmsFollowTheSchedule"));
-        assert_eq!(Stack::new(given).refusals(), expected, "{given:?}");
-    }
-}
-
-#[test]
-fn alarms_exist_only_with_somebody_to_tell_and_then_tell_them() {
+fn alarms_exist_only_with_somebody_to_tell() {
     let email = ("AlarmEmail", "operator@example.com");
     let topic = ("AlarmTopicArn", TOPIC);
     for (given, count, destination, own_topics, subscriptions) in [
         (&[][..], 0, "", 0, 0),
-        (&[email], 4, "AlarmTopic", 1, 1),
-        (&[topic], 4, TOPIC, 0, 0),
-        (&[email, topic], 4, TOPIC, 0, 1),
+        (&[email], 7, "AlarmTopic", 1, 1),
+        (&[topic], 7, TOPIC, 0, 0),
+        (&[email, topic], 7, TOPIC, 0, 1),
     ] {
         let stack = Stack::new(given);
-        let alarms = stack.resources("AWS::CloudWatch::Alarm");
+        let mut alarms = stack.resources("AWS::CloudWatch::Alarm");
+        alarms.extend(stack.resources("AWS::CloudWatch::CompositeAlarm"));
         assert_eq!(alarms.len(), count, "{given:?}");
         for (name, alarm) in alarms {
             let told = |actions: &str| match alarm[actions].as_sequence() {
                 Some(actions) => actions.iter().map(|action| stack.text(action)).collect(),
                 None => vec![],
             };
-            assert_eq!(told("AlarmActions"), [destination], "{name}");
-            let is_event = name == "FailoverHappened";
-            let of_the_end = if is_event { vec![] } else { vec![destination] };
-            assert_eq!(told("OKActions"), of_the_end, "{name}");
+            // One incident is one message, whatever of it is seen; and a failover is another matter.
+            let expected = match name {
+                "Incident" | "FailoverHappened" => vec![destination],
+                _ => vec![],
+            };
+            assert_eq!(told("AlarmActions"), expected, "{name}");
+            assert_eq!(told("OKActions"), expected, "{name}");
         }
         assert_eq!(stack.resources("AWS::SNS::Topic").len(), own_topics);
         let mailed = stack.resources("AWS::SNS::Subscription");
@@ -391,11 +422,27 @@ fn alarms_exist_only_with_somebody_to_tell_and_then_tell_them() {
 }
 
 #[test]
-fn each_alarm_watches_the_samples_of_this_function_and_says_what_to_do() {
+fn the_topic_of_the_cluster_is_not_the_one_of_the_alarms() {
+    let other = "arn:aws:sns:eu-west-1:123456789012:redis-events";
+    for (alarms, failovers, is_refused) in [
+        ("", "", false),
+        (TOPIC, "", false),
+        ("", TOPIC, false),
+        (TOPIC, other, false),
+        (TOPIC, TOPIC, true),
+    ] {
+        let stack = Stack::new(&[("AlarmTopicArn", alarms), ("FailoverTopicArn", failovers)]);
+        let expected = BTreeSet::from_iter(is_refused.then_some("AlarmsHaveATopicOfTheirOwn"));
+        assert_eq!(stack.refusals(), expected, "{alarms} and {failovers}");
+    }
+}
+
+#[test]
+fn each_alarm_watches_the_samples_of_this_function() {
     let stack = Stack::new(&[("AlarmTopicArn", TOPIC), ("MetricNamespace", "Redis")]);
     for (name, alarm) in stack.resources("AWS::CloudWatch::Alarm") {
         let (namespace, statistic) = match stack.text(&alarm["MetricName"]).as_str() {
-            "Failover" | "ReconcileFailure" => ("Redis", "Maximum"),
+            "Failover" | "ReconcileFailure" | "NoHealthyTarget" => ("Redis", "Maximum"),
             _ => ("AWS/Lambda", "Sum"),
         };
         assert_eq!(stack.text(&alarm["Namespace"]), namespace, "{name}");
@@ -405,6 +452,27 @@ fn each_alarm_watches_the_samples_of_this_function_and_says_what_to_do() {
         };
         assert_eq!(dimension["Name"], "FunctionName", "{name}");
         assert_eq!(stack.text(&dimension["Value"]), "Function", "{name}");
-        assert!(README.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+/// In CloudWatch's limit. FunctionHasRun notifies nobody, and is no cause of anything.
+#[test]
+fn each_alarm_says_what_it_means_for_the_clients_and_names_its_place_in_the_runbook() {
+    let stack = Stack::new(&[("AlarmTopicArn", TOPIC)]);
+    let mut alarms = stack.resources("AWS::CloudWatch::Alarm");
+    alarms.extend(stack.resources("AWS::CloudWatch::CompositeAlarm"));
+    for (name, alarm) in alarms {
+        let description = stack.text(&alarm["AlarmDescription"]);
+        assert!(description.len() <= 1024, "{name}");
+        if name == "FunctionHasRun" {
+            continue;
+        }
+        assert!(
+            description.to_lowercase().contains("clients"),
+            "{description}"
+        );
+        let place = format!("docs/operations.md#{}", name.to_lowercase());
+        assert!(description.ends_with(&place), "{description}");
+        assert!(OPERATIONS.contains(&format!("\n### {name}\n")), "{name}");
     }
 }

@@ -1,9 +1,13 @@
 //! One page for the operator, of the function's own metrics, of Lambda's and of the groups' targets.
 
 use serde_json::{Value, json};
-use stand_in::world::{ARN, OTHER_ARN};
+use stand_in::dns::Answer;
+use stand_in::world::{ARN, OTHER_ARN, World};
 
 use crate::stack::Stack;
+
+const FAILED: &str = "Failed or held back, no healthy target";
+const HAPPENED: &str = "What happened: moves, changes, what is held back, errors";
 
 fn widgets(target_groups: &str) -> Vec<Value> {
     let stack = Stack::new(&[("Dashboard", "true"), ("TargetGroupArns", target_groups)]);
@@ -43,9 +47,11 @@ fn the_dashboard_shows_failovers_failures_targets_and_the_function() {
         let [namespace, name, dimension, value] = of_lambda("Duration");
         json!([namespace, name, dimension, value, {"stat": statistic}])
     };
+    let [failed, unhealthy] = ["ReconcileFailure", "NoHealthyTarget"].map(own);
     let expected = [
         json!(["Failovers", own("Failover")]),
-        json!(["Failures", own("ReconcileFailure")]),
+        json!([FAILED, [failed[0], unhealthy[0]]]),
+        json!([HAPPENED, null]),
         json!(["Healthy targets", [[{"expression": search(ARN)}]]]),
         json!(["Duration", [duration("Maximum"), duration("Average")]]),
         json!([
@@ -59,12 +65,69 @@ fn the_dashboard_shows_failovers_failures_targets_and_the_function() {
 #[test]
 fn each_failover_of_a_minute_is_shown_and_whether_any_reconcile_failed() {
     let widgets = widgets(ARN);
-    let statistics = ["Failovers", "Failures"].map(|title| {
+    let statistics = ["Failovers", FAILED].map(|title| {
         let mut properties = widgets.iter().map(|widget| &widget["properties"]);
         let shown = properties.find(|properties| properties["title"] == title);
         shown.unwrap()["stat"].clone()
     });
     assert_eq!(statistics, ["Sum", "Maximum"]);
+}
+
+/// The query of the dashboard, and the saved one.
+fn queries() -> [String; 2] {
+    let widgets = widgets(ARN);
+    let mut properties = widgets.iter().map(|widget| &widget["properties"]);
+    let shown = properties.find(|properties| properties["title"] == HAPPENED);
+    let stack = Stack::new(&[]);
+    let saved = &stack.resources("AWS::Logs::QueryDefinition")["LastFailover"];
+    let shown = shown.unwrap()["query"].as_str().unwrap();
+    [shown.to_owned(), stack.text(&saved["QueryString"])]
+}
+
+#[test]
+fn the_saved_query_is_the_dashboards_and_of_the_functions_log() {
+    let [shown, saved] = queries();
+    assert_eq!(shown, format!("SOURCE 'LogGroup' | {saved}"));
+    let stack = Stack::new(&[]);
+    let of_the_log = &stack.resources("AWS::Logs::QueryDefinition")["LastFailover"];
+    let groups = of_the_log["LogGroupNames"].as_sequence().unwrap().iter();
+    let groups: Vec<_> = groups.map(|group| stack.text(group)).collect();
+    assert_eq!(groups, ["LogGroup"]);
+}
+
+/// Logs Insights itself cannot be had here, so its `filter` is read with the two forms that it has.
+#[tokio::test]
+async fn the_query_finds_what_was_changed_held_back_or_failed_and_nothing_else() {
+    let [_, query] = queries();
+    let filter = query.split(" | ").next().unwrap();
+    let forms = r"^filter level in \['WARN', 'ERROR'\] or level = 'INFO' and message like /(.*)/$";
+    let forms = fancy_regex::Regex::new(forms).unwrap();
+    let pattern = forms.captures(filter).unwrap().expect(filter);
+    let pattern = fancy_regex::Regex::new(&pattern[1]).unwrap();
+    let finds = |line: &Value| match line["level"].as_str().unwrap() {
+        "WARN" | "ERROR" => true,
+        "INFO" => pattern.is_match(line["message"].as_str().unwrap()).unwrap(),
+        _ => false,
+    };
+    let world = World::settled("10.0.1.7").await;
+    let mut sandbox = world.warm_sandbox().await;
+    world.point("10.0.2.9");
+    sandbox.schedule().await.outcome.unwrap();
+    world.point("10.0.1.7");
+    sandbox.schedule().await.outcome.unwrap();
+    world.answer(Answer::NxDomain);
+    sandbox.schedule().await.outcome.unwrap_err();
+    let log = sandbox.log();
+    let lines = log.iter().map(|line| serde_json::from_str(line).unwrap());
+    let found: Vec<Value> = lines.filter(finds).collect();
+    let found = found.iter().map(|line| {
+        let message = line["message"].as_str().unwrap();
+        message.split([' ', ':']).next().unwrap()
+    });
+    let failover = ["registering", "deregistering", "reconciled"];
+    let fail_back = [&["held"][..], &failover].concat();
+    let expected = [&failover[..], &fail_back, &["reconcile"]].concat();
+    assert_eq!(found.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -55,16 +55,24 @@ impl Stack {
         if let Value::String(text) = value {
             return text.clone();
         }
-        if let Value::Number(number) = value {
-            return number.to_string();
+        match value {
+            Value::Number(number) => return number.to_string(),
+            Value::Bool(flag) => return flag.to_string(),
+            _ => (),
         }
         let (function, argument) = function(value);
         match function.as_str() {
             "Ref" => self.reference(argument.as_str().unwrap()),
+            "GetAtt" => argument.as_str().unwrap().to_owned(),
             "If" => {
                 let condition = argument[0].as_str().unwrap();
                 let is_met = self.holds(&self.template["Conditions"][condition]);
                 self.text(&argument[if is_met { 1 } else { 2 }])
+            }
+            "FindInMap" => {
+                let [map, first, second] = [0, 1, 2].map(|index| self.text(&argument[index]));
+                let map = &self.template["Mappings"][map.as_str()];
+                self.text(&map[first.as_str()][second.as_str()])
             }
             "Join" => self.list(&argument[1]).join(argument[0].as_str().unwrap()),
             "Sub" => self.substitute(argument),

@@ -1,4 +1,4 @@
-//! The template, the README and the code tell the same story.
+//! The template, the documentation and the code tell the same story.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_yaml_ng::Value;
 
 use crate::config::{samples, variables_read};
+use crate::stack::Stack;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
-const README: &str = include_str!("../../README.md");
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 
 fn template() -> Value {
     serde_yaml_ng::from_str(TEMPLATE).expect("the template is YAML")
@@ -49,41 +50,81 @@ fn parameters_of_variables() -> BTreeMap<String, String> {
     keys(variables).into_iter().map(of).collect()
 }
 
-/// The rows of the README's tables that begin with a variable: name, parameter, default.
-fn rows() -> Vec<[String; 3]> {
+/// The cells of the page's table that begins so, row by row.
+fn table(begin: &str) -> Vec<Vec<String>> {
+    let table = CONFIGURATION
+        .lines()
+        .skip_while(|line| !line.starts_with(begin));
+    let rows = table.skip(2).take_while(|line| line.starts_with('|'));
     let cells = |line: &str| {
-        let cells: Vec<_> = line
-            .split('|')
-            .map(|cell| cell.trim().replace('`', ""))
-            .collect();
-        let is_variable = |name: &str| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-        };
-        match &cells[..] {
-            [_, variable, parameter, default, ..] if is_variable(variable) => {
-                Some([variable.clone(), parameter.clone(), default.clone()])
-            }
-            _ => None,
-        }
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().replace('`', "")).collect()
     };
-    README.lines().filter_map(cells).collect()
+    rows.map(cells).collect()
+}
+
+/// The rows that have a variable: name, parameter, default.
+fn rows() -> Vec<[String; 3]> {
+    let rows = table("| Parameter | Variable |").into_iter();
+    rows.map(|row| [1, 0, 2].map(|column| row[column].clone()))
+        .collect()
+}
+
+/// The rows without a variable: parameter and default.
+fn rows_of_the_stack() -> BTreeMap<String, String> {
+    let of_row = |row: Vec<String>| {
+        let parameters: Vec<_> = row[0].split(", ").map(str::to_owned).collect();
+        parameters
+            .into_iter()
+            .map(move |parameter| (parameter, row[1].clone()))
+    };
+    table("| Parameter | Default |")
+        .into_iter()
+        .flat_map(of_row)
+        .collect()
 }
 
 #[test]
-fn every_variable_of_the_code_stands_in_the_template_and_the_readme_and_vice_versa() {
+fn every_variable_of_the_code_stands_in_the_template_and_on_the_page_and_vice_versa() {
     let in_code = variables_read();
     let in_template: BTreeSet<_> = parameters_of_variables().into_keys().collect();
     assert_eq!(in_template, in_code.iter().cloned().collect());
-    let in_readme: Vec<_> = rows().into_iter().map(|[variable, ..]| variable).collect();
+    let on_page: Vec<_> = rows().into_iter().map(|[variable, ..]| variable).collect();
     assert_eq!(
-        in_readme, in_code,
+        on_page, in_code,
         "in the order in which the first bad one is reported"
     );
     for [variable, parameter, _] in rows() {
         assert_eq!(parameters_of_variables()[&variable], parameter);
+    }
+}
+
+/// Where the template has no default, or an empty one, the page says what that means.
+#[test]
+fn every_parameter_stands_on_the_page_once_with_its_default() {
+    let template = template();
+    let mut on_page = rows_of_the_stack();
+    for [_, parameter, default] in rows() {
+        assert_eq!(
+            on_page.insert(parameter.clone(), default),
+            None,
+            "{parameter}"
+        );
+    }
+    on_page.remove("AWS::URLSuffix");
+    let parameters = keys(&template["Parameters"]);
+    assert_eq!(
+        on_page.keys().collect::<BTreeSet<_>>(),
+        parameters.iter().collect()
+    );
+    for name in parameters {
+        let shown = match &template["Parameters"][name.as_str()]["Default"] {
+            Value::Null => "required".to_owned(),
+            Value::String(text) if text.is_empty() => continue,
+            Value::String(text) => text.clone(),
+            number => serde_yaml_ng::to_string(number).unwrap().trim().to_owned(),
+        };
+        assert_eq!(on_page[&name], shown, "{name}");
     }
 }
 
@@ -134,7 +175,7 @@ fn there_is_one_http_and_one_tls_stack_and_it_is_ring() {
 }
 
 #[test]
-fn every_parameter_is_described_labelled_grouped_and_in_the_readme() {
+fn every_parameter_is_described_labelled_and_grouped() {
     let template = template();
     let interface = &template["Metadata"]["AWS::CloudFormation::Interface"];
     let groups = interface["ParameterGroups"].as_sequence().unwrap();
@@ -159,10 +200,6 @@ fn every_parameter_is_described_labelled_grouped_and_in_the_readme() {
                 "{name} says what is expected"
             );
         }
-        assert!(
-            README.contains(&format!("`{name}`")),
-            "{name} stands in the README"
-        );
     }
     assert_eq!(
         &parameters[..2],
@@ -223,8 +260,11 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
     let mut everywhere = BTreeSet::new();
     let mut statements = Vec::new();
     collect_statements(&role["Policies"], &mut statements);
-    assert_eq!(statements.len(), 7);
+    assert_eq!(statements.len(), 8);
     for statement in statements {
+        if statement["Effect"] == "Deny" {
+            continue;
+        }
         assert_eq!(statement["Effect"], "Allow");
         if statement["Resource"] == "*" {
             match &statement["Action"] {
@@ -295,6 +335,7 @@ fn a_change_of_any_setting_is_verified() {
     for name in [
         "Architecture",
         "PermissionsBoundaryArn",
+        "RoleArn",
         "VpcSecurityGroupIds",
         "VpcSubnetIds",
     ] {
@@ -376,23 +417,132 @@ fn the_role_may_receive_from_the_queue() {
 }
 
 #[test]
-fn too_few_reserved_executions_are_refused_where_a_run_keeps_looking() {
-    for (rule, parameters) in [
-        (
-            "PollingNeedsTwo",
-            ["ReservedConcurrency", "SchedulePollSeconds"],
-        ),
-        (
-            "NotificationsNeedFour",
-            ["ReservedConcurrency", "FailoverTopicArn"],
-        ),
+fn too_few_reserved_executions_are_refused_where_an_invocation_polls() {
+    let topic = "arn:aws:sns:eu-west-1:123456789012:redis-events";
+    let [polling, notifications] = ["PollingNeedsTwo", "NotificationsNeedFour"];
+    for (reserved, seconds, topic, expected) in [
+        ("", "55", topic, &[][..]),
+        ("1", "0", "", &[]),
+        ("1", "1", "", &[polling]),
+        ("2", "55", "", &[]),
+        ("3", "0", topic, &[notifications]),
+        ("1", "55", topic, &[polling, notifications]),
+        ("4", "55", topic, &[]),
+        ("10", "55", topic, &[]),
     ] {
-        let rule = &template()["Rules"][rule];
-        let text = serde_yaml_ng::to_string(rule).unwrap();
-        for parameter in parameters {
-            assert!(text.contains(&format!("!Ref {parameter}")), "{text}");
-        }
+        let stack = Stack::new(&[
+            ("ReservedConcurrency", reserved),
+            ("SchedulePollSeconds", seconds),
+            ("FailoverTopicArn", topic),
+        ]);
+        let expected = expected.iter().copied().collect();
+        assert_eq!(stack.refusals(), expected, "{reserved}, {seconds}, {topic}");
     }
+}
+
+#[test]
+fn half_an_attachment_to_a_vpc_is_refused() {
+    for (subnets, groups, is_refused) in [
+        ("", "", false),
+        ("subnet-01234567", "", true),
+        ("", "sg-01234567", true),
+        ("subnet-01234567", "sg-01234567", false),
+    ] {
+        let stack = Stack::new(&[("VpcSubnetIds", subnets), ("VpcSecurityGroupIds", groups)]);
+        let expected = is_refused.then_some("SubnetsGoWithSecurityGroups");
+        assert_eq!(
+            stack.refusals(),
+            BTreeSet::from_iter(expected),
+            "{subnets}, {groups}"
+        );
+    }
+}
+
+#[test]
+fn a_role_of_ones_own_takes_the_place_of_the_stacks_and_has_no_boundary_here() {
+    let own = "arn:aws:iam::123456789012:role/follow";
+    let boundary = (
+        "PermissionsBoundaryArn",
+        "arn:aws:iam::123456789012:policy/boundary",
+    );
+    let given = Stack::new(&[("RoleArn", own)]);
+    let role = |stack: &Stack| {
+        stack.text(&stack.resources("AWS::Serverless::Function")["Function"]["Role"])
+    };
+    assert_eq!(role(&given), own);
+    assert_eq!(given.resources("AWS::IAM::Role").len(), 0);
+    assert_eq!(given.refusals(), BTreeSet::new());
+    assert_eq!(role(&Stack::new(&[boundary])), "Role.Arn");
+    assert_eq!(Stack::new(&[boundary]).resources("AWS::IAM::Role").len(), 1);
+    assert_eq!(Stack::new(&[boundary]).refusals(), BTreeSet::new());
+    let both = Stack::new(&[("RoleArn", own), boundary]);
+    assert_eq!(
+        both.refusals(),
+        BTreeSet::from(["BoundaryIsForTheStacksOwnRole"])
+    );
+}
+
+#[test]
+fn a_stack_that_is_not_enabled_has_neither_a_schedule_nor_notifications() {
+    for (enabled, state, is_read) in [("true", "ENABLED", "true"), ("false", "DISABLED", "false")] {
+        let stack = Stack::new(&[
+            ("Enabled", enabled),
+            (
+                "FailoverTopicArn",
+                "arn:aws:sns:eu-west-1:123456789012:redis-events",
+            ),
+        ]);
+        let functions = stack.resources("AWS::Serverless::Function");
+        let schedule = &functions["Function"]["Events"]["Schedule"]["Properties"];
+        assert_eq!(stack.text(&schedule["State"]), state);
+        let sources = stack.resources("AWS::Lambda::EventSourceMapping");
+        assert_eq!(
+            stack.text(&sources["NotificationSource"]["Enabled"]),
+            is_read
+        );
+    }
+}
+
+/// Lambda makes the network interfaces with the function's role, and only calls of its own code have the key.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/permissions-source-function-arn.html>
+#[test]
+fn the_functions_own_code_may_not_use_its_permissions_on_network_interfaces() {
+    let template = template();
+    let mut statements = Vec::new();
+    collect_statements(
+        &template["Resources"]["Role"]["Properties"]["Policies"],
+        &mut statements,
+    );
+    let denied: Vec<_> = statements
+        .iter()
+        .filter(|one| one["Effect"] == "Deny")
+        .collect();
+    let [denied] = &denied[..] else {
+        panic!("one: {denied:?}")
+    };
+    assert_eq!(denied["Action"], "ec2:*");
+    assert_eq!(denied["Resource"], "*");
+    assert_eq!(
+        denied["Condition"]["Null"]["lambda:SourceFunctionArn"],
+        "false"
+    );
+    assert_eq!(denied["Condition"].as_mapping().unwrap().len(), 1);
+}
+
+#[test]
+fn the_log_has_the_level_and_the_key_that_are_asked_for() {
+    let key = "arn:aws:kms:eu-west-1:123456789012:key/0123";
+    let stack = Stack::new(&[("LogLevel", "DEBUG"), ("LogKmsKeyArn", key)]);
+    let function = &stack.resources("AWS::Serverless::Function")["Function"];
+    assert_eq!(
+        stack.text(&function["LoggingConfig"]["ApplicationLogLevel"]),
+        "DEBUG"
+    );
+    let log = &stack.resources("AWS::Logs::LogGroup")["LogGroup"];
+    assert_eq!(stack.text(&log["KmsKeyId"]), key);
+    let without = Stack::new(&[]);
+    let log = &without.resources("AWS::Logs::LogGroup")["LogGroup"];
+    assert_eq!(without.text(&log["KmsKeyId"]), "AWS::NoValue");
 }
 
 #[test]
