@@ -102,8 +102,8 @@ def cost(durations):
         fill(
             f"128 MB of arm64 in us-east-1, at ${DOLLARS_PER_GB_SECOND:.10f} a GB-second and $0.20 a million requests, by durations that "
             "were measured here on x86_64, over TLS with 40 ms a call, 5 ms for DNS and Elastic Load Balancing's token buckets, "
-            "which spread the reads of 25 groups over more than a second. What else is billed is in "
-            "[the README](../README.md#how-soon-it-sees-a-failover)."
+            "which spread the reads of 25 groups over more than a second. "
+            "[timing-and-cost.md](timing-and-cost.md#what-it-costs) has what else is billed."
         ),
     ]
 
