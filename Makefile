@@ -5,6 +5,7 @@ VENV := .venv
 FIRST := 10000
 SEQUENCES := 1000000
 EMULATOR_VENV := .venv-emulator
+CHECKOV_VENV := .venv-checkov
 E2E_VENV := .venv-e2e
 BENCH_VENV := .venv-bench
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
@@ -30,7 +31,7 @@ SEED := 1
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template build rust fuzz no-fuzz deployment deployed-template deployed-example no-deployment soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,7 +41,7 @@ demo: ## Tells a failover as a story, on stand-ins
 
 # Three at a time, since a deployment mostly waits for its schedule.
 test: format lint $(DENY) ## Passes every test
-	$(MAKE) --jobs=3 template rust $(FUZZ) $(DEPLOYMENT)
+	$(MAKE) --jobs=3 template checkov rust $(FUZZ) $(DEPLOYMENT)
 
 format:
 	cargo fmt --all --check
@@ -63,7 +64,15 @@ advisories: $(VENV)/installed ## Asks the RustSec database about the dependencie
 template: build
 	sam validate --lint
 	sam validate --lint --template examples/elasticache-nlb.yaml
+	sam validate --lint --template examples/existing-cluster.yaml
 	$(VENV)/bin/python tests/notification_filter.py
+	$(VENV)/bin/python tests/terraform.py
+	$(VENV)/bin/python tests/documentation.py
+
+checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the templates
+	$(CHECKOV_VENV)/bin/checkov --skip-download --framework cloudformation --compact --quiet \
+		--file template.yaml $(wildcard examples/*.yaml)
+	$(CHECKOV_VENV)/bin/checkov --skip-download --framework terraform --compact --quiet --directory examples/terraform
 
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
 	sam build
@@ -87,14 +96,18 @@ no-fuzz:
 target/release/nlb-hostname-target:
 	cargo build --locked --release
 
-deployment: deployed-template deployed-example ## Deploys the template onto an emulator and lets it run
+deployment: deployed-template deployed-examples deployed-quick-start ## Deploys the template and the examples onto an emulator and lets it run
 
 # Each on an emulator of its own.
 deployed-template: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
 
-deployed-example: build $(EMULATOR_VENV)/installed
+deployed-examples: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/example.py
+	$(EMULATOR_VENV)/bin/python tests/deployment/existing.py
+
+deployed-quick-start: build $(EMULATOR_VENV)/installed
+	$(EMULATOR_VENV)/bin/python tests/deployment/quick_start.py
 
 no-deployment:
 	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
@@ -116,9 +129,11 @@ mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and exp
 target/tools/bin/cargo-mutants:
 	cargo install --locked --version 27.1.0 --root target/tools cargo-mutants
 
+bench: SHELL := bash -o pipefail
 bench: $(BINARY) $(BENCH_VENV)/installed ## Measures how soon a failover is seen, what many at once ask for, and what it costs
-	cargo bench --locked --bench failover
-	cargo bench --locked --bench lost_zone
+	mkdir -p target/bench
+	cargo bench --locked --bench failover | tee target/bench/failover.txt
+	cargo bench --locked --bench lost_zone | tee target/bench/lost_zone.txt
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo bench --locked --bench side_by_side
 	$(BENCH_VENV)/bin/python benches/report.py $(DOCUMENT)
 
@@ -136,7 +151,7 @@ dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
 FORCE:
 
 clean: ## Deletes what was made here
-	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(E2E_VENV) $(BENCH_VENV)
+	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(CHECKOV_VENV) $(E2E_VENV) $(BENCH_VENV)
 
 $(VENV)/installed: tests/requirements.txt
 	python3 -m venv $(VENV)
@@ -146,6 +161,11 @@ $(VENV)/installed: tests/requirements.txt
 $(EMULATOR_VENV)/installed: tests/deployment/requirements.txt
 	python3 -m venv $(EMULATOR_VENV)
 	$(EMULATOR_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(CHECKOV_VENV)/installed: tests/checkov/requirements.txt
+	python3 -m venv $(CHECKOV_VENV)
+	$(CHECKOV_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(BENCH_VENV)/installed: benches/python/requirements.txt

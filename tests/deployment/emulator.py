@@ -1,14 +1,16 @@
-"""The AWS emulator, taught what it does not know of CloudWatch's permissions, of nested stacks and of ElastiCache.
+"""The AWS emulator, taught what it does not know of CloudWatch, of stacks and of ElastiCache.
 
 It authorizes calls of the protocol that the SDK speaks to CloudWatch (Smithy RPC v2 CBOR) without asking IAM, and does
-not know the condition key `cloudwatch:namespace`. It transforms no nested stack's template. And it gives both endpoints
-of a cache one name.
+not know the condition key `cloudwatch:namespace`. Its stacks make no composite alarm, no alarm on metric math, no saved
+query, and no rule apart from its security group. Here they do, but an alarm on metric math is only a record, and a saved
+query is not even that. It transforms no nested stack's template, and an update of a nested stack forgets the attributes
+of what has not changed. And it gives both endpoints of a cache one name, and forgets the topic that a cache notifies.
 """
 
 import cbor2
 from ministack.core import iam_actions
-from ministack.services import elasticache
-from ministack.services.cloudformation import custom_resource, engine, provisioners
+from ministack.services import cloudwatch, ec2, elasticache
+from ministack.services.cloudformation import _stacks, custom_resource, engine, provisioners
 
 BUCKET = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com"
 OPERATION = "/service/GraniteServiceVersion20100801/operation/"
@@ -17,7 +19,10 @@ extract_action = iam_actions.extract_iam_action
 extract_resource = iam_actions.extract_resource_arn
 request_context = iam_actions.request_tag_context
 check_capabilities = provisioners._check_nested_stack_capabilities
+update_resource = provisioners._update_resource
+metric_alarm_record = provisioners._cw_metric_alarm_record
 create_replication_group = elasticache._create_replication_group
+cluster_xml = elasticache._cluster_xml_inner
 
 
 def action(service: str, method: str, path: str, *rest: object) -> str | None:
@@ -45,13 +50,80 @@ def transformed(parent: str, template: dict) -> None:
     template.update(result)
 
 
-def with_two_endpoints(parameters: dict) -> tuple:
+def with_attributes(
+    kind: str, name: str, before: dict, after: dict, stack: str, logical_id: str, attributes: dict | None = None
+) -> tuple:
+    known = _stacks[stack]["_resources"][logical_id]["Attributes"] if attributes is None else attributes
+    return update_resource(kind, name, before, after, stack, logical_id, known)
+
+
+def with_metric_math(name: str, properties: dict) -> dict:
+    if "Metrics" not in properties:
+        return metric_alarm_record(name, properties)
+    properties = dict(properties)
+    metrics = properties.pop("Metrics")
+    record = metric_alarm_record(name, {**properties, "Namespace": "none", "MetricName": "none"})
+    for key in ("Namespace", "MetricName", "Dimensions", "Statistic", "Period"):
+        del record[key]
+    return {**record, "Metrics": metrics}
+
+
+def put_composite_alarm(name: str, properties: dict) -> tuple[str, dict]:
+    status, _, body = cloudwatch._put_composite_alarm({}, {**properties, "AlarmName": name}, False, is_json=True)
+    if status != 200:
+        raise ValueError(body)
+    return name, {"Arn": cloudwatch._composite_alarms[name]["AlarmArn"]}
+
+
+def create_composite_alarm(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
+    return put_composite_alarm(provisioners._physical_name(stack, logical_id, max_len=255), properties)
+
+
+def update_composite_alarm(name: str, before: dict, properties: dict, stack: str) -> tuple[str, dict]:
+    return put_composite_alarm(name, properties)
+
+
+def delete_composite_alarm(name: str, properties: dict) -> None:
+    cloudwatch._delete_alarms({}, {"AlarmNames": [name]}, False, is_json=True)
+
+
+def save_query(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
+    name = provisioners._physical_name(stack, logical_id)
+    return name, {"QueryDefinitionId": name}
+
+
+def create_ingress(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
+    group = properties["GroupId"]
+    [rule] = provisioners._ec2_sg_permissions([properties])
+    rule["SecurityGroupRuleId"] = ec2._sg_rule_id(group, False, rule)
+    ec2._security_groups[group]["IpPermissions"].append(rule)
+    return rule["SecurityGroupRuleId"], {"Id": rule["SecurityGroupRuleId"]}
+
+
+def delete_ingress(rule: str, properties: dict) -> None:
+    rules = ec2._security_groups[properties["GroupId"]]["IpPermissions"]
+    rules[:] = [other for other in rules if other.get("SecurityGroupRuleId") != rule]
+
+
+def with_endpoints_and_topic(parameters: dict) -> tuple:
     answer = create_replication_group(parameters)
     name = elasticache._p(parameters, "ReplicationGroupId")
-    for group in elasticache._replication_groups[name]["NodeGroups"]:
-        group["PrimaryEndpoint"] = {"Address": f"master.{name}.example.com", "Port": 6379}
-        group["ReaderEndpoint"] = {"Address": f"replica.{name}.example.com", "Port": 6379}
+    port = int(elasticache._p(parameters, "Port") or 6379)
+    created = elasticache._replication_groups[name]
+    for group in created["NodeGroups"]:
+        group["PrimaryEndpoint"] = {"Address": f"master.{name}.example.com", "Port": port}
+        group["ReaderEndpoint"] = {"Address": f"replica.{name}.example.com", "Port": port}
+    for node in created["MemberClusters"]:
+        elasticache._clusters[node]["NotificationTopicArn"] = elasticache._p(parameters, "NotificationTopicArn")
     return answer
+
+
+def with_topic(cluster: dict) -> str:
+    topic = cluster.get("NotificationTopicArn")
+    if not topic:
+        return cluster_xml(cluster)
+    members = f"<TopicArn>{topic}</TopicArn><TopicStatus>active</TopicStatus>"
+    return f"{cluster_xml(cluster)}<NotificationConfiguration>{members}</NotificationConfiguration>"
 
 
 def response_url(token: str) -> str:
@@ -64,7 +136,21 @@ iam_actions.extract_resource_arn = resource
 iam_actions.request_tag_context = context
 provisioners._check_nested_stack_capabilities = transformed
 custom_resource._response_url = response_url
-elasticache._create_replication_group = with_two_endpoints
+provisioners._update_resource = with_attributes
+provisioners._cw_metric_alarm_record = with_metric_math
+provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::CompositeAlarm"] = {
+    "create": create_composite_alarm,
+    "update": update_composite_alarm,
+    "delete": delete_composite_alarm,
+}
+provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
+    "create": save_query,
+    "update": lambda name, *_: (name, {"QueryDefinitionId": name}),
+    "delete": lambda *_: None,
+}
+provisioners._RESOURCE_HANDLERS["AWS::EC2::SecurityGroupIngress"] = {"create": create_ingress, "delete": delete_ingress}
+elasticache._create_replication_group = with_endpoints_and_topic
+elasticache._cluster_xml_inner = with_topic
 
 if __name__ == "__main__":
     from ministack.app import main

@@ -1,139 +1,39 @@
 """Deploys the complete example, examples/elasticache-nlb.yaml, onto an AWS emulator that runs both of its functions.
 
-Expects the artifact of `sam build`, and `sam` in the path. The functions ask a DNS server of the test, which the
-example has no setting for: that and the place of the built template is all that a copy of it has changed. What the
-emulator lacks: it forgets the topic of a replication group, and its caches and load balancers are only records;
-`emulator.py` teaches it the rest.
+Expects the artifact of `sam build`, and `sam` in the path. What the emulator lacks: its caches, load balancers and alarms
+are only records; `emulator.py` teaches it the rest.
 """
 
 import json
-import subprocess
 import tempfile
-from itertools import count
 from pathlib import Path
 
 import boto3
-from dnslib import QTYPE, RCODE, RR, A, DNSRecord
-from dnslib.server import BaseResolver
-from emulator_process import REGION, ROOT, dns_server, emulator, step, use, wait_for
-from samtranslator.yaml_helper import yaml_parse
+from emulator_process import ROOT, dns_server, emulator, step, use, wait_for
+from example_stack import (
+    CLIENT_CIDR,
+    VPC_CIDR,
+    ExampleStack,
+    Zone,
+    copy_for_the_emulator,
+    create_network,
+    expect_listeners,
+    expect_target_group,
+    permissions,
+    resource,
+)
 
 EXAMPLE = ROOT / "examples" / "elasticache-nlb.yaml"
-VPC_CIDR = "10.0.0.0/16"
-CLIENT_CIDR = "192.168.0.0/16"
+EMAIL = "operator@example.com"
 
 
-class Zone(BaseResolver):
-    """The endpoints of every cache: one address of the primary, and one replica's at a time."""
-
-    def __init__(self) -> None:
-        self.primary = "10.0.1.7"
-        self.replicas = ["10.0.2.9", "10.0.3.3"]
-        self.turn = count()
-
-    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
-        reply = request.reply()
-        role = str(request.q.qname).split(".")[0]
-        if role not in ("master", "replica"):
-            reply.header.rcode = RCODE.NXDOMAIN
-        elif request.q.qtype == QTYPE.A:
-            address = self.primary if role == "master" else self.replicas[next(self.turn) % len(self.replicas)]
-            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(address)))
-        return reply
-
-
-class Example:
-    """A stack of the example."""
-
-    def __init__(self, name: str, template: Path, network: dict[str, str]) -> None:
-        self.name = name
-        parameters = {**network, "VpcCidr": VPC_CIDR, "ClientCidr": CLIENT_CIDR, "Nodes": "3"}
-        self.sam(
-            "deploy",
-            *("--template-file", str(template), "--resolve-s3", "--no-progressbar", "--no-confirm-changeset"),
-            *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
-            *("--parameter-overrides", *(f'{name}="{value}"' for name, value in parameters.items())),
-        )
-        stack = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
-        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-
-    def sam(self, command: str, *arguments: str) -> None:
-        command = ["sam", command, *arguments, "--stack-name", self.name, "--region", REGION]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-
-    def delete(self) -> None:
-        """Without the SAM CLI, which takes the address of a nested template at the emulator for none of S3."""
-        cloudformation = boto3.client("cloudformation")
-        cloudformation.delete_stack(StackName=self.name)
-        cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 1})
-
-    def id(self, resource: str, stack: str | None = None) -> str:
-        described = boto3.client("cloudformation").describe_stack_resource(
-            StackName=stack or self.name, LogicalResourceId=resource
-        )
-        return described["StackResourceDetail"]["PhysicalResourceId"]
-
-    def function(self, application: str) -> dict:
-        """The function of a nested application."""
-        name = self.id("Function", stack=self.id(application))
-        return boto3.client("lambda").get_function_configuration(FunctionName=name)
-
-    def findings(self, application: str) -> list[str]:
-        name = self.function(application)["FunctionName"]
-        answer = boto3.client("lambda").invoke(FunctionName=name, Payload=b'{"diagnose": true}')
-        return [finding["id"] for finding in json.loads(answer["Payload"].read())["findings"]]
-
-    def targets(self, group: str) -> list[str]:
-        described = boto3.client("elbv2").describe_target_health(TargetGroupArn=self.id(group))
-        return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
-
-
-def resource(name: str) -> dict:
-    """What the example itself says of it."""
-    return yaml_parse(EXAMPLE.read_text())["Resources"][name]["Properties"]
-
-
-def permissions(group: str, direction: str) -> list[tuple]:
-    """Protocol, ports, ranges and security groups of each rule."""
-    described = boto3.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
-    return [
-        (
-            rule["IpProtocol"],
-            rule["FromPort"],
-            rule["ToPort"],
-            [ip["CidrIp"] for ip in rule["IpRanges"]],
-            [pair["GroupId"] for pair in rule["UserIdGroupPairs"]],
-        )
-        for rule in described[direction]
-    ]
-
-
-def the_listeners_lead_to_the_target_groups(example: Example) -> None:
-    elb = boto3.client("elbv2")
-    balancer = elb.describe_load_balancers(LoadBalancerArns=[example.id("LoadBalancer")])["LoadBalancers"][0]
-    assert (balancer["Type"], balancer["Scheme"]) == ("network", "internal"), balancer
-    assert balancer["SecurityGroups"] == [example.id("LoadBalancerSecurityGroup")], balancer
-    assert balancer["DNSName"] == example.outputs["LoadBalancerDnsName"], balancer
-    listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
-    assert {
-        (listener["Protocol"], listener["Port"], listener["DefaultActions"][0]["TargetGroupArn"])
-        for listener in listeners
-    } == {("TCP", 6379, example.id("PrimaryTargetGroup")), ("TCP", 6380, example.id("ReaderTargetGroup"))}, listeners
+def the_listeners_lead_to_the_target_groups(example: ExampleStack) -> None:
+    expect_listeners(example, {6379: "PrimaryTargetGroup", 6380: "ReaderTargetGroup"})
     for group in ("PrimaryTargetGroup", "ReaderTargetGroup"):
-        arn = example.id(group)
-        described = elb.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
-        found = [described[key] for key in ("TargetType", "Protocol", "Port", "HealthCheckProtocol")]
-        assert found == ["ip", "TCP", 6379, "TCP"], described
-        attributes = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
-        assert {attribute["Key"]: attribute["Value"] for attribute in attributes} == {
-            "deregistration_delay.timeout_seconds": "120",
-            "deregistration_delay.connection_termination.enabled": "true",
-            "load_balancing.cross_zone.enabled": "true",
-        }, attributes
+        expect_target_group(example.id(group), 6379)
 
 
-def nobody_but_the_load_balancer_reaches_the_cache(example: Example) -> None:
+def nobody_but_the_load_balancer_reaches_the_cache(example: ExampleStack) -> None:
     balancer, cache = example.id("LoadBalancerSecurityGroup"), example.id("CacheSecurityGroup")
     assert permissions(cache, "IpPermissions") == [("tcp", 6379, 6379, [], [balancer])]
     assert permissions(balancer, "IpPermissionsEgress") == [("tcp", 6379, 6379, [VPC_CIDR], [])]
@@ -142,33 +42,61 @@ def nobody_but_the_load_balancer_reaches_the_cache(example: Example) -> None:
     ]
 
 
-def the_cache_is_encrypted_redundant_and_asks_for_the_token(example: Example) -> None:
+def cache_of(example: ExampleStack) -> dict:
     described = boto3.client("elasticache").describe_replication_groups(ReplicationGroupId=example.id("Cache"))
-    cache = described["ReplicationGroups"][0]
+    return described["ReplicationGroups"][0]
+
+
+def node_of(cache: dict) -> dict:
+    described = boto3.client("elasticache").describe_cache_clusters(CacheClusterId=cache["MemberClusters"][0])
+    return described["CacheClusters"][0]
+
+
+def the_cache_is_encrypted_redundant_and_asks_for_the_token(example: ExampleStack) -> None:
+    cache = cache_of(example)
     assert {name: cache[name] for name in ("AutomaticFailover", "MultiAZ")} == {
         "AutomaticFailover": "enabled",
         "MultiAZ": "enabled",
     }, cache
     assert cache["TransitEncryptionEnabled"] and cache["AtRestEncryptionEnabled"] and cache["AuthTokenEnabled"], cache
     assert len(cache["MemberClusters"]) == 3, cache
-    secret = boto3.client("secretsmanager").get_secret_value(SecretId=example.outputs["AuthTokenArn"])["SecretString"]
+    secret = boto3.client("secretsmanager").get_secret_value(SecretId=example.output("AuthTokenArn"))["SecretString"]
     assert len(secret) == 64, "within the 16 to 128 characters of a token"
     # The emulator generates punctuation all the same.
-    generated = resource("AuthToken")["GenerateSecretString"]
+    generated = resource(EXAMPLE, "AuthToken")["GenerateSecretString"]
     assert generated["ExcludePunctuation"], generated
-    node = boto3.client("elasticache").describe_cache_clusters(CacheClusterId=cache["MemberClusters"][0])
-    groups = node["CacheClusters"][0]["SecurityGroups"]
+    groups = node_of(cache)["SecurityGroups"]
     assert [group["SecurityGroupId"] for group in groups] == [example.id("CacheSecurityGroup")], groups
 
 
-def each_function_follows_its_endpoint(example: Example) -> None:
+def the_cache_has_snapshots_and_logs(example: ExampleStack) -> None:
+    cache, log = cache_of(example), example.output("CacheLogName")
+    assert (cache["SnapshotRetentionLimit"], cache["SnapshotWindow"]) == (7, "03:00-04:00"), cache
+    maintained = node_of(cache)["PreferredMaintenanceWindow"]
+    assert maintained == "sun:05:00-sun:06:00", "it must not overlap with the window of the snapshots"
+    assert sorted(
+        (
+            delivery["LogType"],
+            delivery["LogFormat"],
+            delivery["DestinationType"],
+            delivery["DestinationDetails"]["CloudWatchLogsDetails"]["LogGroup"],
+        )
+        for delivery in cache["LogDeliveryConfigurations"]
+    ) == [(kind, "json", "cloudwatch-logs", log) for kind in ("engine-log", "slow-log")], cache
+    functions = [example.function(name)["LoggingConfig"]["LogGroup"] for name in ("FollowPrimary", "FollowReader")]
+    for name in (log, *functions):
+        [group] = boto3.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        assert (group["logGroupName"], group["retentionInDays"]) == (name, 14), group
+
+
+def each_function_follows_its_endpoint(example: ExampleStack) -> None:
     for application, endpoint, group, lookups, misses in [
         ("FollowPrimary", "PrimaryEndpoint", "PrimaryTargetGroup", "1", "0"),
         ("FollowReader", "ReaderEndpoint", "ReaderTargetGroup", "8", "24"),
     ]:
         variables = example.function(application)["Environment"]["Variables"]
         expected = {
-            "ENDPOINTS": example.outputs[endpoint],
+            "ENDPOINTS": example.output(endpoint),
             "TARGET_GROUP_ARNS": example.id(group),
             "LOOKUPS_PER_RECONCILE": lookups,
             "MISSES_BEFORE_DEREGISTRATION": misses,
@@ -176,11 +104,12 @@ def each_function_follows_its_endpoint(example: Example) -> None:
             "KEEP_CIDRS": "",
         }
         assert {name: variables[name] for name in expected} == expected, variables
-    assert example.outputs["PrimaryEndpoint"] != example.outputs["ReaderEndpoint"]
+    assert example.output("PrimaryEndpoint") != example.output("ReaderEndpoint")
 
 
-def the_topic_is_the_caches_and_runs_the_first_function_only(example: Example) -> None:
+def the_topic_is_the_caches_and_runs_the_first_function_only(example: ExampleStack) -> None:
     topic = example.id("Notifications")
+    assert node_of(cache_of(example))["NotificationConfiguration"]["TopicArn"] == topic
     subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     [subscription] = subscriptions
     sources = boto3.client("lambda").list_event_source_mappings(EventSourceArn=subscription["Endpoint"])
@@ -188,50 +117,96 @@ def the_topic_is_the_caches_and_runs_the_first_function_only(example: Example) -
     assert source["FunctionArn"] == example.function("FollowPrimary")["FunctionArn"], source
     attributes = boto3.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
     assert "KmsMasterKeyId" not in attributes, "ElastiCache publishes to no encrypted topic"
-    [statement] = json.loads(attributes["Policy"])["Statement"]
-    assert statement["Condition"] == {"StringEquals": {"AWS:SourceOwner": topic.split(":")[4]}}, statement
-    # The emulator forgets the topic of a replication group.
-    assert resource("Cache")["NotificationTopicArn"] == {"Ref": "Notifications"}
-
-
-def copy_for_the_emulator(folder: str, dns_server: str) -> Path:
-    text = EXAMPLE.read_text()
-    for old, new in [
-        ("Location: ../template.yaml", f"Location: {ROOT}/.aws-sam/build/template.yaml"),
-        ("      Parameters:\n", f"      Parameters:\n        DnsServers: {dns_server}\n"),
-    ]:
-        assert text.count(old) == 2, old
-        text = text.replace(old, new)
-    copy = Path(folder, EXAMPLE.name)
-    copy.write_text(text)
-    return copy
-
-
-def create_network() -> dict[str, str]:
-    ec2 = boto3.client("ec2")
-    vpc = ec2.create_vpc(CidrBlock=VPC_CIDR)["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]
-        for index, zone in enumerate("ab", start=1)
+    # The documentation of ElastiCache asks for either of them.
+    account = topic.split(":")[4]
+    found = [
+        [statement[key] for key in ("Effect", "Principal", "Action", "Resource", "Condition")]
+        for statement in json.loads(attributes["Policy"])["Statement"]
     ]
-    ids = ",".join(subnet["SubnetId"] for subnet in subnets)
-    return {"VpcId": vpc, "SubnetIds": ids, "LoadBalancerSubnetIds": ids}
+    assert found == [
+        ["Allow", {"AWS": "*"}, "sns:Publish", topic, {"StringEquals": {"AWS:SourceOwner": account}}],
+        [
+            "Allow",
+            {"Service": "elasticache.amazonaws.com"},
+            "sns:Publish",
+            topic,
+            {"StringEquals": {"aws:SourceAccount": account}},
+        ],
+    ], found
+
+
+def alarms_of(example: ExampleStack) -> list[dict]:
+    """Those of the cache, and those of each function."""
+    types = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+    stacks = [example.name, *(example.id(name) for name in ("FollowPrimary", "FollowReader"))]
+    names = [name for stack in stacks for name in example.ids_of(types, stack)]
+    found = boto3.client("cloudwatch").describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    return [alarm for kind in ("MetricAlarms", "CompositeAlarms") for alarm in found[kind] if alarm["AlarmName"] in names]
+
+
+def expect_alarms(example: ExampleStack, nodes: int) -> None:
+    """By the ids that ElastiCache gives the nodes where cluster mode is disabled; the emulator gives them others."""
+    ids = [f"{example.id('Cache')}-{number:03}" for number in range(1, nodes + 1)]
+    watched = {}
+    for alarm in alarms_of(example):
+        if "Metrics" in alarm and "AWS/ElastiCache" in json.dumps(alarm["Metrics"]):
+            [most, *metrics] = alarm["Metrics"]
+            assert (most["Expression"], most["ReturnData"]) == ("MAX(METRICS())", True), most
+            assert not any(metric["ReturnData"] for metric in metrics), metrics
+            assert len({metric["Id"] for metric in metrics}) == len(metrics), metrics
+            [name] = {metric["MetricStat"]["Metric"]["MetricName"] for metric in metrics}
+            [statistic] = {(metric["MetricStat"]["Stat"], metric["MetricStat"]["Period"]) for metric in metrics}
+            dimensions = [metric["MetricStat"]["Metric"]["Dimensions"] for metric in metrics]
+            assert dimensions == [[{"Name": "CacheClusterId", "Value": node}] for node in ids], dimensions
+            assert alarm["ComparisonOperator"] == "GreaterThanThreshold", alarm
+            watched[name] = (*statistic, alarm["Threshold"], alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"])
+    assert watched == {
+        "EngineCPUUtilization": ("Average", 60, 80, 5, 5),
+        "DatabaseMemoryUsagePercentage": ("Maximum", 60, 80, 5, 5),
+        "Evictions": ("Sum", 60, 0, 3, 5),
+        "ReplicationLag": ("Maximum", 60, 10, 5, 5),
+    }, watched
+
+
+def one_address_gets_all_alarms(example: ExampleStack) -> None:
+    topic = example.id("AlarmTopic")
+    subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert [(one["Protocol"], one["Endpoint"]) for one in subscriptions] == [("email", EMAIL)], subscriptions
+    topics = {action for alarm in alarms_of(example) for action in (*alarm["AlarmActions"], *alarm["OKActions"])}
+    assert topics == {topic}, topics
+    for name in ("FollowPrimary", "FollowReader"):
+        nested = example.ids_of(("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"), example.id(name))
+        told = [alarm["AlarmName"] for alarm in alarms_of(example) if alarm["AlarmActions"]]
+        assert set(nested) & set(told), f"{name} alarms nobody"
+        assert example.ids_of(("AWS::SNS::Topic",), example.id(name)) == [], f"{name} has a topic of its own"
 
 
 def run(zone: Zone, template: Path) -> None:
-    network = create_network()
-    example = Example("example", template, network)
-    step("the example is deployed: cache, load balancer and both functions")
+    vpc, subnets = create_network()
+    network = {
+        "VpcId": vpc,
+        "VpcCidr": VPC_CIDR,
+        "SubnetIds": ",".join(subnets),
+        "LoadBalancerSubnetIds": ",".join(subnets),
+        "ClientCidr": CLIENT_CIDR,
+    }
+    example = ExampleStack("example")
+    example.deploy(template, **network, Nodes="3", AlarmEmail=EMAIL, LogRetentionInDays="14")
+    step("the example is deployed: cache, load balancer, both functions and the alarms")
 
     for check in (
         the_listeners_lead_to_the_target_groups,
         nobody_but_the_load_balancer_reaches_the_cache,
         the_cache_is_encrypted_redundant_and_asks_for_the_token,
+        the_cache_has_snapshots_and_logs,
         each_function_follows_its_endpoint,
         the_topic_is_the_caches_and_runs_the_first_function_only,
+        one_address_gets_all_alarms,
     ):
         check(example)
         step(check.__name__.replace("_", " "))
+    expect_alarms(example, nodes=3)
+    step("the alarms of the cache watch each of its three nodes")
 
     assert example.targets("PrimaryTargetGroup") == ["10.0.1.7"]
     assert example.targets("ReaderTargetGroup") == ["10.0.2.9", "10.0.3.3"]
@@ -256,9 +231,17 @@ def run(zone: Zone, template: Path) -> None:
     took = wait_for(lambda: example.targets("PrimaryTargetGroup") == ["10.0.2.9"], "the failover", 20)
     step(f"a notification of the failover was followed within {took:.0f} s")
 
-    second = Example("second", template, network)
+    second = ExampleStack("second")
+    second.deploy(template, **network, SnapshotRetentionInDays="0")
     assert second.targets("PrimaryTargetGroup") == ["10.0.2.9"]
-    step("a second example stands beside the first")
+    cache = cache_of(second)
+    assert (cache["SnapshotRetentionLimit"], cache["SnapshotWindow"]) == (0, "05:00-06:00"), "the emulator's window"
+    assert alarms_of(second) == [], alarms_of(second)
+    step("a second example stands beside the first, without snapshots and alarms")
+
+    second.deploy(template, Nodes="6", AlarmEmail=EMAIL)
+    expect_alarms(second, nodes=6)
+    step("the alarms of the second were added, and watch all of six nodes")
 
     for stack in (example, second):
         stack.delete()
@@ -272,7 +255,7 @@ def main() -> None:
     with emulator() as url, dns_server(zone) as address, tempfile.TemporaryDirectory() as folder:
         use(url)
         step("an emulator is up, and enforces IAM")
-        run(zone, copy_for_the_emulator(folder, address))
+        run(zone, copy_for_the_emulator(EXAMPLE, folder, address))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Follows the README's quick start on the AWS emulator, as a stranger with a target group does: its commands as they stand
-there, in one shell.
+"""Follows the README's quick start on the AWS emulator, as a stranger with a target group does, and then the runbook's
+emergency stop: the commands as they stand there, each part in one shell.
 
 The test adds only what a stranger's machine has: the values of the variables, and a DNS server that knows the name. `make
 build` is not run again, since the Makefile runs it before this test, and other tests deploy what it has built.
@@ -8,6 +8,8 @@ build` is not run again, since the Makefile runs it before this test, and other 
 import json
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import boto3
 from dnslib import QTYPE, RR, A, DNSRecord
@@ -18,6 +20,10 @@ ENDPOINT = "master.redis.abc123.euw1.cache.amazonaws.com"
 SECTION = (ROOT / "README.md").read_text().split("## Quick start")[1].split("\n## ")[0]
 VARIABLES, DRY_RUN, SWITCH_ON = re.findall(r"```console\n(.*?)```", SECTION, re.DOTALL)
 (OUTPUT,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+
+
+RUNBOOK = (ROOT / "docs/operations.md").read_text().split("## Stop it at once")[1].split("\n## ")[0]
+STOP, BY_HAND, UNDO = re.findall(r"```console\n(.*?)```", RUNBOOK, re.DOTALL)
 
 
 class Zone(BaseResolver):
@@ -81,6 +87,26 @@ def run(name_server: str) -> None:
     assert found == ["load-balancer-missing", "deregistration-delay-unfit", "health-check-slow"], found
     assert targets(group) == ["10.0.2.9"]
     step("two more switched it on, and said what is wrong with the group")
+
+    # The AWS CLI is beside this Python.
+    path += f"PATH=$PATH:{Path(sys.executable).parent}\n"
+    function = shell(path + STOP + 'echo "$FUNCTION"').split()[-1]
+    awslambda = boto3.client("lambda")
+    try:
+        stopped = awslambda.invoke(FunctionName=function, Payload=b"{}")
+        raise AssertionError(stopped["Payload"].read())
+    except awslambda.exceptions.TooManyRequestsException:
+        step("the runbook's commands stopped it at once")
+    shell(path + re.sub("(?m)^GROUP=.*", f"GROUP={group}", BY_HAND))
+    # To the address that the name does not have, and back.
+    swapped = BY_HAND.replace("10.0.2.9", "new").replace("10.0.1.7", "10.0.2.9").replace("new", "10.0.1.7")
+    assert targets(group) == ["10.0.2.9"]
+    shell(path + re.sub("(?m)^GROUP=.*", f"GROUP={group}", swapped))
+    assert targets(group) == ["10.0.1.7"]
+    shell(path + STOP.splitlines()[0] + "\n" + STOP.splitlines()[1] + "\n" + UNDO)
+    awslambda.invoke(FunctionName=function, Payload=b"{}")
+    assert targets(group) == ["10.0.2.9"]
+    step("the targets were moved by hand, and after the undo the group follows the name again")
 
     shell(variables + path + "sam delete --no-prompts")
     assert targets(group) == ["10.0.2.9"]

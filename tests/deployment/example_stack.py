@@ -1,0 +1,180 @@
+"""A stack of an example on the AWS emulator, and what is expected of every example.
+
+Expects the artifact of `sam build`, and `sam` in the path. The functions ask a DNS server of the test, which the
+examples have no setting for: that and the place of the built template is all that a copy of one has changed.
+"""
+
+import json
+import os
+import subprocess
+from itertools import count
+from pathlib import Path
+
+import boto3
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
+from dnslib.server import BaseResolver
+from emulator_process import REGION, ROOT
+from samtranslator.yaml_helper import yaml_parse
+
+VPC_CIDR = "10.0.0.0/16"
+CLIENT_CIDR = "192.168.0.0/16"
+
+
+class Zone(BaseResolver):
+    """The endpoints of every cache: one address of the primary, and one replica's at a time."""
+
+    def __init__(self) -> None:
+        self.primary = "10.0.1.7"
+        self.replicas = ["10.0.2.9", "10.0.3.3"]
+        self.turn = count()
+
+    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
+        reply = request.reply()
+        role = str(request.q.qname).split(".")[0]
+        if role not in ("master", "replica"):
+            reply.header.rcode = RCODE.NXDOMAIN
+        elif request.q.qtype == QTYPE.A:
+            address = self.primary if role == "master" else self.replicas[next(self.turn) % len(self.replicas)]
+            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(address)))
+        return reply
+
+
+class ExampleStack:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def deploy(self, template: Path, **parameters: str) -> None:
+        command = [
+            *("sam", "deploy", "--stack-name", self.name, "--region", REGION, "--template-file", str(template)),
+            *("--resolve-s3", "--no-progressbar", "--no-confirm-changeset"),
+            *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
+            *("--parameter-overrides", *(f'{name}="{value}"' for name, value in parameters.items())),
+        ]
+        run(command)
+
+    def delete(self) -> None:
+        """Without the SAM CLI, which takes the address of a nested template at the emulator for none of S3."""
+        cloudformation = boto3.client("cloudformation")
+        cloudformation.delete_stack(StackName=self.name)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 1})
+
+    def output(self, name: str) -> str:
+        stack = boto3.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+        return next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == name)
+
+    def id(self, resource: str, stack: str | None = None) -> str:
+        described = boto3.client("cloudformation").describe_stack_resource(
+            StackName=stack or self.name, LogicalResourceId=resource
+        )
+        return described["StackResourceDetail"]["PhysicalResourceId"]
+
+    def ids_of(self, types: tuple[str, ...], stack: str | None = None) -> list[str]:
+        """The resources of these types."""
+        resources = boto3.client("cloudformation").list_stack_resources(StackName=stack or self.name)
+        return [
+            resource["PhysicalResourceId"]
+            for resource in resources["StackResourceSummaries"]
+            if resource["ResourceType"] in types
+        ]
+
+    def function(self, application: str) -> dict:
+        """The function of a nested application."""
+        name = self.id("Function", stack=self.id(application))
+        return boto3.client("lambda").get_function_configuration(FunctionName=name)
+
+    def findings(self, application: str) -> list[str]:
+        name = self.function(application)["FunctionName"]
+        answer = boto3.client("lambda").invoke(FunctionName=name, Payload=b'{"diagnose": true}')
+        return [finding["id"] for finding in json.loads(answer["Payload"].read())["findings"]]
+
+    def targets(self, group: str) -> list[str]:
+        described = boto3.client("elbv2").describe_target_health(TargetGroupArn=self.id(group))
+        return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
+
+
+def run(command: list[str], **variables: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def resource(example: Path, name: str) -> dict:
+    """What the example itself says of it."""
+    return yaml_parse(example.read_text())["Resources"][name]["Properties"]
+
+
+def copy_for_the_emulator(example: Path, folder: str, dns_server: str) -> Path:
+    text = example.read_text()
+    applications = text.count("Type: AWS::Serverless::Application\n")
+    assert applications, "the example has no function"
+    for old, new in [
+        ("Location: ../template.yaml\n", f"Location: {ROOT}/.aws-sam/build/template.yaml\n"),
+        ("      Parameters:\n", f"      Parameters:\n        DnsServers: {dns_server}\n"),
+    ]:
+        assert text.count(old) == applications, old
+        text = text.replace(old, new)
+    copy = Path(folder, example.name)
+    copy.write_text(text)
+    return copy
+
+
+def create_network() -> tuple[str, list[str]]:
+    """A VPC, and subnets in two zones of it."""
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock=VPC_CIDR)["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}{zone}")["Subnet"]
+        for index, zone in enumerate("ab", start=1)
+    ]
+    return vpc, [subnet["SubnetId"] for subnet in subnets]
+
+
+def permissions(group: str, direction: str) -> list[tuple]:
+    """Protocol, ports if it has any, ranges and security groups of each rule."""
+    described = boto3.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    return [
+        (
+            rule["IpProtocol"],
+            rule.get("FromPort"),
+            rule.get("ToPort"),
+            [ip["CidrIp"] for ip in rule["IpRanges"]],
+            [pair["GroupId"] for pair in rule["UserIdGroupPairs"]],
+        )
+        for rule in described[direction]
+    ]
+
+
+def expect_listeners(example: ExampleStack, groups: dict[int, str]) -> None:
+    """They are all that the load balancer has, by their port, and lead to these target groups."""
+    elb = boto3.client("elbv2")
+    balancer = elb.describe_load_balancers(LoadBalancerArns=[example.id("LoadBalancer")])["LoadBalancers"][0]
+    assert (balancer["Type"], balancer["Scheme"]) == ("network", "internal"), balancer
+    assert balancer["SecurityGroups"] == [example.id("LoadBalancerSecurityGroup")], balancer
+    assert balancer["DNSName"] == example.output("LoadBalancerDnsName"), balancer
+    listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    found = [
+        (listener["Protocol"], listener["Port"], listener["DefaultActions"][0]["TargetGroupArn"])
+        for listener in listeners
+    ]
+    assert sorted(found) == [("TCP", port, example.id(group)) for port, group in sorted(groups.items())], listeners
+
+
+def expect_target_group(arn: str, port: int) -> None:
+    elb = boto3.client("elbv2")
+    described = elb.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
+    expected = {
+        "TargetType": "ip",
+        "Protocol": "TCP",
+        "Port": port,
+        "HealthCheckProtocol": "TCP",
+        "HealthCheckIntervalSeconds": 10,
+        "HealthyThresholdCount": 2,
+        "UnhealthyThresholdCount": 2,
+    }
+    assert {key: described[key] for key in expected} == expected, described
+    attributes = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+    assert {attribute["Key"]: attribute["Value"] for attribute in attributes} == {
+        "deregistration_delay.timeout_seconds": "120",
+        "deregistration_delay.connection_termination.enabled": "true",
+        "load_balancing.cross_zone.enabled": "true",
+    }, attributes
