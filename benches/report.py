@@ -1,9 +1,11 @@
-"""Prints what side_by_side.rs has measured, and draws it; with `--document` also where the documentation has it."""
+"""Prints what side_by_side.rs has measured, and draws it; with `--document` also where the documentation has it, and what
+the other two have printed."""
 
 import json
 import math
 import pathlib
 import platform
+import re
 import sys
 import textwrap
 
@@ -13,10 +15,12 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plot
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = PROJECT / "target" / "bench" / "side_by_side.json"
-PAGE = PROJECT / "docs" / "performance.md"
-# After which the page is what a run has written.
+BENCH = PROJECT / "target" / "bench"
+RESULTS = BENCH / "side_by_side.json"
+DOCS = PROJECT / "docs"
+# After which the page is what a run has written: performance.md to its end, the others to the end of the text block.
 MARK = "<!-- make bench DOCUMENT=--document writes what follows -->"
+PRINTED = {"failover.txt": "timing-and-cost.md", "lost_zone.txt": "how-it-works.md"}
 PROGRAMS = {"function": ("this function", "#0072b2"), "python": ("Python, boto3", "#e69f00")}
 # Of a line of the documentation.
 WIDTH = 120
@@ -145,14 +149,27 @@ def draw(results, path):
     chart.savefig(path, metadata={"Date": None})
 
 
+def document(results):
+    draw(results, DOCS / "side-by-side.svg")
+    page = DOCS / "performance.md"
+    before, _, _ = page.read_text().partition(MARK)
+    page.write_text(f"{before}{MARK}\n\n{table(results)}\n")
+    for printed, name in PRINTED.items():
+        # What it says of itself ends with an empty line.
+        _, _, figures = (BENCH / printed).read_text().partition("\n\n")
+        page = DOCS / name
+        block = f"{MARK}\n\n```text\n{figures.strip()}\n```"
+        text, times = re.subn(rf"{MARK}\n\n```text\n.*?\n```", lambda _: block, page.read_text(), flags=re.DOTALL)
+        assert times == 1, f"{name} has no place for {printed}"
+        page.write_text(text)
+
+
 def main():
     results = json.loads(RESULTS.read_text())
     print(table(results))
     draw(results, RESULTS.with_suffix(".svg"))
     if sys.argv[1:] == ["--document"]:
-        draw(results, PROJECT / "docs" / "side-by-side.svg")
-        before, _, _ = PAGE.read_text().partition(MARK)
-        PAGE.write_text(f"{before}{MARK}\n\n{table(results)}\n")
+        document(results)
 
 
 if __name__ == "__main__":
