@@ -50,37 +50,24 @@ fn parameters_of_variables() -> BTreeMap<String, String> {
     keys(variables).into_iter().map(of).collect()
 }
 
-/// The cells of the page's table that begins so, row by row.
-fn table(begin: &str) -> Vec<Vec<String>> {
+/// The rows of the page's table: parameters, variable, default.
+fn all_rows() -> Vec<[String; 3]> {
     let table = CONFIGURATION
         .lines()
-        .skip_while(|line| !line.starts_with(begin));
+        .skip_while(|line| !line.starts_with("| Parameter | Variable |"));
     let rows = table.skip(2).take_while(|line| line.starts_with('|'));
     let cells = |line: &str| {
-        let cells = line.trim_matches('|').split('|');
-        cells.map(|cell| cell.trim().replace('`', "")).collect()
+        let cells: Vec<_> = line.split('|').collect();
+        [1, 2, 3].map(|column| cells[column].trim().replace('`', ""))
     };
     rows.map(cells).collect()
 }
 
 /// The rows that have a variable: name, parameter, default.
 fn rows() -> Vec<[String; 3]> {
-    let rows = table("| Parameter | Variable |").into_iter();
-    rows.map(|row| [1, 0, 2].map(|column| row[column].clone()))
-        .collect()
-}
-
-/// The rows without a variable: parameter and default.
-fn rows_of_the_stack() -> BTreeMap<String, String> {
-    let of_row = |row: Vec<String>| {
-        let parameters: Vec<_> = row[0].split(", ").map(str::to_owned).collect();
-        parameters
-            .into_iter()
-            .map(move |parameter| (parameter, row[1].clone()))
-    };
-    table("| Parameter | Default |")
-        .into_iter()
-        .flat_map(of_row)
+    let rows = all_rows().into_iter();
+    rows.filter(|[_, variable, _]| !variable.is_empty())
+        .map(|[parameter, variable, default]| [variable, parameter, default])
         .collect()
 }
 
@@ -103,13 +90,12 @@ fn every_variable_of_the_code_stands_in_the_template_and_on_the_page_and_vice_ve
 #[test]
 fn every_parameter_stands_on_the_page_once_with_its_default() {
     let template = template();
-    let mut on_page = rows_of_the_stack();
-    for [_, parameter, default] in rows() {
-        assert_eq!(
-            on_page.insert(parameter.clone(), default),
-            None,
-            "{parameter}"
-        );
+    let mut on_page = BTreeMap::new();
+    for [parameters, _, default] in all_rows() {
+        for parameter in parameters.split(", ") {
+            let before = on_page.insert(parameter.to_owned(), default.clone());
+            assert_eq!(before, None, "{parameter}");
+        }
     }
     on_page.remove("AWS::URLSuffix");
     let parameters = keys(&template["Parameters"]);
