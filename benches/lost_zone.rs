@@ -28,8 +28,10 @@ async fn main() {
     three_cold().await;
     let calls = 2.0 * GROUPS as f64;
     let bound = (calls - BUCKET.0) / BUCKET.1;
-    println!("\nBy the bucket alone, {calls} registrations and deregistrations take {bound:.1} s.");
-    println!("By the description alone, one group's first register is sent after 40 ms.");
+    println!(
+        "\nThe bucket alone would need {bound:.1} s for {calls} registrations and deregistrations."
+    );
+    println!("The description alone lets one group's first register go out after 40 ms.");
 }
 
 async fn world(groups: usize) -> World {

@@ -21,9 +21,9 @@ const DEFAULT_ALLOWED_CIDRS: &str =
 const DEFAULT_METRIC_NAMESPACE: &str = "NlbHostnameTarget";
 const DEFAULT_URL_SUFFIX: &str = "amazonaws.com";
 const CIDRS: &str =
-    "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated";
-const NAMESPACE_RULE: &str = "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and \
-                              beginning with neither AWS/ nor a colon";
+    "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix";
+const NAMESPACE_RULE: &str = "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, \
+                              and not beginning with AWS/ or a colon";
 
 /// An answer with more addresses in one group is refused. No cluster has them, but a hostile answer may.
 pub const MAX_ADDRESSES: usize = 100;
@@ -78,9 +78,9 @@ impl Config {
             Ok(Duration::from_secs(seconds.into()))
         };
         let endpoints =
-            variable("ENDPOINTS").required("host names, comma separated", list(Endpoint::parse))?;
+            variable("ENDPOINTS").required("comma-separated host names", list(Endpoint::parse))?;
         let arns = variable("TARGET_GROUP_ARNS").required(
-            "ARNs of target groups, comma separated, one for each of ENDPOINTS",
+            "comma-separated ARNs of target groups, one for each of ENDPOINTS",
             list(TargetGroupArn::parse),
         )?;
         let region = lookup("AWS_REGION").filter(|region| !region.is_empty());
@@ -101,7 +101,7 @@ impl Config {
             target_port: variable("TARGET_PORT").optional("a port from 1 to 65535", port)?,
             dns_servers: variable("DNS_SERVERS")
                 .optional(
-                    "addresses as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53, comma separated",
+                    "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
                     list(dns_server),
                 )?
                 .unwrap_or_default(),
@@ -148,7 +148,7 @@ impl Config {
     pub fn url_suffix(lookup: impl Fn(&str) -> Option<String>) -> Result<String, Error> {
         Variable::look_up("URL_SUFFIX", lookup)
             .or(DEFAULT_URL_SUFFIX)
-            .required("a domain as amazonaws.com", domain)
+            .required("a domain such as amazonaws.com", domain)
     }
 }
 
@@ -164,7 +164,7 @@ fn pair(
     let mut target_groups: Vec<TargetGroupConfig> = Vec::new();
     for (endpoint, arn) in endpoints.into_iter().zip(arns) {
         if !seen.insert((endpoint.clone(), arn.clone())) {
-            return Err("each pair of endpoint and target group once");
+            return Err("each pair of endpoint and target group only once");
         }
         match target_groups.iter_mut().find(|group| group.arn == arn) {
             Some(group) => group.endpoints.push(endpoint),

@@ -70,7 +70,7 @@ pub async fn answer(
     let url = url
         .filter(|url| is_cloudformations(url, url_suffix))
         .ok_or_else(|| {
-            format!("the ResponseURL is not one of CloudFormation's under {url_suffix}")
+            format!("the ResponseURL is not a CloudFormation response URL under {url_suffix}")
         })?;
     let status = if outcome.is_ok() { "SUCCESS" } else { "FAILED" };
     let reason = outcome.err().map_or_else(String::new, reason);

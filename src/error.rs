@@ -85,7 +85,7 @@ pub enum Error {
     AnswerFailed(String),
     /// The invocation's deadline cut a target group short.
     #[error(
-        "the invocation's deadline came while {step} {target_group_arn} (the next invocation starts again)"
+        "the invocation ran out of time while {step} {target_group_arn} (the next invocation starts again)"
     )]
     DeadlineExceeded {
         step: &'static str,

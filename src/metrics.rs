@@ -88,7 +88,7 @@ impl Metrics {
     /// The error of an invocation whose deadline came before CloudWatch had acknowledged everything.
     pub fn deadline_exceeded(&mut self, destination: &Destination<'_>, now: SystemTime) -> Error {
         self.settle(destination.function_name, now);
-        let cause = "the invocation's deadline came".to_owned();
+        let cause = "the invocation ran out of time".to_owned();
         destination.failed(self.pending.len(), cause.into(), false)
     }
 
@@ -106,9 +106,9 @@ impl Metrics {
         if dropped > 0 {
             error!(
                 dropped,
-                "dropped the oldest metric data, unpublished for 3 hours or more than 10,000: \
-                 clients are not affected, but only this log has the failovers and failures of \
-                 that time; what is left goes out once CloudWatch can be reached"
+                "dropped the oldest metric data, because they were unpublished for 3 hours or there were \
+                 more than 10,000: clients are not affected, but only this log has the failovers and \
+                 failures of that time; what is left goes out once CloudWatch can be reached"
             );
         }
     }

@@ -237,12 +237,12 @@ impl Claim {
     /// Says why the claim makes a plan doubtful.
     fn reason(&self, new: &BTreeSet<Target>) -> String {
         match self {
-            Claim::BringsBack(target) => format!("{target} drains, and DNS names it again"),
+            Claim::BringsBack(target) => format!("{target} is draining, and DNS names it again"),
             Claim::Removes(target) if new.contains(target) => {
-                format!("{target} was registered a moment ago, and DNS does not want it")
+                format!("{target} was registered a moment ago, and DNS does not name it")
             }
             Claim::Removes(target) | Claim::Lacks(target) => format!(
-                "DNS does not want {target}, but all targets that would stay have been there for long"
+                "DNS does not name {target}, but every target that would stay has been there for a long time"
             ),
         }
     }

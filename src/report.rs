@@ -172,8 +172,9 @@ pub fn log_reconcile(
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
-            "left over: the deadline came before the turn of a call, while {} {}. Clients keep the \
-             targets that they have; the group comes first in the next invocation of this sandbox",
+            "left over: the invocation ran out of time before it could send a call, while {} {}. \
+             Clients keep the targets that they have; the group comes first in the next invocation of \
+             this sandbox",
             progress.step.unwrap_or_default(),
             group.arn
         ),

@@ -8,7 +8,7 @@ use lexopt::prelude::*;
 use nlb_hostname_target::endpoint::Endpoint;
 
 pub const USAGE: &str = "\
-Looks at a cache behind a Network Load Balancer as a client does, and triggers nothing.
+Tests a cache behind a Network Load Balancer as a client sees it, and triggers nothing.
 
 drill --endpoint NAME --load-balancer NAME [options]
 
@@ -18,8 +18,8 @@ which expires after a minute.
 
   --endpoint NAME          the cache's name, which the function follows
   --load-balancer NAME     the load balancer's name, or its address
-  --port PORT              of both (default 6379)
-  --once                   looks once, and names what a client hangs on
+  --port PORT              the port of the cache and of the load balancer (default 6379)
+  --once                   tries once, and names what a client hangs on
   --plaintext              connects without TLS
   --server-name NAME       the name that the certificate must be for (default: the endpoint)
   --user NAME              the user whose password is in the variable CACHE_PASSWORD
@@ -29,7 +29,7 @@ which expires after a minute.
   --json                   prints JSON
 
 The exit code is 0 if a client can work (with --once) or is back (after a failover), 1 if not, and 2 if an argument is
-wrong or nothing can be looked at.
+wrong or nothing can be tested.
 ";
 
 pub struct Arguments {
@@ -92,7 +92,7 @@ impl Arguments {
         }
         let name = endpoint.ok_or("--endpoint is missing")?;
         arguments.endpoint =
-            Endpoint::parse(&name).ok_or_else(|| format!("{name:?} is no host name"))?;
+            Endpoint::parse(&name).ok_or_else(|| format!("{name:?} is not a host name"))?;
         arguments.load_balancer = load_balancer.ok_or("--load-balancer is missing")?;
         arguments.server_name = server_name.unwrap_or(name);
         if arguments.user.is_some() && arguments.password.is_none() {

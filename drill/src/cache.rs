@@ -77,7 +77,7 @@ impl fmt::Display for Failure {
             }
             Failure::NotTls => f.write_str("the answer to the TLS handshake is not TLS"),
             Failure::OtherName(names) if names.is_empty() => {
-                f.write_str("the certificate is for no name")
+                f.write_str("the certificate contains no name")
             }
             Failure::OtherName(names) => {
                 write!(f, "the certificate is for {}", names.join(", "))
@@ -124,13 +124,13 @@ impl Client {
     /// The errors of [`Client::new`].
     pub fn with_tls(&self, server_name: &str) -> Result<Self, String> {
         let name = ServerName::try_from(server_name.to_owned());
-        let name = name.map_err(|_| format!("{server_name:?} is no server name"))?;
+        let name = name.map_err(|_| format!("{server_name:?} is not a server name"))?;
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             return Err(format!(
-                "this machine trusts no authority: {:?}",
+                "this machine has no trusted certificate authority: {:?}",
                 found.errors
             ));
         }

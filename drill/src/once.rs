@@ -129,7 +129,7 @@ fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
             ..finding(
                 "endpoint-unresolved",
                 cause.clone(),
-                "Ask from where the function runs: a name in a private hosted zone is known in its VPC only.",
+                "Run drill where the function runs: a name in a private hosted zone resolves only in its VPC.",
             )
         }),
         Ok(addresses) if addresses.len() > 1 => {
@@ -140,7 +140,8 @@ fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
                 ..finding(
                     "several-addresses",
                     seen,
-                    "Nothing, if it is ElastiCache Serverless, which wants TLS, or a reader endpoint, which takes no writes.",
+                    "There is nothing to do if this is ElastiCache Serverless, which requires TLS. If it is a reader \
+                     endpoint, use the primary endpoint: a reader endpoint takes no writes.",
                 )
             });
         }
@@ -150,7 +151,7 @@ fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
         Err(cause) => findings.push(finding(
             "load-balancer-unresolved",
             cause.clone(),
-            "Compare the name with that of aws elbv2 describe-load-balancers.",
+            "Compare the name with the DNSName that aws elbv2 describe-load-balancers prints.",
         )),
         Ok(all) => findings.extend(of_addresses(arguments, all)),
     }
@@ -209,18 +210,19 @@ fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
         (None, Failure::Refused) => finding(
             "refused",
             seen,
-            "See that the load balancer has a listener on this port, and that the targets' port is the cache's.",
+            "Check that the load balancer has a listener on this port, and that the targets use the cache's port.",
         ),
         (None, Failure::Silent(Step::Connect)) => finding(
             "silent",
             seen,
-            "Admit this machine in the load balancer's security group, and the load balancer in the cache's. If that is so, \
-             see that a target is healthy: sam remote invoke Function --event-file events/diagnose.json.",
+            "Allow this machine in the load balancer's security group, and the load balancer in the cache's security \
+             group. If both are allowed, check that a target is healthy: \
+             sam remote invoke Function --event-file events/diagnose.json.",
         ),
         (None, Failure::Silent(_) | Failure::Closed(_)) => finding(
             "silent",
             seen,
-            "See that a target is healthy: sam remote invoke Function --event-file events/diagnose.json.",
+            "Check that a target is healthy: sam remote invoke Function --event-file events/diagnose.json.",
         ),
         (None, Failure::OtherName(names)) => {
             finding("certificate-name", seen, &server_name(arguments, names))
@@ -229,18 +231,18 @@ fn of_address(arguments: &Arguments, at: &At) -> Option<Finding> {
             "certificate-authority",
             seen,
             "Install the system's certificates (ca-certificates), or name the authority in SSL_CERT_FILE. \
-             ElastiCache's is Amazon's: if that is there, this is not the cache.",
+             Amazon issues ElastiCache's certificates: if its authority is installed, this is not the cache.",
         ),
         (None, Failure::Certificate(_)) => finding(
             "certificate-invalid",
             seen,
-            "See the certificate: openssl s_client -connect HOST:PORT -servername NAME, and this machine's clock.",
+            "Check the certificate (openssl s_client -connect HOST:PORT -servername NAME) and this machine's clock.",
         ),
         (None, Failure::Error(code, _)) => of_error(code, seen),
         (None, Failure::NotTls | Failure::Other(..)) => finding(
             "failed",
             seen,
-            "Nothing is known for this: compare with docs/troubleshooting.md.",
+            "drill has no advice for this error. See docs/troubleshooting.md.",
         ),
     })
 }
@@ -262,19 +264,20 @@ fn of_error(code: &str, seen: String) -> Finding {
         "ERR" if seen.contains("invalid password") => ("auth-wrong", "Give the right password."),
         "READONLY" => (
             "readonly",
-            "Wait, if there was a failover in the last minutes. If not, the name is that of a replica: follow the primary's.",
+            "If there was a failover in the last minutes, wait. If not, the name belongs to a replica: use the primary endpoint.",
         ),
         "MOVED" => (
             "moved",
-            "A cache in cluster mode sends clients to nodes behind the load balancer's back: use none, or cluster mode off.",
+            "A cache in cluster mode redirects clients to its nodes, past the load balancer. Connect without a load \
+             balancer, or switch cluster mode off.",
         ),
         "NOPERM" => (
             "not-permitted",
-            "Let the user write keys that begin with drill:, for this look.",
+            "Allow the user to write keys that begin with drill: for this test.",
         ),
         _ => (
             "failed",
-            "Nothing is known for this: compare with docs/troubleshooting.md.",
+            "drill has no advice for this error. See docs/troubleshooting.md.",
         ),
     };
     finding(id, seen, mend)
@@ -292,7 +295,7 @@ fn server_name(arguments: &Arguments, names: &[String]) -> String {
     match names.iter().any(covers) {
         true => format!("Set the server name to {endpoint}."),
         false => "If this is the cache, set the server name to a name that its certificate is for. If not, the load balancer \
-                  leads to another one."
+                  leads to another server."
             .to_owned(),
     }
 }

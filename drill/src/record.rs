@@ -167,8 +167,8 @@ impl Record {
              last connection there | drill |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- |\n\
              | {} |\n\n\
-             In seconds since its first sign; for the client how long it wrote nothing, and in brackets how many writes \
-             READONLY refused.\n",
+             Times are in seconds since the first sign of the failover. The last column is how long the client could \
+             not write, and in brackets how many writes READONLY refused.\n",
             cells.join(" | ")
         )
     }

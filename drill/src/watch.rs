@@ -74,7 +74,7 @@ pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
 /// Makes a client for the ARN's Region, with the credentials that the AWS CLI has.
 async fn load_balancing(arn: &str) -> Result<LoadBalancing, String> {
     let region = arn.split(':').nth(3).filter(|region| !region.is_empty());
-    let region = region.ok_or_else(|| format!("{arn:?} is no ARN of a target group"))?;
+    let region = region.ok_or_else(|| format!("{arn:?} is not the ARN of a target group"))?;
     let region = aws_config::Region::new(region.to_owned());
     let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
         .region(region)

@@ -25,7 +25,7 @@ pub enum Acknowledgement {
 
 /// The body is not an acknowledgement of the call.
 #[derive(Debug, thiserror::Error)]
-#[error("the body is no answer to the call")]
+#[error("the response body is not an answer to this call")]
 pub struct Unreadable;
 
 impl Acknowledgement {

@@ -73,7 +73,10 @@ where
                 || causes(error).any(|cause| cause.is::<Unreadable>());
             match error.raw_response().filter(|_| is_unreadable) {
                 Some(answer) => {
-                    format!("HTTP {} and an unreadable answer", answer.status().as_u16())
+                    format!(
+                        "HTTP {} with a body that is not an answer from AWS",
+                        answer.status().as_u16()
+                    )
                 }
                 None => chain(error),
             }

@@ -67,7 +67,9 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
             let description = output.target_groups.unwrap_or_default().into_iter().next();
             description.ok_or_else(|| Unseen {
                 action,
-                cause: "an answer without the target group".to_owned().into(),
+                cause: "the answer does not contain the target group"
+                    .to_owned()
+                    .into(),
             })
         };
         let attributes = async {
@@ -182,7 +184,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
         let cause = match sent.await {
             Ok(Sent::Done(output)) => return Ok(output),
             Ok(Sent::TooLate) => {
-                let late = || Cause::from("the invocation's deadline came".to_owned());
+                let late = || Cause::from("the invocation ran out of time".to_owned());
                 last.take().unwrap_or_else(late)
             }
             Err(cause) => cause,

@@ -40,7 +40,7 @@ pub fn knowledge(
     };
     match code {
         ResponseCode::NoError if found.addresses.is_empty() => {
-            Ok(Err(format!("knows no {record_type} record")))
+            Ok(Err(format!("has no {record_type} record")))
         }
         ResponseCode::NoError => Ok(Ok(found)),
         ResponseCode::NXDomain => Ok(Err("answered NXDOMAIN".to_owned())),

@@ -20,7 +20,7 @@ const TARGETS_PER_CALL: usize = 200;
 
 const NEW_CONNECTIONS: &str =
     "new connections reach them once the load balancer finds them healthy";
-const OLD_CONNECTIONS: &str = "their connections end with the deregistration delay";
+const OLD_CONNECTIONS: &str = "their connections end when the deregistration delay is over";
 
 /// A plan, and what it is based on.
 pub struct Change<'a> {

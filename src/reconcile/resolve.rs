@@ -54,7 +54,7 @@ pub async fn resolve<P: RuntimeProvider>(
     if count > MAX_ADDRESSES {
         Err(Error::AnswerRefused {
             endpoints: enumerate(endpoints),
-            reason: format!("{count} addresses are more than {MAX_ADDRESSES}"),
+            reason: format!("it has {count} addresses, and at most {MAX_ADDRESSES} are allowed"),
         })?;
     }
     let answer = Answer::new(addresses, asked, expires);

@@ -67,7 +67,7 @@ fn described_target(description: TargetHealthDescription) -> Result<DescribedTar
     let id = description.id().unwrap_or_default().to_owned();
     let port = description.port().map(u16::try_from);
     let (Ok(address), Some(Ok(port))) = (id.parse(), port) else {
-        return Err(format!("its target {id:?} is no address with a port"));
+        return Err(format!("its target {id:?} is not an address with a port"));
     };
     Ok(DescribedTarget {
         target: Target::new(address, port),

@@ -68,7 +68,10 @@ impl Unknown {
             answer,
         });
         self.added.notify_one();
-        let gone = |_| Err(undescribed(arn, "nobody asks any more".to_owned().into()));
+        let gone = |_| {
+            let cause = "the invocation ran out of time before the answer came".to_owned();
+            Err(undescribed(arn, cause.into()))
+        };
         let answer = answered.await.unwrap_or_else(gone);
         line.read.end();
         answer
@@ -198,7 +201,8 @@ fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
         Some(TargetGroupIpAddressTypeEnum::Ipv6) => RecordType::AAAA,
         Some(other) => {
             return Err(format!(
-                "its address family is {other}, neither ipv4 nor ipv6"
+                "its address family is {:?}, \"ipv4\" or \"ipv6\" is required",
+                other.as_str()
             ));
         }
     };

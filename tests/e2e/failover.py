@@ -380,9 +380,9 @@ COLUMNS = {
     "last connection there": "lastOnOld",
 }
 EXPLANATION = f"""
-In seconds since the failover; for each client how long it wrote nothing, and in brackets how many writes READONLY refused.
+In seconds since the failover; for each client how long it could not write, and in brackets how many writes READONLY refused.
 The schedule's minute, the 90 s until a registered target is in service, the 10 s in which a deregistered one still gets new
-connections, and the delay are divided by {FACTOR}. Polling looks once a second and not every five. Nothing else differs."""
+connections, and the delay are divided by {FACTOR}. Polling reconciles once a second and not every five. Nothing else differs."""
 
 
 def table(records):

@@ -186,11 +186,11 @@ fn a_missing_variable_is_named_with_what_was_expected() {
     for (name, expected) in [
         (
             "ENDPOINTS",
-            "ENDPOINTS is not set: expected host names, comma separated",
+            "ENDPOINTS is not set: expected comma-separated host names",
         ),
         (
             "TARGET_GROUP_ARNS",
-            "TARGET_GROUP_ARNS is not set: expected ARNs of target groups, comma separated, one for each of ENDPOINTS",
+            "TARGET_GROUP_ARNS is not set: expected comma-separated ARNs of target groups, one for each of ENDPOINTS",
         ),
     ] {
         let mut unset = minimal();
@@ -210,18 +210,18 @@ fn a_malformed_variable_is_named_with_its_value_and_what_was_expected() {
         (
             "ENDPOINTS",
             "redis.example.com:6379",
-            "host names, comma separated",
+            "comma-separated host names",
         ),
         (
             "TARGET_GROUP_ARNS",
             "arn:aws:lambda:eu-west-1:1:x",
-            "ARNs of target groups, comma separated, one for each of ENDPOINTS",
+            "comma-separated ARNs of target groups, one for each of ENDPOINTS",
         ),
         ("TARGET_PORT", "70000", "a port from 1 to 65535"),
         (
             "DNS_SERVERS",
             "dns.example.com",
-            "addresses as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53, comma separated",
+            "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
         ),
         ("LOOKUPS_PER_RECONCILE", "33", "a number from 1 to 32"),
         (
@@ -235,17 +235,17 @@ fn a_malformed_variable_is_named_with_its_value_and_what_was_expected() {
         (
             "ALLOWED_CIDRS",
             "10.0.0.0",
-            "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated",
+            "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix",
         ),
         (
             "KEEP_CIDRS",
             "10.0.0.1/8",
-            "CIDRs as 10.0.0.0/8 or fd00::/8 with no bit set behind the prefix, comma separated",
+            "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix",
         ),
         (
             "METRIC_NAMESPACE",
             "AWS/Redis",
-            "1 to 255 of A-Z a-z 0-9 . - _ / # : and space, not only spaces and beginning with neither AWS/ nor a colon",
+            "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, and not beginning with AWS/ or a colon",
         ),
         ("DRY_RUN", "yes", "true or false"),
     ] {
@@ -505,7 +505,7 @@ fn lists_that_do_not_pair_name_both_variables() {
         message(&repeated),
         format!(
             "ENDPOINTS is \"a.example.com,A.example.com.\" and TARGET_GROUP_ARNS is \"{ARN},{ARN}\": \
-             expected each pair of endpoint and target group once"
+             expected each pair of endpoint and target group only once"
         )
     );
 }

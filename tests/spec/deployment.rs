@@ -418,7 +418,7 @@ async fn an_invalid_configuration_does_not_keep_the_answer_away() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_put_anywhere_when_nobody_knows_where_it_may_be_put() {
-    let told = "URL_SUFFIX is \"com\": expected a domain as amazonaws.com";
+    let told = "URL_SUFFIX is \"com\": expected a domain such as amazonaws.com";
     for (endpoints, request_type, expected) in [
         (
             ENDPOINT,
@@ -434,7 +434,7 @@ async fn nothing_is_put_anywhere_when_nobody_knows_where_it_may_be_put() {
             "a..b",
             "Update",
             format!(
-                "InvalidConfig: ENDPOINTS is \"a..b\": expected host names, comma separated; \
+                "InvalidConfig: ENDPOINTS is \"a..b\": expected comma-separated host names; \
                  cannot answer CloudFormation: {told}"
             ),
         ),

@@ -520,7 +520,7 @@ async fn what_is_found_is_answered_and_logged_with_what_was_seen_and_the_mend() 
         "id": "connections-not-terminated",
         "severity": "warning",
         "targetGroupArn": ARN,
-        "seen": format!("{key} is not true: clients keep their connections to the demoted node"),
+        "seen": format!("{key} is not true: clients keep their connections to the old target"),
         "mend": format!(
             "aws elbv2 modify-target-group-attributes --target-group-arn {ARN} --attributes Key={key},Value=true"
         ),

@@ -68,8 +68,8 @@ async fn a_value_that_is_not_unicode_is_malformed() {
 async fn resolve_failed() {
     for (answer, cause) in [
         (Answer::NxDomain, "answered NXDOMAIN"),
-        (Answer::Empty, "knows no A record"),
-        (dns::addresses(["2001:db8::1"]), "knows no A record"),
+        (Answer::Empty, "has no A record"),
+        (dns::addresses(["2001:db8::1"]), "has no A record"),
         (Answer::ServFail, "answered SERVFAIL"),
         (Answer::Refused, "answered REFUSED"),
         (Answer::Silent, "did not answer"),
@@ -184,11 +184,11 @@ async fn describe_failed() {
         ),
         (
             Fault::Garbage(502, "<html>Bad Gateway</html>"),
-            "HTTP 502 and an unreadable answer",
+            "HTTP 502 with a body that is not an answer from AWS",
         ),
         (
             Fault::Garbage(200, "<html>Hotel</html>"),
-            "HTTP 200 and an unreadable answer",
+            "HTTP 200 with a body that is not an answer from AWS",
         ),
     ] {
         let world = World::settled("10.0.1.7").await;
@@ -224,7 +224,7 @@ async fn a_description_that_breaks_off_is_none() {
         world
             .aws
             .inject_always("DescribeTargetHealth", Fault::Garbage(200, broken));
-        let cause = "HTTP 200 and an unreadable answer";
+        let cause = "HTTP 200 with a body that is not an answer from AWS";
         assert_eq!(
             failed(&world).await,
             expected(
@@ -349,7 +349,8 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
         ),
     ] {
         world.aws.inject_always(action, page.clone());
-        let message = format!("cannot {failure} {ARN}: HTTP 200 and an unreadable answer");
+        let message =
+            format!("cannot {failure} {ARN}: HTTP 200 with a body that is not an answer from AWS");
         let failed = error(&sandbox.schedule().await);
         assert_eq!(failed, expected(error_type, message));
         world.aws.heal();
@@ -399,7 +400,7 @@ async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
         world
             .aws
             .inject_always("RegisterTargets", Fault::Garbage(status, body));
-        let cause = format!("HTTP {status} and an unreadable answer");
+        let cause = format!("HTTP {status} with a body that is not an answer from AWS");
         let message = format!("cannot register 10.0.2.9:6379 in {ARN}: {cause}");
         assert_eq!(
             failed(&world).await,
@@ -431,7 +432,7 @@ async fn only_what_cloudwatch_sends_is_an_acknowledgement() {
         let (error_type, message) = failed(&world).await;
         assert_eq!(error_type, "PublishFailed");
         assert!(
-            message.ends_with(": HTTP 200 and an unreadable answer"),
+            message.ends_with(": HTTP 200 with a body that is not an answer from AWS"),
             "{message}"
         );
     }

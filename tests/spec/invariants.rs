@@ -380,7 +380,7 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
     assert_eq!(errors.error_type(), "PublishFailed");
     assert_eq!(
         what_failed(&errors.to_string()),
-        "cannot publish 9 metric data to NlbHostnameTarget: the invocation's deadline came",
+        "cannot publish 9 metric data to NlbHostnameTarget: the invocation ran out of time",
         "the failover's six, and three of the function while they hung"
     );
 
@@ -467,11 +467,11 @@ async fn i11_a_group_whose_call_was_sent_in_vain_is_no_group_that_got_no_turn() 
 #[tokio::test]
 async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
     let cut = |step: &str| {
-        let message = format!("the invocation's deadline came while {step} {ARN}");
+        let message = format!("the invocation ran out of time while {step} {ARN}");
         ("DeadlineExceeded".to_owned(), message)
     };
     let unpublished =
-        "cannot publish 6 metric data to NlbHostnameTarget: the invocation's deadline came";
+        "cannot publish 6 metric data to NlbHostnameTarget: the invocation ran out of time";
     let hangs = [
         ("DescribeTargetGroups", cut("describing the target group")),
         (

@@ -29,7 +29,7 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
         messages,
         [
             "registering 10.0.2.9:6379: new connections reach them once the load balancer finds them healthy",
-            "deregistering 10.0.1.7:6379: their connections end with the deregistration delay",
+            "deregistering 10.0.1.7:6379: their connections end when the deregistration delay is over",
             "reconciled",
             "result"
         ]

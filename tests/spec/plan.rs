@@ -432,7 +432,7 @@ fn the_whole_doubtful_plan_is_held_back_and_its_reason_names_the_target() {
         (
             [(A, State::Draining), (B, State::Healthy)],
             vec![A, C],
-            "10.0.1.7:6379 drains",
+            "10.0.1.7:6379 is draining, and DNS names it again",
         ),
         (
             [(A, State::Healthy), (B, State::Initial)],
@@ -442,7 +442,7 @@ fn the_whole_doubtful_plan_is_held_back_and_its_reason_names_the_target() {
         (
             [(A, State::Healthy), (B, State::Healthy)],
             vec![A],
-            "DNS does not want 10.0.2.9:6379, but all targets that would stay have been there for long",
+            "DNS does not name 10.0.2.9:6379, but every target that would stay has been there for a long time",
         ),
     ] {
         let told = Told::new(states);

@@ -87,7 +87,7 @@ async fn the_first_dns_server_that_knows_wins() {
         (Answer::Refused, late(&knows), Ok(())),
         (Answer::Silent, late(&knows), Ok(())),
         (Answer::NxDomain, late(&knows), Err("answered NXDOMAIN")),
-        (Answer::Empty, late(&knows), Err("knows no A record")),
+        (Answer::Empty, late(&knows), Err("has no A record")),
         (late(&knows), Answer::NxDomain, Err("answered NXDOMAIN")),
     ] {
         let mut world = World::settled("10.0.1.7").await;

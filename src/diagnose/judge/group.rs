@@ -47,8 +47,8 @@ pub(super) fn of_group(config: &Config, group: &Group<'_>, seen: &Seen<'_>) -> V
     if unseen(group).any(is_missing) {
         findings.push(error(
             "target-group-missing",
-            "Elastic Load Balancing knows no such target group",
-            "correct TargetGroupArns, or make the target group",
+            "Elastic Load Balancing has no target group with this ARN",
+            "correct TargetGroupArns, or create the target group",
         ));
         return findings;
     }
@@ -101,8 +101,10 @@ fn too_many(desired: &BTreeSet<Target>) -> Option<Finding> {
     (count > MAX_ADDRESSES).then(|| {
         error(
             "address-not-allowed",
-            format!("{count} addresses are more than {MAX_ADDRESSES}"),
-            "find out who answers for the name",
+            format!(
+                "its endpoints have {count} addresses, and at most {MAX_ADDRESSES} are allowed"
+            ),
+            "find out which DNS server gives this answer",
         )
     })
 }
@@ -113,7 +115,7 @@ fn not_seen(unseen: &Unseen) -> Finding {
         "call-failed",
         Info,
         format!("elasticloadbalancing:{action}: {cause}"),
-        "diagnose again; what this call would have shown is not judged".to_owned(),
+        "diagnose again: nothing was judged that depends on this call".to_owned(),
     )
 }
 
@@ -149,7 +151,7 @@ fn unfit(description: &DescribedTargetGroup) -> Option<Finding> {
         return Some(error(
             "target-type-unfit",
             format!("its target type is {target_type:?}"),
-            "make another target group with --target-type ip, which cannot be changed later",
+            "create another target group with --target-type ip: the type of an existing group cannot be changed",
         ));
     }
     let protocol = description.protocol()?;
@@ -157,7 +159,7 @@ fn unfit(description: &DescribedTargetGroup) -> Option<Finding> {
         error(
             "protocol-unfit",
             format!("its protocol is {protocol}"),
-            "make another target group with --protocol TCP, which cannot be changed later",
+            "create another target group with --protocol TCP: the protocol of an existing group cannot be changed",
         )
     })
 }
@@ -166,11 +168,15 @@ fn unfit_delay(group: &Group<'_>, attributes: &Attributes, names: &[&Name<'_>]) 
     let delay = Duration::from_secs(attributes.get(DELAY)?.parse().ok()?);
     let ttl = names.iter().map(|name| ttl(name)).max().unwrap_or_default();
     let reason = if delay < SHORTEST_DELAY {
-        "a client that connects to the demoted node after it is never cut off"
+        "a client that connects to the old target after that may never be cut off".to_owned()
     } else if delay <= ttl + MARGIN {
-        "it is shorter than the name's TTL, so that a stale answer is not recognised by what drains"
+        format!(
+            "it is not longer than the name's TTL plus {} s, so a stale answer can outlive the draining \
+             target and is not recognised",
+            MARGIN.as_secs_f64()
+        )
     } else if delay > LONGEST_DELAY {
-        "clients stay on the demoted node for that long"
+        "clients stay on the old target for that long".to_owned()
     } else {
         return None;
     };
@@ -185,9 +191,7 @@ fn unterminated(group: &Group<'_>, attributes: &Attributes) -> Option<Finding> {
     (attributes.get(TERMINATION)? != "true").then(|| {
         warning(
             "connections-not-terminated",
-            format!(
-                "{TERMINATION} is not true: clients keep their connections to the demoted node"
-            ),
+            format!("{TERMINATION} is not true: clients keep their connections to the old target"),
             set(group, TERMINATION, "true"),
         )
     })
@@ -201,7 +205,7 @@ fn slow_health_check(group: &Group<'_>, description: &DescribedTargetGroup) -> O
         warning(
             "health-check-slow",
             format!(
-                "a target is checked every {} s, so that a new one serves later",
+                "the health check interval is {} s, so a new target serves later",
                 interval.as_secs()
             ),
             format!(
@@ -217,7 +221,7 @@ fn no_load_balancer(description: &DescribedTargetGroup) -> Option<Finding> {
         error(
             "load-balancer-missing",
             "no load balancer forwards to the target group",
-            "aws elbv2 create-listener with this target group in its default action",
+            "forward to this target group from a listener: aws elbv2 create-listener",
         )
     })
 }

@@ -65,10 +65,10 @@ fn in_part(config: &Config, name: &Name<'_>, is_in_part: bool) -> Option<Finding
         warning(
             "endpoint-answers-in-part",
             format!(
-                "its answers take turns: {} in all",
+                "its answers change from lookup to lookup: {} in all",
                 enumerate(name.addresses())
             ),
-            "set LookupsPerReconcile to 8 and MissesBeforeDeregistration to 24, or targets come and go with the answers",
+            "set LookupsPerReconcile to 8 and MissesBeforeDeregistration to 24; otherwise targets come and go with the answers",
         )
     })
 }
@@ -79,7 +79,7 @@ fn not_allowed(config: &Config, name: &Name<'_>) -> Option<Finding> {
     Some(error(
         "address-not-allowed",
         format!("{address} is {reason}"),
-        "if the address is right, correct AllowedCidrs or KeepCidrs; if not, find out who answers for the name",
+        "if the address is right, correct AllowedCidrs or KeepCidrs; if not, find out which DNS server gives this answer",
     ))
 }
 
@@ -105,7 +105,7 @@ fn disagreement(name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
     Some(warning(
         "dns-servers-disagree",
         enumerate(servers.iter().map(one)),
-        "take the server that is wrong or silent out of DnsServers, or mend it; the first answer is taken",
+        "remove the server that is wrong or silent from DnsServers, or repair it; the function uses the first answer",
     ))
 }
 
@@ -114,8 +114,8 @@ fn long_ttl(name: &Name<'_>) -> Option<Finding> {
     (ttl + MARGIN > LONGEST_DOUBT).then(|| {
         warning(
             "ttl-long",
-            format!("TTL {} s", ttl.as_secs()),
-            "shorten the record's TTL, to 5 s as ElastiCache has it: a cache may hide a failover for that long",
+            format!("the TTL is {} s", ttl.as_secs()),
+            "shorten the record's TTL, for example to 5 s: a cache may hide a failover for as long as the TTL",
         )
     })
 }

@@ -38,7 +38,7 @@ pub(super) fn cross_zone_off(
         warning(
             "cross-zone-off",
             format!(
-                "{CROSS_ZONE} is not true, and of the {all} zones of {} {count} have a target: the others leave its DNS name",
+                "{CROSS_ZONE} is not true, and {} has targets in only {count} of its {all} zones: the others leave its DNS name",
                 load_balancer.arn
             ),
             set(group, CROSS_ZONE, "true"),
@@ -88,10 +88,10 @@ pub(super) fn zone_not_enabled(target: &TargetHealthDescription) -> Finding {
     error(
         "zone-not-enabled",
         format!(
-            "{} is in {zone}, in which the load balancer is not enabled",
+            "{} is in {zone}, but the load balancer is not enabled there",
             name_of(target)
         ),
-        format!("aws elbv2 set-subnets with a subnet of {zone} besides the present ones"),
+        format!("aws elbv2 set-subnets with the present subnets and one in {zone}"),
     )
 }
 
@@ -130,7 +130,7 @@ pub(super) fn unhealthy(
             "target-unhealthy",
             severity,
             format!("{} is {}: {reason}{text}", name_of(one), state(one)),
-            "admit the load balancer's addresses or security group in the security group of the service, on this port"
+            "allow the load balancer's addresses or security group in the service's security group, on this port"
                 .to_owned(),
         )
     };
@@ -142,9 +142,9 @@ pub(super) fn foreign_target(target: &TargetHealthDescription) -> Finding {
     let id = target.target().and_then(|target| target.id());
     warning(
         "target-foreign",
-        format!("no endpoint is at {name}, so that it is deregistered"),
+        format!("no endpoint resolves to {name}, so a later reconcile deregisters it"),
         format!(
-            "if it is to stay, put {} into KeepCidrs",
+            "add {} to KeepCidrs if it should stay",
             id.unwrap_or_default()
         ),
     )
