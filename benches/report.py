@@ -25,8 +25,8 @@ PROGRAMS = {"function": ("this function", "#0072b2"), "python": ("Python, boto3"
 # Of a line of the documentation.
 WIDTH = 120
 MB = 1_000_000
-# us-east-1, arm64: https://aws.amazon.com/lambda/pricing/
-DOLLARS_PER_GB_SECOND = 0.0000133334
+# us-east-1, x86_64, which is the template's default: https://aws.amazon.com/lambda/pricing/
+DOLLARS_PER_GB_SECOND = 0.0000166667
 DOLLARS_PER_REQUEST = 0.20 / 1_000_000
 GB = 0.125
 MINUTES_PER_MONTH = 43_800
@@ -104,8 +104,8 @@ def cost(durations):
         *(f"| {name} | {' | '.join(map(cell, seconds))} |" for name, seconds in rows.items()),
         "",
         fill(
-            f"128 MB of arm64 in us-east-1, at ${DOLLARS_PER_GB_SECOND:.10f} a GB-second and $0.20 a million requests, by durations that "
-            "were measured here on x86_64, over TLS with 40 ms a call, 5 ms for DNS and Elastic Load Balancing's token buckets, "
+            f"128 MB of x86_64 in us-east-1, at ${DOLLARS_PER_GB_SECOND:.10f} a GB-second and $0.20 a million requests, by durations that "
+            "were measured here, over TLS with 40 ms a call, 5 ms for DNS and Elastic Load Balancing's token buckets, "
             "which spread the reads of 25 groups over more than a second. "
             "[timing-and-cost.md](timing-and-cost.md#what-it-costs) has what else is billed."
         ),

@@ -104,7 +104,7 @@ def the_cost_of_a_month_is_the_sum_of_its_parts() -> None:
     assert (metric, composite) == (6, 1)
     says("docs/timing-and-cost.md", f"| ${alarms:.2f}: six metric alarms and a composite one |")
     says("docs/operations.md", f"${alarms:.2f} a month together")
-    says("README.md", f"about ${sums[0]} a month, or ${compute + others + alarms:.1f}0 with its alarms")
+    says("README.md", f"about ${sums[0]} a month beside the load balancer, or ${compute + others + alarms:.1f}0 with its alarms")
 
 
 def the_counts_are_those_of_the_tables() -> None:
