@@ -158,7 +158,8 @@ def document(results):
         # What it says of itself ends with an empty line.
         _, _, figures = (BENCH / printed).read_text().partition("\n\n")
         page = DOCS / name
-        block = f"{MARK}\n\n```text\n{figures.strip()}\n```"
+        lines = "\n".join(line.rstrip() for line in figures.strip("\n").splitlines())
+        block = f"{MARK}\n\n```text\n{lines}\n```"
         text, times = re.subn(rf"{MARK}\n\n```text\n.*?\n```", lambda _: block, page.read_text(), flags=re.DOTALL)
         assert times == 1, f"{name} has no place for {printed}"
         page.write_text(text)
