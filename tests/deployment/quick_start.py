@@ -58,7 +58,8 @@ def shell(commands: str) -> str:
 
 
 def answer(output: str) -> dict:
-    return json.loads(output[output.index("\n{\"") if "\n{\"" in output else output.index("{") :])
+    """The last line of what sam remote invoke prints."""
+    return json.loads(output.splitlines()[-1])
 
 
 def run(name_server: str) -> None:
