@@ -29,6 +29,8 @@ SECONDS := 12
 SEED := 1
 
 export SAM_CLI_TELEMETRY := 0
+# Python compiles what is imported, which is a small part of what is installed.
+export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
