@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use lambda_runtime::Diagnostic;
 use stand_in::aws::Call;
 use stand_in::dns::{Answer, Asked, addresses, cname};
@@ -196,7 +195,7 @@ struct Expected {
 
 struct Story {
     world: World,
-    function: Function<TokioRuntimeProvider>,
+    function: Function,
     begin: Instant,
     steps: Vec<(&'static str, bool)>,
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -307,7 +308,7 @@ impl World {
     }
 
     /// The handler in this process.
-    pub fn function_over_sockets(&self) -> Function<TokioRuntimeProvider> {
+    pub fn function_over_sockets(&self) -> Function {
         let sdk = SDK.to_builder();
         let sdk = sdk.endpoint_url(&self.variables["AWS_ENDPOINT_URL"]);
         self.build(&sdk.build(), TokioRuntimeProvider::default())
@@ -325,24 +326,29 @@ impl World {
         let server: SocketAddr = DNS_SERVER.parse().expect("an address with a port");
         let network = Network::new([(server, source.into())]);
         let sdk = SDK.to_builder().http_client(Http(self.aws.clone()));
-        self.build(&sdk.build(), network)
+        self.build_in_memory(&sdk.build(), network)
     }
 
     /// A sandbox with ways of its own to AWS and to DNS. The SDK counts a process's retries by service and
     /// Region; with a Region of its own a sandbox counts its own.
     pub fn function_over(&self, way: impl Way, network: Network, region: String) -> Function {
         let sdk = SDK.to_builder().http_client(Http(way));
-        self.build(&sdk.region(Region::new(region)).build(), network)
+        self.build_in_memory(&sdk.region(Region::new(region)).build(), network)
     }
 
-    fn build<P: RuntimeProvider>(&self, sdk: &SdkConfig, network: P) -> Function<P> {
+    /// Not generic, so that it is compiled here.
+    fn build_in_memory(&self, sdk: &SdkConfig, network: Network) -> Function {
+        self.build(sdk, network)
+    }
+
+    fn build<P: RuntimeProvider>(&self, sdk: &SdkConfig, network: P) -> Function {
         // Nothing is shared with another sandbox.
         let sdk = sdk
             .to_builder()
             .identity_cache(IdentityCache::lazy().build());
         let sdk = sdk.time_source(self.clock.clone()).build();
         let variable = |name: &str| self.variables.get(name).cloned();
-        Function(function::Function::new(variable, &sdk, network))
+        Function(Box::new(function::Function::new(variable, &sdk, network)))
     }
 }
 
@@ -356,10 +362,29 @@ pub fn binary() -> PathBuf {
     binaries.next().expect("cargo names the binary").into()
 }
 
-/// The real handler in one sandbox in this process.
-pub struct Function<P: RuntimeProvider = Network>(function::Function<P>);
+/// The real handler, whatever its network is. It is compiled here, and not again in each binary that invokes it.
+trait Handler {
+    fn invoke<'a>(
+        &'a self,
+        event: &'a Event,
+        timeout: Instant,
+    ) -> Pin<Box<dyn Future<Output = Result<Output, Errors>> + 'a>>;
+}
 
-impl<P: RuntimeProvider> Function<P> {
+impl<P: RuntimeProvider> Handler for function::Function<P> {
+    fn invoke<'a>(
+        &'a self,
+        event: &'a Event,
+        timeout: Instant,
+    ) -> Pin<Box<dyn Future<Output = Result<Output, Errors>> + 'a>> {
+        Box::pin(self.invoke(event, timeout, FUNCTION_NAME))
+    }
+}
+
+/// The real handler in one sandbox in this process.
+pub struct Function(Box<dyn Handler>);
+
+impl Function {
     pub async fn schedule(&self) -> Result<Report, Errors> {
         self.invoke(SCHEDULE).await
     }
@@ -394,10 +419,7 @@ impl<P: RuntimeProvider> Function<P> {
     async fn output(&self, event: &str, timeout: Duration) -> Result<Output, Errors> {
         let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
         let timeout = Instant::now() + timeout;
-        let outcome = self
-            .0
-            .invoke(&Event::read(&event), timeout, FUNCTION_NAME)
-            .await;
+        let outcome = self.0.invoke(&Event::read(&event), timeout).await;
         assert!(Instant::now() < timeout, "it ended after Lambda's timeout");
         outcome
     }
