@@ -42,6 +42,24 @@ async fn a_chain_of_cnames_is_followed_in_one_answer_and_over_several() {
 }
 
 #[tokio::test]
+async fn an_internationalized_name_is_followed_in_its_ascii_form() {
+    let (endpoint, node) = ("xn--bcher-kva.example.com", "xn--zrich-kva.example.com");
+    let mut world = World::empty().await;
+    world.follow([(endpoint, ARN)]);
+    let cname = Answer::Cname {
+        ttl: 5,
+        target: node.to_owned(),
+        is_split: false,
+    };
+    world.zone.set(endpoint, cname);
+    world.zone.set(node, dns::addresses(["10.0.1.7"]));
+    let answer = world.run().await;
+    let result = result(&answer);
+    assert_eq!(result["endpoints"], json!([endpoint]));
+    assert_eq!(result["registered"], json!(["10.0.1.7:6379"]));
+}
+
+#[tokio::test]
 async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     let world = World::empty().await;
     let many = (1..=100)
