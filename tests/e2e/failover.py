@@ -451,7 +451,7 @@ def main():
     if arguments.cell:
         print(json.dumps(play(Cell(**json.loads(arguments.cell)))))
         return 0
-    # Who is told to end ends the plays.
+    # The plays end with this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
     cells = ALL if arguments.all else TELLING
     if arguments.only is not None:

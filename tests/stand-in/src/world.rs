@@ -336,7 +336,7 @@ impl World {
         self.build_in_memory(&sdk.region(Region::new(region)).build(), network)
     }
 
-    /// Not generic, so that it is compiled here.
+    /// This is not generic, so that the handler is compiled here.
     fn build_in_memory(&self, sdk: &SdkConfig, network: Network) -> Function {
         self.build(sdk, network)
     }
@@ -362,21 +362,15 @@ pub fn binary() -> PathBuf {
     binaries.next().expect("cargo names the binary").into()
 }
 
+type Invocation<'a> = Pin<Box<dyn Future<Output = Result<Output, Errors>> + 'a>>;
+
 /// The real handler, whatever its network is. It is compiled here, and not again in each binary that invokes it.
 trait Handler {
-    fn invoke<'a>(
-        &'a self,
-        event: &'a Event,
-        timeout: Instant,
-    ) -> Pin<Box<dyn Future<Output = Result<Output, Errors>> + 'a>>;
+    fn invoke<'a>(&'a self, event: &'a Event, timeout: Instant) -> Invocation<'a>;
 }
 
 impl<P: RuntimeProvider> Handler for function::Function<P> {
-    fn invoke<'a>(
-        &'a self,
-        event: &'a Event,
-        timeout: Instant,
-    ) -> Pin<Box<dyn Future<Output = Result<Output, Errors>> + 'a>> {
+    fn invoke<'a>(&'a self, event: &'a Event, timeout: Instant) -> Invocation<'a> {
         Box::pin(self.invoke(event, timeout, FUNCTION_NAME))
     }
 }
