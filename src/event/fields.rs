@@ -21,6 +21,12 @@ impl<'a> Fields<'a> {
         Fields(serde_json::from_str(json.get()).unwrap_or_default())
     }
 
+    /// True if a field whose name `is_it` is there and neither `false` nor `null`.
+    pub fn is_set(&self, is_it: impl Fn(&[u8]) -> bool) -> bool {
+        let mut fields = self.0.iter();
+        fields.any(|(name, value)| is_it(&name.0) && !matches!(value.get(), "false" | "null"))
+    }
+
     /// Returns `None` if the field is missing or has another type.
     pub fn get<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
         let value = self.0.get(&FieldName(Cow::Borrowed(name.as_bytes())))?;

@@ -78,6 +78,33 @@ fn a_notification_is_what_a_topic_sends() {
 }
 
 #[test]
+fn a_notification_is_also_an_event_of_a_service_and_an_alarm() {
+    for json in [
+        r#"{"detail-type":"RDS DB Cluster Event","source":"aws.rds","detail":{}}"#,
+        r#"{"detail-type":"RDS DB Instance Event"}"#,
+        r#"{"detail-type":"my own"}"#,
+        r#"{"detail-type":""}"#,
+        r#"{"detail-type":"scheduled event"}"#,
+        r#"{"alarmArn":"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:x","alarmData":{}}"#,
+        r#"{"detail-type":"Scheduled Event","alarmArn":"x"}"#,
+    ] {
+        assert!(is_notification(json), "{json}");
+    }
+    for json in [
+        r#"{"detail-type":"Scheduled Event","source":"aws.scheduler","detail":"{}"}"#,
+        r#"{"detail-type":null}"#,
+        r#"{"detail-type":["RDS DB Cluster Event"]}"#,
+        r#"{"alarmArn":true}"#,
+        r#"{"alarmArn":null}"#,
+        r#"{"detail":{"detail-type":"RDS DB Cluster Event"}}"#,
+    ] {
+        assert!(!is_notification(json), "{json}");
+    }
+    let queued = r#"{"Records":[{"eventSource":"aws:sqs"}],"detail-type":"x","alarmArn":"y"}"#;
+    assert!(is_of_the_queue(queued));
+}
+
+#[test]
 fn a_message_of_the_queue_is_what_its_source_says() {
     let ten = r#"{"eventSource":"aws:sqs","body":"{}"},"#.repeat(9);
     let ten = format!(r#"{{"Records":[{ten}{{"eventSource":"aws:sqs"}}]}}"#);
@@ -200,6 +227,24 @@ fn a_dry_run_is_asked_for_by_anything_but_false_and_null() {
     }
 }
 
+/// The parameter is `DryRun`, and the variable `DRY_RUN`.
+#[test]
+fn a_dry_run_is_asked_for_in_every_spelling() {
+    for name in [
+        "DryRun", "dryrun", "DRYRUN", "DRY_RUN", "dry_run", "Dry_Run", "dRYrUN",
+    ] {
+        assert!(is_dry_run(&format!(r#"{{"{name}":true}}"#)), "{name}");
+        assert!(!is_dry_run(&format!(r#"{{"{name}":false}}"#)), "{name}");
+        assert!(!is_dry_run(&format!(r#"{{"{name}":null}}"#)), "{name}");
+    }
+    // Who asks for it in any of them wants it.
+    assert!(is_dry_run(r#"{"dryRun":false,"DRY_RUN":true}"#));
+    assert!(is_dry_run(r#"{"DryRun":true,"dryRun":false}"#));
+    for name in ["dry", "dryRuns", "dry run", "dry-run", "adryrun"] {
+        assert!(!is_dry_run(&format!(r#"{{"{name}":true}}"#)), "{name}");
+    }
+}
+
 #[test]
 fn any_other_json_is_no_dry_run() {
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
@@ -211,7 +256,6 @@ fn any_other_json_is_no_dry_run() {
         r#""dryRun""#,
         r#"["dryRun"]"#,
         r#"{"detail":"{}"}"#,
-        r#"{"dryrun":true}"#,
         &deep,
     ];
     for json in events
