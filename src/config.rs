@@ -52,8 +52,6 @@ pub struct Config {
     /// Targets in these ranges belong to somebody else and are never deregistered.
     pub keep_cidrs: Vec<IpNet>,
     pub metric_namespace: String,
-    /// CloudFormation's answer may only be put under this suffix. Every partition of AWS has its own.
-    pub url_suffix: String,
     /// If true, every invocation only plans and reports, whatever its event says.
     pub is_dry_run: bool,
 }
@@ -119,7 +117,6 @@ impl Config {
             metric_namespace: variable("METRIC_NAMESPACE")
                 .or(DEFAULT_METRIC_NAMESPACE)
                 .required(NAMESPACE_RULE, namespace)?,
-            url_suffix: Config::url_suffix(&lookup)?,
             is_dry_run: variable("DRY_RUN")
                 .or("false")
                 .required("true or false", boolean)?,
@@ -141,7 +138,9 @@ impl Config {
         self.keep_cidrs.iter().any(|cidr| cidr.contains(&address))
     }
 
-    /// Reads `URL_SUFFIX` alone, because CloudFormation is answered even if another variable is invalid.
+    /// Reads `URL_SUFFIX`, under which CloudFormation's answer may be put. It is no part of the configuration:
+    /// CloudFormation is answered even if another variable is invalid, and nothing else needs it. The SAM CLI sets
+    /// it to `localhost` in `sam local invoke`.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] when it is malformed.

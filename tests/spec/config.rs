@@ -35,8 +35,8 @@ fn message(variables: &Variables) -> String {
     error.to_string()
 }
 
-/// All variables of the deployment that the function reads, in the order in which it does; Lambda sets
-/// the Region itself.
+/// All variables of the deployment that the function reads, in the order in which it does, but `URL_SUFFIX`, which
+/// cannot make them invalid; Lambda sets the Region itself.
 pub fn variables_read() -> Vec<String> {
     let read = RefCell::new(Vec::new());
     let variables = minimal();
@@ -84,7 +84,6 @@ fn the_defaults() {
         .to_vec(),
         keep_cidrs: vec![],
         metric_namespace: "NlbHostnameTarget".to_owned(),
-        url_suffix: "amazonaws.com".to_owned(),
         is_dry_run: false,
     };
     assert_eq!(parse(&minimal()).unwrap(), expected);
@@ -101,7 +100,6 @@ fn the_defaults() {
         "ALLOWED_CIDRS",
         "KEEP_CIDRS",
         "METRIC_NAMESPACE",
-        "URL_SUFFIX",
         "DRY_RUN",
     ] {
         empty.insert(name, String::new());
@@ -137,7 +135,6 @@ fn everything_set() {
         ("ALLOWED_CIDRS", "10.0.0.0/16, fd00::/8".to_owned()),
         ("KEEP_CIDRS", "10.0.7.0/24, 10.0.8.8/32".to_owned()),
         ("METRIC_NAMESPACE", "My/Redis Failover".to_owned()),
-        ("URL_SUFFIX", "Amazonaws.com.CN.".to_owned()),
         ("DRY_RUN", "true".to_owned()),
     ]);
     let expected = Config {
@@ -175,7 +172,6 @@ fn everything_set() {
             .map(|cidr| cidr.parse().unwrap())
             .to_vec(),
         metric_namespace: "My/Redis Failover".to_owned(),
-        url_suffix: "amazonaws.com.cn".to_owned(),
         is_dry_run: true,
     };
     assert_eq!(parse(&variables).unwrap(), expected);
@@ -422,26 +418,6 @@ pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
             ]),
         ),
         (
-            "URL_SUFFIX",
-            texts(&[
-                "amazonaws.com",
-                "amazonaws.com.cn",
-                "Amazonaws.eu.",
-                "cloud.adc-e.uk",
-            ]),
-            texts(&[
-                "com",
-                " ",
-                ".",
-                "com.",
-                ".amazonaws.com",
-                "amazonaws..com",
-                "a_b.com",
-                "amazonaws.com/",
-                "a.com,b.com",
-            ]),
-        ),
-        (
             "DRY_RUN",
             texts(&["true", "false"]),
             texts(&["True", "1", "yes", " true", "0"]),
@@ -462,6 +438,39 @@ fn each_variable_takes_what_it_should_and_nothing_else() {
                 message.starts_with(&format!("{name} is {value:?}: expected ")),
                 "{message}"
             );
+        }
+    }
+}
+
+/// The SAM CLI sets it to `localhost`.
+#[test]
+fn a_bad_url_suffix_leaves_the_configuration_valid() {
+    for (value, expected) in [
+        ("", Some("amazonaws.com")),
+        ("amazonaws.com", Some("amazonaws.com")),
+        ("Amazonaws.com.CN.", Some("amazonaws.com.cn")),
+        ("Amazonaws.eu.", Some("amazonaws.eu")),
+        ("cloud.adc-e.uk", Some("cloud.adc-e.uk")),
+        ("localhost", None),
+        ("com", None),
+        (" ", None),
+        (".", None),
+        ("com.", None),
+        (".amazonaws.com", None),
+        ("amazonaws..com", None),
+        ("a_b.com", None),
+        ("amazonaws.com/", None),
+        ("a.com,b.com", None),
+    ] {
+        let variables = with("URL_SUFFIX", value);
+        assert_eq!(parse(&variables), parse(&minimal()), "{value}");
+        let suffix = Config::url_suffix(|name| variables.get(name).cloned());
+        match expected {
+            Some(expected) => assert_eq!(suffix.unwrap(), expected),
+            None => assert_eq!(
+                suffix.unwrap_err().to_string(),
+                format!("URL_SUFFIX is {value:?}: expected a domain such as amazonaws.com")
+            ),
         }
     }
 }

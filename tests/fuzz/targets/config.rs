@@ -50,7 +50,6 @@ fn assert_complete(config: &Config, variables: &BTreeMap<&str, &str>) {
     assert!(config.event_poll.as_secs() <= 55);
     assert!(!config.allowed_cidrs.is_empty());
     assert!(!config.metric_namespace.starts_with("AWS/"));
-    assert!(config.url_suffix.contains('.'));
 }
 
 /// As the variables of another deployment.
@@ -91,7 +90,6 @@ fn write(config: &Config) -> BTreeMap<&'static str, String> {
         ("ALLOWED_CIDRS", join(&config.allowed_cidrs)),
         ("KEEP_CIDRS", join(&config.keep_cidrs)),
         ("METRIC_NAMESPACE", config.metric_namespace.clone()),
-        ("URL_SUFFIX", config.url_suffix.clone()),
         ("DRY_RUN", config.is_dry_run.to_string()),
     ])
 }
