@@ -39,7 +39,8 @@ impl From<String> for Cause {
 }
 
 /// Classifies a failure as the SDK's own retries do. A success response that is not an acknowledgement is
-/// [`Failure::Passing`] too.
+/// [`Failure::Passing`] too, and so is status 408: AWS's front end sends it without a code or a body, for a request
+/// that did not arrive in time.
 pub fn failure<E>(error: &SdkError<E>) -> Failure
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -50,7 +51,7 @@ where
         _ if THROTTLING_ERRORS.contains(&code) => Failure::Throttled,
         (_, Some(429)) => Failure::Throttled,
         _ if TRANSIENT_ERRORS.contains(&code) => Failure::Passing,
-        (SdkError::ServiceError(_), Some(500 | 502 | 503 | 504)) => Failure::Passing,
+        (SdkError::ServiceError(_), Some(408 | 500 | 502 | 503 | 504)) => Failure::Passing,
         (SdkError::ServiceError(_), Some(400..)) => Failure::Final,
         (SdkError::ConstructionFailure(_), _) => Failure::Final,
         _ => Failure::Passing,

@@ -28,4 +28,5 @@ mod stack;
 mod stress;
 mod template;
 mod window;
+mod wire;
 mod zone;

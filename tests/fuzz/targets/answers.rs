@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quick_xml::Reader;
-use quick_xml::events::Event;
+use quick_xml::events::{BytesStart, Event};
 use stand_in::aws::{Aws, Call, Fault};
 
 /// One answer.
@@ -56,14 +56,17 @@ impl<'a> Answer<'a> {
     pub fn is_from_load_balancing(&self) -> bool {
         let name = format!("{}Response", self.action);
         let text = str::from_utf8(self.body);
-        self.status.is_success() && text.is_ok_and(|text| is_document(text.trim_ascii(), &name))
+        self.status.is_success() && text.is_ok_and(|text| is_document(text, &name))
     }
 
-    /// Whether CloudWatch would say so of a `PutMetricData` that succeeded: the output has no members, and
-    /// CBOR has two ways to write an empty map.
+    /// Whether CloudWatch would say so of a `PutMetricData` that succeeded: a header of AWS's, and no body or
+    /// an empty map.
     /// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
     pub fn is_from_cloudwatch(&self) -> bool {
-        self.status.is_success() && (self.body == b"\xa0" || self.body == b"\xbf\xff")
+        let protocol = self.headers.get("smithy-protocol");
+        let is_from_aws = protocol.is_some_and(|protocol| protocol == "rpc-v2-cbor")
+            || self.headers.contains_key("x-amzn-requestid");
+        self.status.is_success() && is_from_aws && (self.body.is_empty() || is_empty_map(self.body))
     }
 
     /// Gives these answers to the calls.
@@ -79,37 +82,34 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Whether it is one element of that name, behind an XML declaration or none. An element inside it may be
-/// closed by another name.
+/// Whether nothing but one element of that name, closed by its own name, is in the text.
 fn is_document(text: &str, name: &str) -> bool {
     let mut reader = Reader::from_str(text);
-    reader.config_mut().check_end_names = false;
-    reader.config_mut().allow_dangling_amp = true;
     let (mut depth, mut is_root_read) = (0, false);
     loop {
         let is_in_root = depth > 0;
+        let may_open = |start: &BytesStart| {
+            is_in_root || (!is_root_read && start.local_name().as_ref() == name)
+        };
         match reader.read_event() {
             Ok(Event::Eof) => return is_root_read && !is_in_root,
-            Ok(Event::Start(start)) => {
-                let is_root = !is_root_read && start.name().as_ref() == name;
-                if !is_in_root && !is_root {
-                    return false;
-                }
-                is_root_read = true;
-                depth += 1;
+            Ok(Event::Start(start)) if may_open(&start) => {
+                (depth, is_root_read) = (depth + 1, true)
             }
-            Ok(Event::End(end)) => {
-                depth -= 1;
-                if depth == 0 && end.name().as_ref() != name {
-                    return false;
-                }
-            }
-            Ok(Event::Decl(_)) if !is_root_read => (),
+            Ok(Event::Empty(start)) if may_open(&start) => is_root_read = true,
+            Ok(Event::End(_)) => depth -= 1,
+            Ok(Event::Decl(_) | Event::Comment(_) | Event::PI(_)) => (),
             Ok(Event::Text(text)) if text.trim_ascii().is_empty() => (),
             Ok(_) if is_in_root => (),
             _ => return false,
         }
     }
+}
+
+fn is_empty_map(body: &[u8]) -> bool {
+    let mut rest = body;
+    let value: Result<ciborium::Value, _> = ciborium::from_reader(&mut rest);
+    value.is_ok_and(|value| value == ciborium::Value::Map(Vec::new())) && rest.is_empty()
 }
 
 fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {

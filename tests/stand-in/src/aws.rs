@@ -18,7 +18,7 @@ use crate::cloudwatch::{Datum, Metrics};
 use crate::elb::{Refusal, TargetDescription, TargetGroup, TargetHealth};
 use crate::http::{Request, Response, Server};
 use crate::memory::WallClock;
-use crate::wire;
+use crate::wire::{self, XmlResult};
 
 /// A call as it arrived and as it was answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -335,8 +335,7 @@ impl Aws {
             if action == "DescribeTargetGroups" {
                 let groups = arn.split(',').map(|arn| state.target_groups.get(arn));
                 let groups = groups.collect::<Option<Vec<_>>>().ok_or_else(not_found)?;
-                let result = wire::xml_target_groups(&groups);
-                return Ok(wire::xml_result(&action, &result).into());
+                return Ok(wire::target_groups(&groups).document(&action).into());
             }
             if action.starts_with("DescribeLoadBalancer") {
                 let mut groups = state.target_groups.values();
@@ -347,19 +346,19 @@ impl Aws {
                     message: format!("Load balancer '{arn}' not found"),
                 })?;
                 let result = match action.as_str() {
-                    "DescribeLoadBalancers" => wire::xml_load_balancer(&load_balancer),
-                    _ => wire::xml_load_balancer_attributes(&load_balancer),
+                    "DescribeLoadBalancers" => wire::load_balancer(&load_balancer),
+                    _ => wire::load_balancer_attributes(&load_balancer),
                 };
-                return Ok(wire::xml_result(&action, &result).into());
+                return Ok(result.document(&action).into());
             }
             let group = state.target_groups.get_mut(&arn).ok_or_else(not_found)?;
             let result = match action.as_str() {
-                "DescribeTargetGroupAttributes" => wire::xml_target_group_attributes(group),
-                "DescribeTargetHealth" => wire::xml_targets(&group.describe(now)),
-                "RegisterTargets" => group.register(now, &targets).map(|()| String::new())?,
+                "DescribeTargetGroupAttributes" => wire::target_group_attributes(group),
+                "DescribeTargetHealth" => wire::targets(&group.describe(now)),
+                "RegisterTargets" => group.register(now, &targets).map(|()| XmlResult::empty())?,
                 "DeregisterTargets" => {
                     group.deregister(now, &targets);
-                    String::new()
+                    XmlResult::empty()
                 }
                 other => {
                     return Err(Refusal {
@@ -368,7 +367,7 @@ impl Aws {
                     });
                 }
             };
-            Ok(wire::xml_result(&action, &result).into())
+            Ok(result.document(&action).into())
         })
     }
 
@@ -378,7 +377,7 @@ impl Aws {
             let clock = state.clock.as_ref();
             let now = clock.map_or_else(SystemTime::now, TimeSource::now);
             state.metrics.put(now, &namespace, data)?;
-            Ok(wire::cbor_empty())
+            Ok(Vec::new())
         })
     }
 
@@ -414,7 +413,11 @@ impl Aws {
                 (code.to_owned(), Reply::After(Duration::ZERO, response))
             }
             Some(Fault::Garbage(status, body)) => {
-                let response = response(status, "text/html", body.into());
+                let response = hyper::Response::builder()
+                    .status(status)
+                    .header("content-type", "text/html")
+                    .body(Bytes::from(body));
+                let response = response.expect("a valid response");
                 ("garbage".to_owned(), Reply::After(Duration::ZERO, response))
             }
             Some(Fault::Raw(status, headers, body)) => {
@@ -512,42 +515,52 @@ impl Injection {
 #[derive(Clone, Copy)]
 struct Protocol {
     content_type: &'static str,
-    error_body: fn(&Refusal) -> Vec<u8>,
+    error_body: fn(u16, &Refusal) -> Vec<u8>,
 }
 
 const XML: Protocol = Protocol {
     content_type: "text/xml",
-    error_body: |refusal| wire::xml_error(refusal).into(),
+    error_body: |status, refusal| wire::xml_error(status, refusal).into(),
 };
 /// CloudWatch's other protocol, which boto3 speaks. Its calls are taken, and what they say is not looked into.
 const JSON: Protocol = Protocol {
     content_type: "application/x-amz-json-1.0",
-    error_body: |refusal| format!(r#"{{"__type":"{}"}}"#, refusal.code).into_bytes(),
+    error_body: |_, refusal| format!(r#"{{"__type":"{}"}}"#, refusal.code).into_bytes(),
 };
 const TARGET: &str = "x-amz-target";
 
 const CBOR: Protocol = Protocol {
     content_type: "application/cbor",
-    error_body: wire::cbor_error,
+    error_body: |_, refusal| wire::cbor_error(refusal),
 };
 
 impl Protocol {
+    /// The code of the protocol that CloudWatch spoke before stands in a header, except for a throttle.
     fn refuse(self, status: u16, refusal: &Refusal) -> Response {
-        let mut response = response(status, self.content_type, (self.error_body)(refusal));
-        let query_error = format!("{};Sender", refusal.code)
-            .parse()
-            .expect("a code is ASCII");
-        response
-            .headers_mut()
-            .insert("x-amzn-query-error", query_error);
+        let mut response = response(
+            status,
+            self.content_type,
+            (self.error_body)(status, refusal),
+        );
+        if self.content_type == CBOR.content_type && refusal.code != "Throttling" {
+            let query_error = format!("{};Sender", refusal.code);
+            let query_error = query_error.parse().expect("a code is ASCII");
+            response
+                .headers_mut()
+                .insert("x-amzn-query-error", query_error);
+        }
         response
     }
 }
 
+/// What has no body has no type either.
 fn response(status: u16, content_type: &str, body: Vec<u8>) -> Response {
     let mut response = hyper::Response::builder()
         .status(status)
-        .header("content-type", content_type);
+        .header("x-amzn-requestid", wire::REQUEST_ID);
+    if !body.is_empty() {
+        response = response.header("content-type", content_type);
+    }
     if content_type == CBOR.content_type {
         response = response.header("smithy-protocol", "rpc-v2-cbor");
     }

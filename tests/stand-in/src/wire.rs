@@ -12,6 +12,7 @@ use crate::cloudwatch::Datum;
 use crate::elb::{LoadBalancer, Refusal, TargetDescription, TargetGroup, TargetHealth};
 
 const NAMESPACE: &str = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/";
+pub const REQUEST_ID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
 
 /// The parameters of a form-encoded call.
 pub struct Query(BTreeMap<String, String>);
@@ -49,52 +50,125 @@ impl Query {
     }
 }
 
-pub fn xml_error(refusal: &Refusal) -> String {
-    let (code, message) = (escape(refusal.code), escape(refusal.message.as_str()));
-    format!(
-        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code>\
-         <Message>{message}</Message></Error><RequestId>stand-in</RequestId></ErrorResponse>"
-    )
+/// An element of a response.
+struct Element {
+    name: String,
+    content: Content,
 }
 
-pub fn xml_result(action: &str, result: &str) -> String {
-    format!(
-        "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result>\
-         <ResponseMetadata><RequestId>stand-in</RequestId></ResponseMetadata></{action}Response>"
-    )
+enum Content {
+    Text(String),
+    /// Without any, the element closes itself.
+    Elements(Vec<Element>),
 }
 
-pub fn xml_target_groups(groups: &[&TargetGroup]) -> String {
-    let members: String = groups.iter().map(|group| xml_target_group(group)).collect();
-    format!("<TargetGroups>{members}</TargetGroups>")
+impl Element {
+    fn text(name: &str, text: impl ToString) -> Self {
+        Element {
+            name: name.to_owned(),
+            content: Content::Text(text.to_string()),
+        }
+    }
+
+    fn of(name: &str, elements: impl IntoIterator<Item = Element>) -> Self {
+        Element {
+            name: name.to_owned(),
+            content: Content::Elements(elements.into_iter().collect()),
+        }
+    }
+
+    fn list(name: &str, members: impl IntoIterator<Item = Vec<Element>>) -> Self {
+        let members = members.into_iter();
+        Element::of(name, members.map(|member| Element::of("member", member)))
+    }
+
+    /// Writes it as recordings of the service have it: a line an element, two spaces a level.
+    fn write(&self, depth: usize, attributes: &str, text: &mut String) {
+        let (indent, name) = ("  ".repeat(depth), &self.name);
+        match &self.content {
+            Content::Text(content) => {
+                *text += &format!("{indent}<{name}>{}</{name}>\n", escape(content.as_str()));
+            }
+            Content::Elements(elements) if elements.is_empty() => {
+                *text += &format!("{indent}<{name}{attributes}/>\n");
+            }
+            Content::Elements(elements) => {
+                *text += &format!("{indent}<{name}{attributes}>\n");
+                elements
+                    .iter()
+                    .for_each(|element| element.write(depth + 1, "", text));
+                *text += &format!("{indent}</{name}>\n");
+            }
+        }
+    }
+
+    /// The whole response: no XML declaration, and a line feed at the end.
+    fn document(self) -> String {
+        let mut text = String::new();
+        self.write(0, &format!(" xmlns=\"{NAMESPACE}\""), &mut text);
+        text
+    }
 }
 
-fn xml_target_group(group: &TargetGroup) -> String {
-    let (arn, target_type, protocol, port) = (
-        escape(&group.arn),
-        group.target_type,
-        group.protocol,
-        group.port,
-    );
-    let family = if group.is_ipv6 { "ipv6" } else { "ipv4" };
-    let interval = group.health_check_interval.as_secs();
-    let load_balancer = group
-        .load_balancer
-        .as_ref()
-        .map_or_else(String::new, |one| {
-            format!("<member>{}</member>", escape(&one.arn))
-        });
-    format!(
-        "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>{target_type}</TargetType>\
-         <Protocol>{protocol}</Protocol><Port>{port}</Port><IpAddressType>{family}</IpAddressType>\
-         <HealthCheckIntervalSeconds>{interval}</HealthCheckIntervalSeconds>\
-         <LoadBalancerArns>{load_balancer}</LoadBalancerArns></member>"
-    )
+/// An error of the service's own has no message.
+pub fn xml_error(status: u16, refusal: &Refusal) -> String {
+    let fault = if status < 500 { "Sender" } else { "Receiver" };
+    let mut error = vec![
+        Element::text("Type", fault),
+        Element::text("Code", refusal.code),
+    ];
+    if !refusal.message.is_empty() {
+        error.push(Element::text("Message", &refusal.message));
+    }
+    let response = [
+        Element::of("Error", error),
+        Element::text("RequestId", REQUEST_ID),
+    ];
+    Element::of("ErrorResponse", response).document()
 }
 
-pub fn xml_target_group_attributes(group: &TargetGroup) -> String {
+/// What a call that succeeded returned.
+pub struct XmlResult(Vec<Element>);
+
+impl XmlResult {
+    pub fn empty() -> Self {
+        XmlResult(Vec::new())
+    }
+
+    pub fn document(self, action: &str) -> String {
+        let metadata = Element::of("ResponseMetadata", [Element::text("RequestId", REQUEST_ID)]);
+        let result = Element::of(&format!("{action}Result"), self.0);
+        Element::of(&format!("{action}Response"), [result, metadata]).document()
+    }
+}
+
+pub fn target_groups(groups: &[&TargetGroup]) -> XmlResult {
+    let member = |group: &&TargetGroup| {
+        let load_balancers = group.load_balancer.iter();
+        let family = if group.is_ipv6 { "ipv6" } else { "ipv4" };
+        let interval = group.health_check_interval.as_secs();
+        vec![
+            Element::text("TargetGroupArn", &group.arn),
+            Element::text("TargetType", group.target_type),
+            Element::text("Protocol", group.protocol),
+            Element::text("Port", group.port),
+            Element::text("IpAddressType", family),
+            Element::text("HealthCheckIntervalSeconds", interval),
+            Element::of(
+                "LoadBalancerArns",
+                load_balancers.map(|one| Element::text("member", &one.arn)),
+            ),
+        ]
+    };
+    XmlResult(vec![Element::list(
+        "TargetGroups",
+        groups.iter().map(member),
+    )])
+}
+
+pub fn target_group_attributes(group: &TargetGroup) -> XmlResult {
     let delay = group.deregistration_delay.as_secs().to_string();
-    xml_attributes(&[
+    attributes(&[
         ("deregistration_delay.timeout_seconds", &delay),
         (
             "deregistration_delay.connection_termination.enabled",
@@ -104,64 +178,110 @@ pub fn xml_target_group_attributes(group: &TargetGroup) -> String {
     ])
 }
 
-pub fn xml_load_balancer_attributes(load_balancer: &LoadBalancer) -> String {
+pub fn load_balancer_attributes(load_balancer: &LoadBalancer) -> XmlResult {
     let is_cross_zone = load_balancer.is_cross_zone.to_string();
-    xml_attributes(&[("load_balancing.cross_zone.enabled", &is_cross_zone)])
+    attributes(&[("load_balancing.cross_zone.enabled", &is_cross_zone)])
 }
 
-fn xml_attributes(attributes: &[(&str, &str)]) -> String {
-    let member = |(key, value)| format!("<member><Key>{key}</Key><Value>{value}</Value></member>");
-    let members: String = attributes.iter().copied().map(member).collect();
-    format!("<Attributes>{members}</Attributes>")
-}
-
-pub fn xml_load_balancer(load_balancer: &LoadBalancer) -> String {
-    let zone = |zone: &&str| format!("<member><ZoneName>{zone}</ZoneName></member>");
-    let zones: String = load_balancer.zones.iter().map(zone).collect();
-    format!(
-        "<LoadBalancers><member><LoadBalancerArn>{}</LoadBalancerArn><Type>network</Type>\
-         <AvailabilityZones>{zones}</AvailabilityZones></member></LoadBalancers>",
-        escape(&load_balancer.arn)
-    )
-}
-
-pub fn xml_targets(targets: &[TargetHealth]) -> String {
-    let member = |target: &TargetHealth| {
-        let TargetHealth {
-            id,
-            port,
-            zone,
-            state,
-            reason,
-            ..
-        } = target;
-        let reason = reason
-            .map(|reason| format!("<Reason>{reason}</Reason>"))
-            .unwrap_or_default();
-        format!(
-            "<member><HealthCheckPort>{port}</HealthCheckPort><Target><Id>{id}</Id><Port>{port}</Port>\
-             <AvailabilityZone>{zone}</AvailabilityZone></Target>\
-             <TargetHealth><State>{state}</State>{reason}</TargetHealth></member>"
-        )
+fn attributes(attributes: &[(&str, &str)]) -> XmlResult {
+    let member = |(key, value): &(&str, &str)| {
+        vec![Element::text("Key", key), Element::text("Value", value)]
     };
-    let members: String = targets.iter().map(member).collect();
-    format!("<TargetHealthDescriptions>{members}</TargetHealthDescriptions>")
+    XmlResult(vec![Element::list(
+        "Attributes",
+        attributes.iter().map(member),
+    )])
 }
 
-pub fn cbor_error(refusal: &Refusal) -> Vec<u8> {
-    let text = |text: &str| Value::Text(text.to_owned());
-    cbor(&Value::Map(vec![
-        (
-            text("__type"),
-            text(&format!("com.amazonaws.cloudwatch#{}", refusal.code)),
+pub fn load_balancer(load_balancer: &LoadBalancer) -> XmlResult {
+    let zones = load_balancer.zones.iter();
+    let member = vec![
+        Element::text("LoadBalancerArn", &load_balancer.arn),
+        Element::text("Type", "network"),
+        Element::list(
+            "AvailabilityZones",
+            zones.map(|zone| vec![Element::text("ZoneName", zone)]),
         ),
-        (text("message"), text(&refusal.message)),
-    ]))
+    ];
+    XmlResult(vec![Element::list("LoadBalancers", [member])])
 }
 
-/// An empty map.
-pub fn cbor_empty() -> Vec<u8> {
-    cbor(&Value::Map(Vec::new()))
+/// With the texts that recordings have beside a state and its reason.
+pub fn targets(targets: &[TargetHealth]) -> XmlResult {
+    let member = |target: &TargetHealth| {
+        let reason = target.reason.map(|reason| Element::text("Reason", reason));
+        let description = target.reason.and_then(description);
+        let description = description.map(|text| Element::text("Description", text));
+        let state = Element::text("State", target.state);
+        vec![
+            Element::text("HealthCheckPort", target.port),
+            Element::of(
+                "Target",
+                [
+                    Element::text("Id", &target.id),
+                    Element::text("Port", target.port),
+                    Element::text("AvailabilityZone", &target.zone),
+                ],
+            ),
+            Element::of(
+                "TargetHealth",
+                [state].into_iter().chain(reason).chain(description),
+            ),
+            Element::of(
+                "AdministrativeOverride",
+                [
+                    Element::text("State", "no_override"),
+                    Element::text("Reason", "AdministrativeOverride.NoOverride"),
+                    Element::text("Description", "No override is currently active on target"),
+                ],
+            ),
+        ]
+    };
+    let members = targets.iter().map(member);
+    XmlResult(vec![Element::list("TargetHealthDescriptions", members)])
+}
+
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html>
+fn description(reason: &str) -> Option<&'static str> {
+    match reason {
+        "Elb.RegistrationInProgress" => Some("Target registration is in progress"),
+        "Target.DeregistrationInProgress" => Some("Target deregistration is in progress"),
+        "Target.NotInUse" => {
+            Some("Target group is not configured to receive traffic from the load balancer")
+        }
+        _ => None,
+    }
+}
+
+/// The shape of an error, as recordings and the SDKs' own models name it, and the key of its message. CloudWatch's
+/// own shapes end with `Exception`; those of the framework in front of it have namespaces of their own.
+fn shape(code: &str) -> (String, &'static str) {
+    match code {
+        "AccessDenied" => (
+            "com.amazon.coral.service#AccessDeniedException".to_owned(),
+            "Message",
+        ),
+        "Throttling" => (
+            "com.amazon.coral.availability#ThrottlingException".to_owned(),
+            "message",
+        ),
+        "ValidationError" => (
+            "com.amazon.coral.validate#ValidationException".to_owned(),
+            "message",
+        ),
+        own => (
+            format!("com.amazonaws.cloudwatch.v2010_08_01#{own}Exception"),
+            "message",
+        ),
+    }
+}
+
+/// A map of indefinite length, as recordings have it.
+pub fn cbor_error(refusal: &Refusal) -> Vec<u8> {
+    let (shape, key) = shape(refusal.code);
+    let texts = ["__type", &shape, key, &refusal.message];
+    let texts = texts.map(|text| cbor(&Value::Text(text.to_owned())));
+    [&[0xbf], texts.concat().as_slice(), &[0xff]].concat()
 }
 
 fn cbor(value: &Value) -> Vec<u8> {
