@@ -29,6 +29,9 @@ use crate::window::{Deadline, Window};
 
 /// The time between the reconciles after a notification. It is short, because the endpoint is about to move.
 const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(1);
+/// The template's `Timeout`. It takes the place of a deadline that has passed when the invocation begins: the local
+/// runtime of cargo-lambda sends one of 1970.
+const TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a deployment waits before it tries again, because what it needs may not be there yet.
 const TRY_AGAIN_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -68,7 +71,7 @@ impl<P: RuntimeProvider> Function<P> {
     /// Calls [`Function::invoke`] with Lambda's event and deadline.
     pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Result<Output, Errors> {
         let left = event.context.deadline().duration_since(SystemTime::now());
-        let timeout = Instant::now() + left.unwrap_or_default();
+        let timeout = Instant::now() + left.unwrap_or(TIMEOUT);
         let function_name = &event.context.env_config.function_name;
         self.invoke(&Event::read(&event.payload), timeout, function_name)
             .await
@@ -217,6 +220,7 @@ impl<P: RuntimeProvider> Function<P> {
             },
             deadline,
             window: Window::new(length, interval, deadline),
+            is_deployment: matches!(event.cause, Cause::Deployment(_)),
         };
         let mut sandbox = self.sandbox.take();
         let known = &mut sandbox.target_groups;

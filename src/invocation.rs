@@ -12,8 +12,9 @@ use tokio::{join, select};
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
 use crate::metrics::{Destination, Metrics, Sample};
+use crate::plan::HeldBack;
 use crate::reconcile::{Context, Known, Progress, reconcile};
-use crate::report::{self, Report, TargetGroupReport};
+use crate::report::{self, Doubt, Report, TargetGroupReport};
 use crate::target_group::Stage;
 use crate::window::{Deadline, Window};
 
@@ -25,12 +26,17 @@ pub struct Sandbox {
     pub metrics: Metrics,
 }
 
+/// The report about one target group, and the outcome of its last reconcile.
+type Ended = (TargetGroupReport, Result<(), Errors>);
+
 /// What one invocation works with.
 pub struct Invocation<'a, P: RuntimeProvider> {
     pub context: Context<'a, P>,
     pub destination: Destination<'a>,
     pub deadline: Deadline,
     pub window: Window,
+    /// CloudFormation waits for the outcome.
+    pub is_deployment: bool,
 }
 
 impl<P: RuntimeProvider> Invocation<'_, P> {
@@ -61,7 +67,8 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 never = unknown.answer(load_balancing, pace, self.deadline.work) => match never {},
             }
         };
-        let (ended, unpublished) = join!(loops, self.publish(metrics, receiver));
+        let (mut ended, unpublished) = join!(loops, self.publish(metrics, receiver));
+        self.fail_unsent(&mut ended);
 
         let (target_groups, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
         let group_errors = outcomes
@@ -76,6 +83,24 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         (report, Errors::check(group_errors.chain(unpublished)))
     }
 
+    /// A group that was not reached is left to the next invocation. It is a failure only where that would be taken
+    /// for a success: in a deployment, and in a dry run that looked at nothing.
+    fn fail_unsent(&self, ended: &mut [Ended]) {
+        let is_blind = self.context.is_dry_run && ended.iter().all(|(report, _)| report.is_unsent);
+        if !is_blind && !self.is_deployment {
+            return;
+        }
+        for (report, outcome) in ended {
+            if report.is_unsent && outcome.is_ok() {
+                *outcome = Err(Errors::from(Error::DeadlineExceeded {
+                    step: "waiting to send a call about",
+                    target_group_arn: report.target_group_arn.clone(),
+                }));
+                report.end(outcome);
+            }
+        }
+    }
+
     /// Reconciles one target group for as long as the window says. Returns its report and the outcome of the
     /// last reconcile.
     async fn reconcile_in_window(
@@ -83,15 +108,21 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         group: &TargetGroupConfig,
         known: &mut Known,
         samples: UnboundedSender<Sample>,
-    ) -> (TargetGroupReport, Result<(), Errors>) {
+    ) -> Ended {
         let window = self.window;
         let send = |sample: Option<Sample>| sample.map(|sample| samples.send(sample));
         let mut report = TargetGroupReport::new(group);
         let (mut outcome, mut held_until, mut held_sample) = (Ok(()), None, None);
-        let mut next = window.next(None, held_until, Instant::now());
-        if !self.context.is_dry_run {
-            known.begin();
+        if self.context.is_dry_run {
+            let mut progress = Progress::begin();
+            outcome = self.reconcile(group, known, &mut progress).await;
+            report::log_dry_run(group, &progress, &outcome);
+            report.add(progress, &outcome);
+            return (report, outcome);
         }
+        let mut next = window.next(None, held_until, Instant::now());
+        let mut told: Option<HeldBack> = None;
+        known.begin();
         while let Some(start) = next {
             // A timer takes a millisecond even if its time is over already.
             if start.earliest > Instant::now() {
@@ -108,7 +139,15 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 Err(_) => held_until.filter(|until| *until > Instant::now()),
             };
             next = window.next(Some(start.earliest), held_until, Instant::now());
-            report::log_reconcile(group, &progress, &outcome, next.is_none());
+            let doubt = match &progress.held_back {
+                Some(held_back) if told.as_ref().is_some_and(|told| told.is_same(held_back)) => {
+                    Doubt::Told
+                }
+                _ if held_until.is_some_and(|until| window.reaches(until)) => Doubt::Reached,
+                _ => Doubt::NotReached,
+            };
+            report::log_reconcile(group, &progress, &outcome, doubt);
+            told = progress.held_back.clone().or(told);
             let sample = self.sample(group, &progress, outcome.is_err());
             send(held_sample.take());
             match progress.held_back {
@@ -134,16 +173,14 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     ) -> Result<(), Errors> {
         let reconcile = reconcile(&self.context, group, known, progress);
         let outcome = timeout_at(self.deadline.work, reconcile).await;
-        let was_left_over = match self.context.is_dry_run {
-            true => false,
-            false => std::mem::take(&mut known.is_left_over),
-        };
+        let is_dry_run = self.context.is_dry_run;
+        let was_left_over = !is_dry_run && std::mem::take(&mut known.is_left_over);
         match (outcome, progress.line.stage()) {
             (Ok(outcome), _) => outcome,
             (Err(_), Stage::Refused(error)) => Err(Errors::from(error)),
             // The group counts as not reached.
-            (Err(_), Stage::Unsent) if self.context.is_dry_run => {
-                progress.step = None;
+            (Err(_), Stage::Unsent) if is_dry_run => {
+                (progress.step, progress.is_unsent) = (None, true);
                 Ok(())
             }
             (Err(_), Stage::Unsent) => {

@@ -91,6 +91,13 @@ pub struct HeldBack {
     pub until: SystemTime,
 }
 
+impl HeldBack {
+    /// True if both are about the same doubt, whatever else the plans have.
+    pub fn is_same(&self, other: &HeldBack) -> bool {
+        (&self.reason, self.until) == (&other.reason, other.until)
+    }
+}
+
 /// Plans to register what is desired and not current and to deregister what is stale, or holds that plan
 /// back. The memory that comes with the decision is the next one, whatever becomes of the plan.
 pub fn decide(

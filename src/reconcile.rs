@@ -17,7 +17,7 @@ use crate::config::{Config, TargetGroupConfig};
 use crate::endpoint::Dns;
 use crate::error::{Error, Errors};
 use crate::pace::Pace;
-use crate::plan::{ACT, Answer, Decision, DescribedTarget, HeldBack, Policy, State};
+use crate::plan::{ACT, Answer, Decision, DescribedTarget, Policy, State};
 use crate::target_group::{Calls, Sent, TargetGroup, Unknown};
 use apply::Change;
 use resolve::resolve;
@@ -191,7 +191,14 @@ fn both<A, B>(answer: Result<A, Errors>, described: Result<B, Error>) -> Result<
 
 /// A dry run reports what would change, either at once or when the plan is believed.
 fn report_only(decision: Decision, answer: &Answer, progress: &mut Progress) {
-    let (Decision::Apply(plan) | Decision::HoldBack(HeldBack { plan, .. })) = decision;
+    let plan = match decision {
+        Decision::Apply(plan) => plan,
+        Decision::HoldBack(held_back) => {
+            let plan = held_back.plan.clone();
+            progress.held_back = Some(held_back);
+            plan
+        }
+    };
     progress.is_failover = plan.is_failover(answer);
     progress.deregistered = plan.targets_to_deregister();
     progress.registered = plan.register;

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 use crate::config::TargetGroupConfig;
 use crate::diagnose::Findings;
 use crate::endpoint::Endpoint;
-use crate::error::{Errors, MOST_IN_A_LINE};
+use crate::error::{Errors, MOST_IN_A_LINE, enumerate};
 use crate::log::json;
 use crate::plan::Target;
 use crate::reconcile::Progress;
@@ -65,9 +65,12 @@ pub struct TargetGroupReport {
     /// The endpoint moved away from a target that was deregistered.
     pub failover: bool,
     pub reconciles: u32,
-    /// A plan was held back, or a call had no turn.
+    /// A plan was held back.
     #[serde(skip)]
-    pub is_left_undone: bool,
+    pub is_held_back: bool,
+    /// The deadline came before a call of the last reconcile had its turn.
+    #[serde(skip)]
+    pub is_unsent: bool,
     /// The failure of the last reconcile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<&'static str>,
@@ -120,32 +123,39 @@ impl TargetGroupReport {
         self.registered.extend(progress.registered);
         self.deregistered.extend(progress.deregistered);
         self.failover |= progress.is_failover;
-        self.is_left_undone |= progress.held_back.is_some() || progress.is_unsent;
+        self.is_held_back |= progress.held_back.is_some();
+        self.is_unsent = progress.is_unsent;
+        self.end(outcome);
+    }
+
+    /// Reports how the last reconcile ended.
+    pub fn end(&mut self, outcome: &Result<(), Errors>) {
         self.error_type = outcome.as_ref().err().map(Errors::error_type);
         self.error_message = outcome.as_ref().err().map(Errors::to_string);
     }
 
     fn is_eventful(&self) -> bool {
         let is_changed = !self.registered.is_empty() || !self.deregistered.is_empty();
-        is_changed || self.is_left_undone || self.error_type.is_some()
+        is_changed || self.is_held_back || self.is_unsent || self.error_type.is_some()
     }
 }
 
 /// Logs the one line of a reconcile. It is a DEBUG line unless the reconcile changed something, was held back
-/// or left over, or failed. `is_last` says whether the invocation ends with it.
+/// or left over, or failed. A doubt that was told already is a DEBUG line too.
 pub fn log_reconcile(
     group: &TargetGroupConfig,
     progress: &Progress,
     outcome: &Result<(), Errors>,
-    is_last: bool,
+    doubt: Doubt,
 ) {
+    let arn = &group.arn;
     let desired = json(&progress.desired);
     let registered = json(&progress.registered);
     let deregistered = json(&progress.deregistered);
     let is_changed = !progress.registered.is_empty() || !progress.deregistered.is_empty();
     match (outcome, &progress.held_back) {
         (Err(errors), _) => error!(
-            "targetGroupArn" = %group.arn,
+            "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
@@ -153,8 +163,8 @@ pub fn log_reconcile(
             "errorMessage" = %errors,
             "reconcile failed"
         ),
-        (Ok(()), Some(held_back)) => warn!(
-            "targetGroupArn" = %group.arn,
+        (Ok(()), Some(held_back)) if doubt != Doubt::Told => warn!(
+            "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.register" = json(&held_back.plan.register),
             "json.deregister" = json(&held_back.plan.targets_to_deregister()),
@@ -162,34 +172,101 @@ pub fn log_reconcile(
             "until" = %DateTime::from(held_back.until),
             "held back: {}. Clients keep the targets that they have; {}",
             held_back.reason,
-            match is_last {
-                true => "the first invocation after the time in \"until\" decides",
-                false => "this invocation reconciles again at the time in \"until\"",
+            match doubt {
+                Doubt::Reached => "unless DNS says otherwise before, this invocation decides at the time in \"until\"",
+                _ => "this invocation ends before the time in \"until\", and the first one after it decides",
             }
         ),
         (Ok(()), None) if progress.is_unsent => warn!(
-            "targetGroupArn" = %group.arn,
+            "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
-            "left over: the invocation ran out of time before it could send a call, while {} {}. \
+            "left over: the invocation ran out of time before it could send a call, while {} {arn}. \
              Clients keep the targets that they have; the group comes first in the next invocation of \
              this sandbox",
-            progress.step.unwrap_or_default(),
-            group.arn
+            progress.step.unwrap_or_default()
         ),
         (Ok(()), None) if is_changed => info!(
-            "targetGroupArn" = %group.arn,
+            "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
             "failover" = progress.is_failover,
             "reconciled"
         ),
+        (Ok(()), Some(held_back)) => debug!(
+            "targetGroupArn" = %arn,
+            "json.desired" = desired,
+            "still held back: {}",
+            held_back.reason
+        ),
         (Ok(()), None) => debug!(
-            "targetGroupArn" = %group.arn,
+            "targetGroupArn" = %arn,
             "json.desired" = desired,
             "reconciled"
         ),
     }
+}
+
+/// Logs the one line of a reconcile that only plans. Nobody may take it for a change.
+pub fn log_dry_run(group: &TargetGroupConfig, progress: &Progress, outcome: &Result<(), Errors>) {
+    let arn = &group.arn;
+    let desired = json(&progress.desired);
+    let register = json(&progress.registered);
+    let deregister = json(&progress.deregistered);
+    let verbs = [
+        ("register", &progress.registered),
+        ("deregister", &progress.deregistered),
+    ];
+    let changes = verbs.into_iter().filter(|(_, targets)| !targets.is_empty());
+    let changes: Vec<_> = changes
+        .map(|(verb, targets)| format!("{verb} {}", enumerate(targets)))
+        .collect();
+    match (outcome, &progress.held_back) {
+        (Err(errors), _) => error!(
+            "targetGroupArn" = %arn,
+            "json.desired" = desired,
+            "errorType" = errors.error_type(),
+            "errorMessage" = %errors,
+            "dry run: the reconcile would fail"
+        ),
+        (Ok(()), Some(held_back)) => warn!(
+            "targetGroupArn" = %arn,
+            "json.desired" = desired,
+            "json.register" = register,
+            "json.deregister" = deregister,
+            "reason" = held_back.reason,
+            "dry run: would be held back: {}",
+            held_back.reason
+        ),
+        (Ok(()), None) if progress.is_unsent => warn!(
+            "targetGroupArn" = %arn,
+            "dry run: nobody knows what would change, because the invocation ran out of time before it could \
+             describe {arn}"
+        ),
+        (Ok(()), None) if !changes.is_empty() => info!(
+            "targetGroupArn" = %arn,
+            "json.desired" = desired,
+            "json.register" = register,
+            "json.deregister" = deregister,
+            "dry run: would {}",
+            changes.join(" and then ")
+        ),
+        (Ok(()), None) => debug!(
+            "targetGroupArn" = %arn,
+            "json.desired" = desired,
+            "dry run: nothing would change"
+        ),
+    }
+}
+
+/// What to tell about a plan that is held back. Each doubt is told once in an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    Told,
+    /// The invocation lasts until the plan can be believed.
+    Reached,
+    /// The invocation ends before.
+    NotReached,
 }

@@ -65,6 +65,11 @@ impl Window {
         }
     }
 
+    /// True if a reconcile may start at that time, for a plan that can be believed then.
+    pub fn reaches(&self, held_until: Instant) -> bool {
+        held_until <= self.deadline.last_start
+    }
+
     /// When the next reconcile starts. That depends on when the `last` one started, and until when its plan
     /// is held back:
     ///

@@ -282,6 +282,25 @@ async fn a_doubt_is_waited_for_and_its_end_is_no_failure() {
     }
 }
 
+/// The pace of the calls lets it describe 20 groups at once, and five more a second.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_never_had_its_turn_is_no_success() {
+    for is_dry_run in ["false", "true"] {
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+        world.feed(60);
+        world.set("DRY_RUN", is_dry_run);
+        let function = world.function();
+        let within = Duration::from_secs(12);
+        let outcome = function.invoke_within(&event("Create"), within).await;
+        assert_eq!(outcome.unwrap_err().error_type(), "DeadlineExceeded");
+        let answer = answer(&world);
+        assert_eq!(answer["Status"], "FAILED");
+        let reason = answer["Reason"].as_str().unwrap();
+        let told = "DeadlineExceeded: the invocation ran out of time while waiting to send a call about arn:";
+        assert!(reason.starts_with(told), "{reason}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dry_deployment_changes_nothing() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;

@@ -133,7 +133,7 @@ async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
         panic!("one line for the reconcile that doubted: {held_back:?}")
     };
     let message = held_back["message"].as_str().unwrap();
-    let next = "this invocation reconciles again at the time in \"until\"";
+    let next = "this invocation decides at the time in \"until\"";
     assert!(message.ends_with(next), "{message}");
     assert_eq!(
         world.group(),

@@ -11,11 +11,12 @@ use aws_smithy_types::date_time::Format as DateTimeFormat;
 use serde_json::{Value, json};
 use stand_in::aws::{Call, Fault};
 use stand_in::dns::{self, Answer, Cache, Source, addresses};
+use stand_in::lambda::{NOTIFICATION, TIMEOUT};
 use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ENDPOINT, REGISTRATION_LAG, World};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::reading::{changes, first, result, samples, targets};
+use crate::reading::{changes, first, lines, result, samples, targets};
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
@@ -900,9 +901,39 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
     let until = SystemTime::try_from(until).unwrap() - seconds(ttl.into()) - MARGIN;
     assert!((begin..end).contains(&until), "{warning}");
     let message = warning["message"].as_str().unwrap();
-    let next = "the first invocation after the time in \"until\" decides";
+    let next =
+        "this invocation ends before the time in \"until\", and the first one after it decides";
     assert!(message.ends_with(next), "{message}");
     assert!(!log.iter().any(|line| line.contains("ERROR")), "{log:?}");
+}
+
+/// The window has four reconciles. With the longer TTL, none of them decides.
+#[tokio::test]
+async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
+    for (ttl, next) in [
+        (
+            60,
+            "this invocation ends before the time in \"until\", and the first one after it decides",
+        ),
+        (
+            1,
+            "unless DNS says otherwise before, this invocation decides at the time in \"until\"",
+        ),
+    ] {
+        let mut world = World::settled(A).await;
+        world.set("EVENT_POLL_SECONDS", "3");
+        world.aws.register(ARN, B, 6379);
+        world.ttl = ttl;
+        world.point(A);
+        let mut sandbox = world.sandbox().await;
+        let answer = sandbox.invoke(NOTIFICATION, TIMEOUT).await;
+        let is_decided = result(&answer)["deregistered"] == json!(["10.0.2.9:6379"]);
+        assert_eq!(is_decided, ttl == 1);
+        let told = lines(&sandbox, "held back");
+        assert_eq!(told.len(), 1, "{told:#?}");
+        let message = told[0]["message"].as_str().unwrap();
+        assert!(message.ends_with(next), "{message}");
+    }
 }
 
 #[tokio::test]

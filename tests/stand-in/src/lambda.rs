@@ -131,10 +131,24 @@ impl Sandbox {
     /// # Panics
     /// When none came: the binary hangs beyond its timeout, or died.
     pub async fn invoke(&mut self, event: &str, timeout: Duration) -> Answer {
+        let deadline = SystemTime::now() + timeout;
+        self.invoke_by(event, deadline, timeout).await
+    }
+
+    /// The same with a deadline of its own, as a local runtime may send it.
+    ///
+    /// # Panics
+    /// When no answer came within the timeout.
+    pub async fn invoke_by(
+        &mut self,
+        event: &str,
+        deadline: SystemTime,
+        timeout: Duration,
+    ) -> Answer {
         let begin = Instant::now();
         let invocation = Invocation {
             event: event.to_owned(),
-            deadline: SystemTime::now() + timeout,
+            deadline,
         };
         self.invocations
             .send(invocation)

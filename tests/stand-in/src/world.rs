@@ -401,6 +401,18 @@ impl Function {
         }
     }
 
+    /// Lambda's timeout has come when it begins.
+    ///
+    /// # Panics
+    /// When it diagnosed.
+    pub async fn invoke_too_late(&self, event: &str) -> Result<Report, Errors> {
+        let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
+        match self.0.invoke(&Event::read(&event), Instant::now()).await? {
+            Output::Report(report) => Ok(report),
+            Output::Findings(findings) => panic!("{findings:?}"),
+        }
+    }
+
     /// # Panics
     /// When it did not end by itself before the timeout, or did not diagnose.
     pub async fn diagnose(&self) -> Findings {
