@@ -68,7 +68,8 @@ resource "aws_sns_topic_policy" "notifications" {
   policy = data.aws_iam_policy_document.notifications.json
 }
 
-# The documentation of ElastiCache names each of these statements on its own, so the topic has both.
+# ElastiCache needs AWS:SourceOwner, and does not support aws:SourceAccount.
+# https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ECEvents.SNS.html
 data "aws_iam_policy_document" "notifications" {
   statement {
     sid       = "AllowTheAccountOfTheCache"
@@ -83,23 +84,6 @@ data "aws_iam_policy_document" "notifications" {
     condition {
       test     = "StringEquals"
       variable = "AWS:SourceOwner"
-      values   = [data.aws_caller_identity.current.account_id]
-    }
-  }
-
-  statement {
-    sid       = "AllowElastiCache"
-    actions   = ["sns:Publish"]
-    resources = [aws_sns_topic.notifications.arn]
-
-    principals {
-      type        = "Service"
-      identifiers = ["elasticache.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
       values   = [data.aws_caller_identity.current.account_id]
     }
   }

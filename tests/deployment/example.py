@@ -117,7 +117,6 @@ def the_topic_is_the_caches_and_runs_the_first_function_only(example: ExampleSta
     assert source["FunctionArn"] == example.function("FollowPrimary")["FunctionArn"], source
     attributes = boto3.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
     assert "KmsMasterKeyId" not in attributes, "ElastiCache publishes to no encrypted topic"
-    # The documentation of ElastiCache asks for either of them.
     account = topic.split(":")[4]
     found = [
         [statement[key] for key in ("Effect", "Principal", "Action", "Resource", "Condition")]
@@ -125,14 +124,7 @@ def the_topic_is_the_caches_and_runs_the_first_function_only(example: ExampleSta
     ]
     assert found == [
         ["Allow", {"AWS": "*"}, "sns:Publish", topic, {"StringEquals": {"AWS:SourceOwner": account}}],
-        [
-            "Allow",
-            {"Service": "elasticache.amazonaws.com"},
-            "sns:Publish",
-            topic,
-            {"StringEquals": {"aws:SourceAccount": account}},
-        ],
-    ], found
+    ], "ElastiCache supports AWS:SourceOwner and no other key"
 
 
 def alarms_of(example: ExampleStack) -> list[dict]:

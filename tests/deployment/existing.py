@@ -114,6 +114,7 @@ def the_values_were_found(account: Account, page: Page) -> None:
         "PORT": str(CACHE_PORT),
         "SECURITY_GROUP": account.security_group,
         "TOPIC": account.topic,
+        "TOPIC_STATUS": "active",
         "VPC": account.vpc,
         "RANGE": VPC_CIDR,
         "SUBNETS": ",".join(account.subnets),
