@@ -67,7 +67,6 @@ template: build
 	sam validate --lint
 	sam validate --lint --template examples/elasticache-nlb.yaml
 	sam validate --lint --template examples/existing-cluster.yaml
-	$(VENV)/bin/python tests/notification_filter.py
 	$(VENV)/bin/python tests/terraform.py
 	$(VENV)/bin/python tests/documentation.py
 

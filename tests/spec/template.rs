@@ -364,6 +364,8 @@ fn the_topic_that_is_named_and_no_other_may_send_to_the_queue_of_the_function() 
     let subscription = &resources["FailoverSubscription"]["Properties"];
     assert_eq!(subscription["Protocol"], "sqs");
     assert_eq!(references(&subscription["TopicArn"]), ["FailoverTopicArn"]);
+    // A filter on the body drops every message that is no JSON object.
+    assert_eq!(keys(subscription), ["TopicArn", "Protocol", "Endpoint"]);
     let source = &resources["NotificationSource"]["Properties"];
     assert_eq!(source["BatchSize"], 10);
     assert_eq!(source["ScalingConfig"]["MaximumConcurrency"], 2);
