@@ -306,6 +306,18 @@ fn the_version_is_the_crates() {
     assert_eq!(application["SpdxLicenseId"], env!("CARGO_PKG_LICENSE"));
 }
 
+/// Lambda itself creates `/aws/lambda/NAME` for a function of that name.
+#[test]
+fn no_function_of_the_stacks_name_has_the_log_group() {
+    let template = template();
+    let log = &template["Resources"]["LogGroup"]["Properties"]["LogGroupName"];
+    let Value::Tagged(name) = log else {
+        panic!("{log:?}")
+    };
+    assert_eq!(name.tag, "Sub");
+    assert_eq!(name.value, "/nlb-hostname-target/${AWS::StackName}");
+}
+
 #[test]
 fn a_change_of_any_setting_is_verified() {
     let template = template();
