@@ -144,7 +144,7 @@ release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.t
 dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
 	rm -rf dist/$*
 	sam build --parameter-overrides Architecture=$* --build-dir dist/$*
-	sed -i.bak -e 's/^    Default: x86_64$$/    Default: $*/' -e 's#Url: ../../#Url: #' dist/$*/template.yaml
+	sed -i.bak -e 's/^    Default: x86_64$$/    Default: $*/' dist/$*/template.yaml
 	rm dist/$*/template.yaml.bak
 	cp -R LICENSE README.md samconfig.toml events dist/$*
 	tar -czf $@ -C dist/$* .

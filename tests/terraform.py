@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/terraform"
 PAGES = [ROOT / "docs/terraform.md", ROOT / "README.md"]
 TEMPLATE_BODY_LIMIT = 51_200
-# What sam package adds to the template: the places of the code, the licence and the README in the bucket.
+# What sam package adds to the template: the place of the code in the bucket.
 PACKAGING = 2_000
 
 ACCOUNT = "${data.aws_caller_identity.current.account_id}"

@@ -299,13 +299,6 @@ fn collect_statements(value: &Value, statements: &mut Vec<Value>) {
     }
 }
 
-#[test]
-fn the_version_is_the_crates() {
-    let application = &template()["Metadata"]["AWS::ServerlessRepo::Application"];
-    assert_eq!(application["SemanticVersion"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(application["SpdxLicenseId"], env!("CARGO_PKG_LICENSE"));
-}
-
 /// Lambda itself creates `/aws/lambda/NAME` for a function of that name.
 #[test]
 fn no_function_of_the_stacks_name_has_the_log_group() {
