@@ -76,6 +76,14 @@ def every_parameter_of_a_command_exists() -> None:
     assert {"Endpoints", "TargetGroupArns", "DryRun"} < found, found
 
 
+def every_question_to_aws_has_an_experiment() -> None:
+    text = TEXT[ROOT / "docs/live.md"]
+    questions = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    assert questions == [str(number) for number in range(1, len(questions) + 1)], questions
+    experiments = re.findall(r"\d+", " ".join(re.findall(r"^\*\*([\d and]+)\.\*\* ", text, re.MULTILINE)))
+    assert questions == experiments != [], experiments
+
+
 def the_readme_is_short() -> None:
     lines = TEXT[ROOT / "README.md"].count("\n")
     assert lines <= 180, lines
@@ -135,6 +143,7 @@ def main() -> None:
         every_page_is_linked_from_the_readme,
         every_page_that_code_names_is_there,
         every_parameter_of_a_command_exists,
+        every_question_to_aws_has_an_experiment,
         the_readme_is_short,
         the_cost_of_a_month_is_the_sum_of_its_parts,
         the_counts_are_those_of_the_tables,
