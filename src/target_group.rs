@@ -10,4 +10,4 @@ mod properties;
 pub use arn::TargetGroupArn;
 pub use call::{Calls, Line, Sent, Stage};
 pub use group::TargetGroup;
-pub use properties::{Properties, Unknown};
+pub use properties::{Properties, UNFIT_PROTOCOLS, Unknown};

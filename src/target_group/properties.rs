@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
-    TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum, TargetTypeEnum,
+    ProtocolEnum, TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum, TargetTypeEnum,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -26,6 +26,15 @@ use crate::pace::{Pace, Read};
 const GROUPS_PER_CALL: usize = 20;
 /// One bad ARN fails the whole call with one of these codes.
 const OF_ONE: [&str; 2] = ["TargetGroupNotFound", "ValidationError"];
+
+/// A target of a QUIC group needs a server id, and a target of a Gateway Load Balancer is an appliance. Registering
+/// an address alone would break such a group.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html>
+pub const UNFIT_PROTOCOLS: [ProtocolEnum; 3] = [
+    ProtocolEnum::Geneve,
+    ProtocolEnum::Quic,
+    ProtocolEnum::TcpQuic,
+];
 
 /// What the target group is. None of it can be changed once the group was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +203,13 @@ fn properties(described: &DescribedTargetGroup) -> Result<Properties, String> {
     if target_type != "ip" {
         return Err(format!(
             "its target type is {target_type:?}, \"ip\" is required"
+        ));
+    }
+    if let Some(protocol) = described.protocol()
+        && UNFIT_PROTOCOLS.contains(protocol)
+    {
+        return Err(format!(
+            "its protocol is {protocol}, which needs more of a target than an address"
         ));
     }
     let record_type = match described.ip_address_type() {

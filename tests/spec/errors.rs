@@ -8,7 +8,7 @@ use stand_in::elb::TargetGroup;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
 use tokio::process::Command;
 
-use crate::reading::{error, lines};
+use crate::reading::{error, first, lines, what_failed};
 
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
@@ -125,6 +125,39 @@ async fn answer_refused() {
             format!("refused the answer for {ENDPOINT}: 169.254.169.254 is outside ALLOWED_CIDRS")
         )
     );
+}
+
+/// A target of these needs more than an address.
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_protocol_needs_more_than_an_address_is_left_alone() {
+    for protocol in ["QUIC", "TCP_QUIC", "GENEVE"] {
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
+        world.point("10.0.2.9");
+        world
+            .aws
+            .target_group(ARN, |group| group.protocol = protocol);
+        let errors = world.function().schedule().await.unwrap_err();
+        assert_eq!(errors.error_type(), "TargetGroupInvalid");
+        assert_eq!(
+            what_failed(&errors.to_string()),
+            format!(
+                "cannot use target group {ARN}: its protocol is {protocol}, which needs more of a target than an address"
+            )
+        );
+        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+    }
+    // Those of an Application Load Balancer too, and whatever comes later.
+    for protocol in ["HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "NEXT"] {
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
+        world.point("10.0.2.9");
+        world
+            .aws
+            .target_group(ARN, |group| group.protocol = protocol);
+        assert!(
+            first(world.function().schedule().await).failover,
+            "{protocol}"
+        );
+    }
 }
 
 #[tokio::test]
