@@ -4,6 +4,6 @@ mod lookup;
 mod name;
 mod resolver;
 
-pub use lookup::Found;
+pub use lookup::{Found, Knowledge};
 pub use name::Endpoint;
 pub use resolver::{Dns, Resolver};

@@ -36,10 +36,11 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The deployment cannot work.
+    /// The deployment cannot work, or nobody knows whether it can.
     Error,
     /// The problem will hurt in a failover.
     Warning,
+    /// Nothing is wrong. Only the drill has such findings.
     Info,
 }
 

@@ -69,14 +69,8 @@ fn permissions(seen: &Seen<'_>) -> Vec<Finding> {
     }
     let finding = |unseen: &Unseen| {
         let action = format!("elasticloadbalancing:{}", unseen.action);
-        let severity = match unseen.action {
-            "DescribeTargetGroups" | "DescribeTargetHealth" => Severity::Error,
-            // Only the diagnosis needs the other actions.
-            _ => Warning,
-        };
-        Finding::new(
+        error(
             "permission-missing",
-            severity,
             format!("{action}: {}", unseen.cause),
             format!("allow {action} on * in the function's role"),
         )

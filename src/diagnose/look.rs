@@ -142,13 +142,13 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
                 self.pace.lookups.turn((), Place::now()).await;
                 next = Instant::now() + LOOKUP_INTERVAL;
                 let answers = resolver.resolve_everywhere(endpoint, record_type).await;
-                let is_answered = answers.iter().any(|(_, answer)| answer.is_ok());
-                for (address, answer) in answers {
+                let is_answered = answers.iter().any(|(_, known)| matches!(known, Ok(Ok(_))));
+                for (address, known) in answers {
                     match servers.iter_mut().find(|server| server.address == address) {
-                        Some(server) => server.lookups.push(answer),
+                        Some(server) => server.lookups.push(known),
                         None => servers.push(Server {
                             address,
-                            lookups: vec![answer],
+                            lookups: vec![known],
                         }),
                     }
                 }

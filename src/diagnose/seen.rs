@@ -10,7 +10,7 @@ use hickory_resolver::proto::rr::RecordType;
 
 use crate::aws::Cause;
 use crate::config::TargetGroupConfig;
-use crate::endpoint::{Endpoint, Found};
+use crate::endpoint::{Endpoint, Found, Knowledge};
 
 /// The result of a call, or why there is none.
 pub type Look<T> = Result<T, Unseen>;
@@ -36,7 +36,7 @@ pub struct Name<'a> {
 /// What one DNS server answered, lookup by lookup.
 pub struct Server {
     pub address: SocketAddr,
-    pub lookups: Vec<Result<Found, String>>,
+    pub lookups: Vec<Knowledge>,
 }
 
 pub struct Group<'a> {
@@ -74,7 +74,20 @@ impl Name<'_> {
 
 impl Server {
     pub fn found(&self) -> impl Iterator<Item = &Found> {
-        self.lookups.iter().flatten()
+        self.lookups.iter().flatten().flatten()
+    }
+
+    /// True if the server said anything about the name, be it that there is none.
+    pub fn knows(&self) -> bool {
+        self.lookups.iter().any(Result::is_ok)
+    }
+
+    /// Why the last lookup found nothing.
+    pub fn why_not(&self) -> Option<&String> {
+        match self.lookups.last()? {
+            Ok(known) => known.as_ref().err(),
+            Err(cause) => Some(cause),
+        }
     }
 
     pub fn addresses(&self) -> BTreeSet<IpAddr> {

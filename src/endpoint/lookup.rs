@@ -28,23 +28,40 @@ pub fn knowledge(
     record_type: RecordType,
     answer: Result<Lookup, NetError>,
 ) -> Knowledge {
-    let (code, found) = match answer {
+    let (code, found, negative_ttl) = match answer {
         Ok(lookup) => {
             let code = lookup.message().metadata.response_code;
-            (code, found(name, record_type, &lookup))
+            (code, found(name, record_type, &lookup), None)
         }
-        Err(NetError::Dns(DnsError::NoRecordsFound(no))) => (no.response_code, Found::default()),
-        Err(NetError::Dns(DnsError::ResponseCode(code))) => (code, Found::default()),
+        Err(NetError::Dns(DnsError::NoRecordsFound(no))) => {
+            (no.response_code, Found::default(), no.negative_ttl)
+        }
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => (code, Found::default(), None),
         Err(NetError::Timeout) => return Err("did not answer".to_owned()),
+        // hickory says this of a connection that is refused, too.
+        Err(NetError::NoConnections) => return Err("cannot be reached".to_owned()),
         Err(error) => return Err(format!("failed: {error}")),
     };
     match code {
         ResponseCode::NoError if found.addresses.is_empty() => {
-            Ok(Err(format!("has no {record_type} record")))
+            let reason = format!("has no {record_type} record");
+            Ok(Err(remembered(reason, negative_ttl)))
         }
         ResponseCode::NoError => Ok(Ok(found)),
-        ResponseCode::NXDomain => Ok(Err("answered NXDOMAIN".to_owned())),
+        ResponseCode::NXDomain => {
+            let reason = "answered NXDOMAIN".to_owned();
+            Ok(Err(remembered(reason, negative_ttl)))
+        }
         code => Err(format!("answered {}", format!("{code:?}").to_uppercase())),
+    }
+}
+
+/// Says how long a cache may keep that there is nothing. A name that was asked for before it existed stays unknown
+/// for that long. <https://www.rfc-editor.org/rfc/rfc2308#section-5>
+fn remembered(reason: String, negative_ttl: Option<u32>) -> String {
+    match negative_ttl {
+        Some(ttl) if ttl > 0 => format!("{reason}, and caches may repeat that for {ttl} s"),
+        _ => reason,
     }
 }
 

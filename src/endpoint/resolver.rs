@@ -29,7 +29,13 @@ const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// SERVFAIL from the faster server beats a good answer from the other one there, and a dead first server can
 /// hide a healthy second one.
 pub struct Resolver<P: RuntimeProvider> {
-    servers: Vec<(SocketAddr, hickory_resolver::Resolver<P>)>,
+    servers: Vec<Server<P>>,
+}
+
+struct Server<P: RuntimeProvider> {
+    address: SocketAddr,
+    network: P,
+    over_udp: hickory_resolver::Resolver<P>,
 }
 
 /// The DNS servers, and the network over which they are asked.
@@ -57,12 +63,40 @@ impl<'a, P: RuntimeProvider> Dns<'a, P> {
     /// Returns the cause if the system's configuration cannot be read or names no server.
     pub fn resolver(&self) -> Result<Resolver<P>, String> {
         let servers = self.servers.as_ref().map_err(String::clone)?.iter();
-        let servers = servers.map(|server| Ok((*server, resolver(*server, self.network.clone())?)));
+        let servers = servers.map(|address| Server::new(*address, self.network.clone()));
         let servers: Result<_, NetError> = servers.collect();
         match servers {
             Ok(servers) => Ok(Resolver { servers }),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+impl<P: RuntimeProvider> Server<P> {
+    fn new(address: SocketAddr, network: P) -> Result<Self, NetError> {
+        let over_udp = resolver(address, ConnectionConfig::udp(), network.clone())?;
+        Ok(Server {
+            address,
+            network,
+            over_udp,
+        })
+    }
+
+    /// Asks over UDP, and over TCP if the answer did not fit into a datagram. One resolver with both would do that
+    /// too, but its error says only how the second one ended.
+    async fn ask(&self, endpoint: &Endpoint, record_type: RecordType) -> Knowledge {
+        let Endpoint(name) = endpoint;
+        let answer = self.over_udp.lookup(name.clone(), record_type).await;
+        if !matches!(answer, Err(NetError::Truncated)) {
+            return knowledge(name, record_type, answer);
+        }
+        let over_tcp = resolver(self.address, ConnectionConfig::tcp(), self.network.clone());
+        let answer = match over_tcp {
+            Ok(over_tcp) => over_tcp.lookup(name.clone(), record_type).await,
+            Err(error) => Err(error),
+        };
+        let known = knowledge(name, record_type, answer);
+        known.map_err(|cause| format!("truncated its answer over UDP, and over TCP it {cause}"))
     }
 }
 
@@ -90,15 +124,13 @@ impl<P: RuntimeProvider> Resolver<P> {
         Err(failures.join(", "))
     }
 
-    /// What each server says: the addresses, or why there are none.
+    /// What each server knows.
     pub async fn resolve_everywhere(
         &self,
         endpoint: &Endpoint,
         record_type: RecordType,
-    ) -> Vec<(SocketAddr, Result<Found, String>)> {
-        let answers = self.ask(endpoint, record_type);
-        let answers = answers.map(|(server, known)| (server, known.flatten()));
-        let mut answers: Vec<_> = answers.collect().await;
+    ) -> Vec<(SocketAddr, Knowledge)> {
+        let mut answers: Vec<_> = self.ask(endpoint, record_type).collect().await;
         answers.sort_by_key(|(server, _)| *server);
         answers
     }
@@ -109,9 +141,10 @@ impl<P: RuntimeProvider> Resolver<P> {
         endpoint: &Endpoint,
         record_type: RecordType,
     ) -> FuturesUnordered<impl Future<Output = (SocketAddr, Knowledge)>> {
-        let lookups = self.servers.iter().map(|(server, resolver)| async move {
-            let answer = resolver.lookup(endpoint.0.clone(), record_type).await;
-            (*server, knowledge(&endpoint.0, record_type, answer))
+        let servers = self.servers.iter();
+        let lookups = servers.map(|server| async move {
+            let known = server.ask(endpoint, record_type).await;
+            (server.address, known)
         });
         lookups.collect()
     }
@@ -125,15 +158,13 @@ fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
 
 fn resolver<P: RuntimeProvider>(
     server: SocketAddr,
-    provider: P,
+    mut connection: ConnectionConfig,
+    network: P,
 ) -> Result<hickory_resolver::Resolver<P>, NetError> {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-        connection.port = server.port();
-        connection
-    });
-    let name_server = NameServerConfig::new(server.ip(), true, connections.to_vec());
+    connection.port = server.port();
+    let name_server = NameServerConfig::new(server.ip(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![name_server]);
-    hickory_resolver::Resolver::builder_with_config(config, provider)
+    hickory_resolver::Resolver::builder_with_config(config, network)
         .with_options(options())
         .build()
 }

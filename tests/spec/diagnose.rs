@@ -89,7 +89,7 @@ async fn diagnosed(world: &World) -> Vec<String> {
 type Break = fn(&mut World);
 
 /// What is done to a sound deployment, and what is found then.
-const BROKEN: [(&str, Break, &[&str]); 34] = [
+const BROKEN: [(&str, Break, &[&str]); 36] = [
     (
         "a malformed variable",
         |world| world.set("TARGET_PORT", "http"),
@@ -146,12 +146,12 @@ const BROKEN: [(&str, Break, &[&str]); 34] = [
             let action = "DescribeTargetGroupAttributes";
             world.aws.inject_always(action, DENIED);
         },
-        &["W permission-missing"],
+        &["E permission-missing"],
     ),
     (
         "no permission to see load balancers",
         |world| world.aws.inject_always("DescribeLoadBalancers", DENIED),
-        &["W permission-missing"],
+        &["E permission-missing"],
     ),
     (
         "no permission to see a load balancer's attributes",
@@ -159,7 +159,7 @@ const BROKEN: [(&str, Break, &[&str]); 34] = [
             let action = "DescribeLoadBalancerAttributes";
             world.aws.inject_always(action, DENIED);
         },
-        &["W permission-missing"],
+        &["E permission-missing"],
     ),
     (
         "a target group that is gone",
@@ -172,13 +172,18 @@ const BROKEN: [(&str, Break, &[&str]); 34] = [
         &["E target-type-unfit"],
     ),
     (
-        "a target group of an Application Load Balancer",
-        |world| group(world, |group| group.protocol = "HTTP"),
+        "a QUIC target group",
+        |world| group(world, |group| group.protocol = "QUIC"),
         &["E protocol-unfit"],
     ),
     (
-        "a QUIC target group",
+        "a target group of both",
         |world| group(world, |group| group.protocol = "TCP_QUIC"),
+        &["E protocol-unfit"],
+    ),
+    (
+        "a target group of a Gateway Load Balancer",
+        |world| group(world, |group| group.protocol = "GENEVE"),
         &["E protocol-unfit"],
     ),
     (
@@ -227,8 +232,8 @@ const BROKEN: [(&str, Break, &[&str]); 34] = [
         &["W deregistration-delay-unfit"],
     ),
     (
-        "the delay that nobody set",
-        |world| group(world, |group| group.deregistration_delay = seconds(300)),
+        "a long delay",
+        |world| group(world, |group| group.deregistration_delay = seconds(301)),
         &["W deregistration-delay-unfit"],
     ),
     (
@@ -287,7 +292,7 @@ const BROKEN: [(&str, Break, &[&str]); 34] = [
             let fault = Fault::Error(500, "HealthUnavailable", "try later");
             world.aws.inject_always("DescribeTargetHealth", fault);
         },
-        &["I call-failed"],
+        &["E call-failed"],
     ),
     (
         "a service that does not answer",
@@ -296,7 +301,21 @@ const BROKEN: [(&str, Break, &[&str]); 34] = [
                 .aws
                 .inject_always("DescribeTargetGroupAttributes", Fault::Hang)
         },
-        &["I call-failed"],
+        &["E call-failed"],
+    ),
+    (
+        "nothing can be reached",
+        |world| {
+            for action in [
+                "DescribeTargetGroups",
+                "DescribeTargetGroupAttributes",
+                "DescribeTargetHealth",
+            ] {
+                world.aws.inject_always(action, Fault::Hang);
+            }
+            world.answer(Answer::Silent);
+        },
+        &["E call-failed", "E call-failed", "E call-failed"],
     ),
     (
         "everything that a new target group has wrong",
@@ -363,6 +382,18 @@ async fn a_sound_deployment_has_no_findings() {
     });
     assert_eq!(diagnosed(&world).await, [""; 0], "a kept target");
 
+    for protocol in ["HTTP", "HTTPS", "TLS", "UDP", "TCP_UDP", "NEXT"] {
+        let world = sound().await;
+        group(&world, |group| group.protocol = protocol);
+        assert_eq!(diagnosed(&world).await, [""; 0], "{protocol}");
+    }
+
+    for delay in [120, 300] {
+        let world = sound().await;
+        group(&world, |group| group.deregistration_delay = seconds(delay));
+        assert_eq!(diagnosed(&world).await, [""; 0], "{delay}");
+    }
+
     let world = sound().await;
     load_balancer(&world, |one| one.zones = BTreeSet::from([ZONE]));
     group(&world, |group| group.cross_zone = "false");
@@ -378,6 +409,54 @@ async fn a_sound_deployment_has_no_findings() {
         denied,
         "no IPv4 address is asked for"
     );
+}
+
+/// A mend is what helps in this case.
+#[tokio::test(start_paused = true)]
+async fn a_mend_leads_somewhere() {
+    let cases: [(&str, Break, &str); 6] = [
+        (
+            "an RDS instance that is publicly accessible",
+            |world| world.point("52.1.2.3"),
+            "attach the function to the VPC of the database with VpcSubnetIds",
+        ),
+        (
+            "an address outside the subnets",
+            |world| world.set("ALLOWED_CIDRS", "10.0.2.0/24"),
+            "correct AllowedCidrs or KeepCidrs",
+        ),
+        (
+            "a security group without port 53",
+            |world| world.answer(Answer::Silent),
+            "let the function reach the server on port 53 over UDP and TCP",
+        ),
+        (
+            "a name that nobody knows",
+            |world| world.answer(Answer::NxDomain),
+            "correct Endpoints; for a name that only the VPC knows, set DnsServers",
+        ),
+        (
+            "a VPC without a way to Elastic Load Balancing",
+            |world| world.aws.inject_always("DescribeTargetHealth", Fault::Hang),
+            "in a VPC through NAT or the interface endpoint elasticloadbalancing",
+        ),
+        (
+            "a service that has a difficulty",
+            |world| {
+                let fault = Fault::Error(500, "HealthUnavailable", "try later");
+                world.aws.inject_always("DescribeTargetHealth", fault);
+            },
+            "diagnose again",
+        ),
+    ];
+    for (name, break_it, expected) in cases {
+        let mut world = sound().await;
+        break_it(&mut world);
+        let findings = world.function().diagnose().await.findings;
+        assert_eq!(findings.len(), 1, "{name}: {findings:?}");
+        let mend = &findings[0].mend;
+        assert!(mend.contains(expected), "{name}: {mend}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2::types::{
-    ProtocolEnum, TargetGroup as DescribedTargetGroup, TargetHealthDescription, TargetTypeEnum,
+    TargetGroup as DescribedTargetGroup, TargetHealthDescription, TargetTypeEnum,
 };
 
 use super::name::ttl;
@@ -15,24 +15,17 @@ use super::target::{
 use super::{error, is_denied, is_missing, modify, set, unseen, warning};
 use crate::config::{Config, MAX_ADDRESSES};
 use crate::diagnose::finding::Finding;
-use crate::diagnose::finding::Severity::Info;
 use crate::diagnose::seen::{Attributes, Group, Name, Seen, Unseen};
 use crate::plan::{MARGIN, State, Target};
+use crate::target_group::UNFIT_PROTOCOLS;
 
-/// The protocols with which a client reaches a target. A QUIC group needs a server id for each target.
-/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html>
-const PROTOCOLS: [ProtocolEnum; 4] = [
-    ProtocolEnum::Tcp,
-    ProtocolEnum::Tls,
-    ProtocolEnum::Udp,
-    ProtocolEnum::TcpUdp,
-];
-/// New connections still reach a deregistered target for two minutes, and a connection that begins after
-/// the delay may never be ended.
+/// AWS recommends at least this much, so that requests are completed. New connections still reach a deregistered
+/// target for 10 s, for 120 s or for 180 to 300 s, as its users and AWS Support report, and a connection that begins
+/// after the delay may never be ended.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/edit-target-group-attributes.html#deregistration-delay>
 const SHORTEST_DELAY: Duration = Duration::from_secs(120);
-/// A client can stay on the old target for this long.
-const LONGEST_DELAY: Duration = Duration::from_secs(180);
+/// A client can stay on the old target for this long. It is the longest of those reports.
+const LONGEST_DELAY: Duration = Duration::from_secs(300);
 /// The longest acceptable time between two health checks of a target.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -109,13 +102,20 @@ fn too_many(desired: &BTreeSet<Target>) -> Option<Finding> {
     })
 }
 
+/// Nothing was judged that depends on the call, so the deployment may not be sound.
 fn not_seen(unseen: &Unseen) -> Finding {
     let (action, cause) = (unseen.action, &unseen.cause);
-    Finding::new(
+    let mend = match &cause.code {
+        Some(_) => "diagnose again: nothing was judged that depends on this call",
+        None => {
+            "let the function reach Elastic Load Balancing, in a VPC through NAT or the interface endpoint \
+             elasticloadbalancing, and diagnose again: nothing was judged that depends on this call"
+        }
+    };
+    error(
         "call-failed",
-        Info,
         format!("elasticloadbalancing:{action}: {cause}"),
-        "diagnose again: nothing was judged that depends on this call".to_owned(),
+        mend,
     )
 }
 
@@ -155,7 +155,7 @@ fn unfit(description: &DescribedTargetGroup) -> Option<Finding> {
         ));
     }
     let protocol = description.protocol()?;
-    (!PROTOCOLS.contains(protocol)).then(|| {
+    UNFIT_PROTOCOLS.contains(protocol).then(|| {
         error(
             "protocol-unfit",
             format!("its protocol is {protocol}"),

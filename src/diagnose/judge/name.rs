@@ -1,6 +1,7 @@
 //! These rules find what is wrong with a name.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{error, warning};
@@ -33,22 +34,32 @@ pub(super) fn of_name(config: &Config, name: &Name<'_>) -> Vec<Finding> {
 }
 
 fn unresolved(name: &Name<'_>) -> Option<Finding> {
-    let seen = match &name.servers {
-        Err(cause) => cause.clone(),
+    let (seen, mend) = match &name.servers {
+        Err(cause) => (cause.clone(), "set DnsServers"),
         Ok(servers) if name.found().next().is_none() => {
             let last = |server: &Server| {
-                let cause = server.lookups.last()?.as_ref().err()?;
+                let cause = server.why_not()?;
                 Some(format!("{} {cause}", server.address))
             };
-            enumerate(servers.iter().filter_map(last))
+            let seen = enumerate(servers.iter().filter_map(last));
+            (seen, how_to_resolve(servers))
         }
         Ok(_) => return None,
     };
-    Some(error(
-        "endpoint-unresolved",
-        seen,
-        "correct Endpoints; for a name that only the VPC knows, set DnsServers or attach the function with VpcSubnetIds",
-    ))
+    Some(error("endpoint-unresolved", seen, mend))
+}
+
+fn how_to_resolve(servers: &[Server]) -> &'static str {
+    match servers.iter().any(Server::knows) {
+        true => {
+            "correct Endpoints; for a name that only the VPC knows, set DnsServers or attach the function with \
+             VpcSubnetIds"
+        }
+        false => {
+            "let the function reach the server on port 53 over UDP and TCP (in a VPC, its security group and the \
+             server's must allow both), or repair the server or DnsServers"
+        }
+    }
 }
 
 /// True if the server's answer changed more than once. In a failover it changes once.
@@ -76,11 +87,31 @@ fn in_part(config: &Config, name: &Name<'_>, is_in_part: bool) -> Option<Finding
 fn not_allowed(config: &Config, name: &Name<'_>) -> Option<Finding> {
     let refused = |address| Some((address, config.reason_to_refuse(address)?));
     let (address, reason) = name.addresses().into_iter().find_map(refused)?;
+    let mend = match is_public(address) {
+        // <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_VPC.WorkingWithRDSInstanceinaVPC.html#USER_VPC.Hiding>
+        true => {
+            "attach the function to the VPC of the database with VpcSubnetIds: there the name of a publicly accessible \
+             RDS instance resolves to its private address; if this address is right, correct AllowedCidrs"
+        }
+        false => {
+            "if the address is right, correct AllowedCidrs or KeepCidrs; if not, find out which DNS server gives this \
+             answer"
+        }
+    };
     Some(error(
         "address-not-allowed",
         format!("{address} is {reason}"),
-        "if the address is right, correct AllowedCidrs or KeepCidrs; if not, find out which DNS server gives this answer",
+        mend,
     ))
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            !address.is_private() && !address.is_loopback() && !address.is_link_local()
+        }
+        IpAddr::V6(_) => false,
+    }
 }
 
 /// Servers whose answers take turns disagree only if they have no address in common.
@@ -96,8 +127,8 @@ fn disagreement(name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
         return None;
     }
     let one = |server: &Server| {
-        let answer = match server.lookups.last() {
-            Some(Err(cause)) if server.found().next().is_none() => cause.clone(),
+        let answer = match server.why_not() {
+            Some(cause) if server.found().next().is_none() => cause.clone(),
             _ => format!("says {}", enumerate(server.addresses())),
         };
         format!("{} {answer}", server.address)

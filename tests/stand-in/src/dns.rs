@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use hickory_proto::op::ResponseCode;
 use hickory_proto::op::{Message, MessageType, Query};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -37,6 +37,8 @@ pub enum Answer {
         is_split: bool,
     },
     NxDomain,
+    /// The name does not exist, and whoever asked may keep that for so many seconds.
+    NxDomainFor(u32),
     ServFail,
     Refused,
     /// The name exists, and has no address.
@@ -302,6 +304,12 @@ impl State {
                 }
             }
             Answer::NxDomain => code(ResponseCode::NXDomain),
+            Answer::NxDomainFor(ttl) => {
+                code(ResponseCode::NXDomain);
+                let origin = absolute("example.com");
+                let soa = SOA::new(origin.clone(), origin.clone(), 1, 3600, 600, 86_400, *ttl);
+                response.add_authority(Record::from_rdata(origin, *ttl, RData::SOA(soa)));
+            }
             Answer::ServFail => code(ResponseCode::ServFail),
             Answer::Refused => code(ResponseCode::Refused),
             Answer::Empty => (),
@@ -396,6 +404,19 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_udp(Arc::new(udp), source.clone()));
         tasks.spawn(serve_tcp(tcp, source));
+        Server {
+            address,
+            _tasks: tasks,
+        }
+    }
+
+    /// Nothing accepts connections over TCP, as behind a firewall that knows only UDP.
+    pub async fn start_without_tcp(source: impl Into<Source>) -> Server {
+        let (udp, tcp) = bind().await;
+        drop(tcp);
+        let address = udp.local_addr().expect("a bound socket");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_udp(Arc::new(udp), source.into()));
         Server {
             address,
             _tasks: tasks,
