@@ -206,7 +206,10 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             target_group: group.arn.dimension().to_owned(),
             is_failover: progress.is_failover,
             is_failure: is_failure || progress.is_unsent,
-            has_healthy_target: progress.has_healthy_target,
+            // The description is older than what was registered by it.
+            is_served: progress
+                .is_served
+                .map(|is_served| is_served || !progress.registered.is_empty()),
         }
     }
 

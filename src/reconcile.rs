@@ -145,10 +145,11 @@ async fn steps<P: RuntimeProvider>(
             return both(answer, described);
         }
     };
-    let is_healthy = |one: &DescribedTarget| {
-        one.state == State::Healthy && progress.desired.contains(&one.target)
+    let is_serving = |one: &DescribedTarget| {
+        matches!(one.state, State::Healthy | State::Initial)
+            && progress.desired.contains(&one.target)
     };
-    progress.has_healthy_target = Some(described.iter().any(is_healthy));
+    progress.is_served = Some(described.iter().any(is_serving));
     if context.is_dry_run {
         let decision = known.dry_run(&answer, &described, policy);
         report_only(decision, &answer, progress);

@@ -19,8 +19,9 @@ pub struct Sample {
     /// The reconcile failed, or it left a doubtful plan or an unsent call at the end of the
     /// invocation.
     pub is_failure: bool,
-    /// True if any desired target is healthy. It is `None` unless the group was resolved and described.
-    pub has_healthy_target: Option<bool>,
+    /// True if any desired target is healthy or initial, or if this reconcile registered one: a new target takes the
+    /// load balancer minutes, which is no incident. It is `None` unless the group was resolved and described.
+    pub is_served: Option<bool>,
 }
 
 /// The samples that are in no datum yet, by minute and dimension.
@@ -48,7 +49,7 @@ impl Minutes {
         let values = [
             Some(sample.is_failover),
             Some(sample.is_failure),
-            sample.has_healthy_target.map(|has| !has),
+            sample.is_served.map(|is_served| !is_served),
         ];
         let is_eventful = values.contains(&Some(true));
         for (dimension, is_published) in [

@@ -16,8 +16,8 @@ pub struct Progress {
     pub registered: BTreeSet<Target>,
     pub deregistered: BTreeSet<Target>,
     pub is_failover: bool,
-    /// True if any desired target is healthy. It is `None` until that is known.
-    pub has_healthy_target: Option<bool>,
+    /// True if any desired target was described as healthy or initial. It is `None` until that is known.
+    pub is_served: Option<bool>,
     /// The plan was doubtful, and nothing was changed.
     pub held_back: Option<HeldBack>,
     /// The deadline came before a call had its turn.
@@ -33,7 +33,7 @@ impl Progress {
             registered: BTreeSet::new(),
             deregistered: BTreeSet::new(),
             is_failover: false,
-            has_healthy_target: None,
+            is_served: None,
             held_back: None,
             is_unsent: false,
             line: Rc::new(Line::begin()),

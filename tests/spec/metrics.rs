@@ -29,7 +29,7 @@ fn quiet(at: SystemTime) -> Sample {
         target_group: GROUP.to_owned(),
         is_failover: false,
         is_failure: false,
-        has_healthy_target: None,
+        is_served: None,
     }
 }
 
@@ -196,7 +196,7 @@ async fn each_reconcile_of_each_group_is_one_sample_of_the_function() {
 async fn a_group_is_published_only_for_the_minutes_in_which_something_happened_to_it() {
     let mut publisher = Publisher::new().await;
     let unhealthy = Sample {
-        has_healthy_target: Some(false),
+        is_served: Some(false),
         ..quiet(at(2, 2))
     };
     publisher.record(["a", "b", "c"].map(|group| of(group, quiet(at(0, 1)))));
@@ -256,8 +256,8 @@ async fn the_samples_of_such_a_minute_go_out_whenever_they_were_taken() {
 async fn without_a_healthy_target_is_a_sample_only_of_what_was_resolved_and_described() {
     let mut publisher = Publisher::new().await;
     let healths = [Some(true), None, Some(false), Some(true)];
-    publisher.record(healths.map(|has_healthy_target| Sample {
-        has_healthy_target,
+    publisher.record(healths.map(|is_served| Sample {
+        is_served,
         ..quiet(at(0, 1))
     }));
     publisher.record([failure(at(1, 1))]);
