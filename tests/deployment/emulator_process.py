@@ -13,12 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from botocore.exceptions import ClientError
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+ENDPOINT = "redis.example.com"
 
 
 def free_port() -> int:
@@ -30,11 +32,18 @@ def free_port() -> int:
 
 @contextmanager
 def emulator() -> Iterator[str]:
+    """The address of a running emulator that enforces IAM, and that emulator.py has taught what it lacks."""
+    with ministack([sys.executable, HERE / "emulator.py"], AUTH="true", LAMBDA_EXECUTOR="local") as url:
+        yield url
+
+
+@contextmanager
+def ministack(command: list, **variables: str) -> Iterator[str]:
     """The address of a running emulator that keeps everything it writes in a folder that is deleted."""
     port = free_port()
     url = f"http://localhost:{port}"
-    with tempfile.TemporaryDirectory() as folder, open(Path(folder, "log"), "w+") as log:
-        env = {
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
             "PATH": os.environ["PATH"],
             "HOME": folder,
             "TMPDIR": folder,
@@ -45,22 +54,32 @@ def emulator() -> Iterator[str]:
             "MINISTACK_HOST": "localhost",
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "AWS_ENDPOINT_URL": url,
-            "AUTH": "true",
-            "LAMBDA_EXECUTOR": "local",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
+            **variables,
         }
-        command = [sys.executable, HERE / "emulator.py"]
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_for(lambda: urllib.request.urlopen(f"{url}/_ministack/health").status == 200, "the emulator", 60)
+        with running(command, environment, Path(folder, "log"), lambda: is_up(f"{url}/_ministack/health")):
             yield url
+
+
+@contextmanager
+def running(command: list, environment: dict, log: Path, is_ready: Callable[[], bool]) -> Iterator[None]:
+    """The process is ready, and is ended afterwards. If something fails meanwhile, what it wrote last is printed."""
+    with open(log, "w+") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        try:
+            wait_for(is_ready, Path(command[0]).name, 60)
+            yield
         except BaseException:
-            log.seek(0)
-            print("".join(log.readlines()[-60:]), f"exit code {process.poll()}", file=sys.stderr)
+            output.seek(0)
+            print("".join(output.readlines()[-60:]), f"exit code {process.poll()}", file=sys.stderr)
             raise
         finally:
             end(process)
+
+
+def is_up(url: str) -> bool:
+    return urllib.request.urlopen(url).status == 200
 
 
 def end(process: subprocess.Popen) -> None:
@@ -71,6 +90,20 @@ def end(process: subprocess.Popen) -> None:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+class Zone(BaseResolver):
+    """One name, at one address; every other name does not exist."""
+
+    address = "10.0.1.7"
+
+    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
+        reply = request.reply()
+        if str(request.q.qname).rstrip(".").lower() != ENDPOINT:
+            reply.header.rcode = RCODE.NXDOMAIN
+        elif request.q.qtype == QTYPE.A:
+            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(self.address)))
+        return reply
 
 
 @contextmanager

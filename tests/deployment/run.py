@@ -15,25 +15,7 @@ from contextlib import contextmanager
 
 import boto3
 import jq
-from dnslib import QTYPE, RCODE, RR, A, DNSRecord
-from dnslib.server import BaseResolver
-from emulator_process import REGION, ROOT, dns_server, emulator, step, use, wait_for
-
-ENDPOINT = "redis.example.com"
-
-
-class Zone(BaseResolver):
-    """One name, at one address; every other name does not exist."""
-
-    address = "10.0.1.7"
-
-    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
-        reply = request.reply()
-        if str(request.q.qname).rstrip(".").lower() != ENDPOINT:
-            reply.header.rcode = RCODE.NXDOMAIN
-        elif request.q.qtype == QTYPE.A:
-            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(self.address)))
-        return reply
+from emulator_process import ENDPOINT, REGION, ROOT, Zone, dns_server, emulator, step, use, wait_for
 
 
 class Deployment:
