@@ -11,7 +11,7 @@ BENCH_VENV := .venv-bench
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
-DEPLOYMENT := deployment
+DEPLOYMENT := deployment worlds
 else
 BINARY := target/release/nlb-hostname-target
 DEPLOYMENT := no-deployment
@@ -33,7 +33,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -111,7 +111,10 @@ deployed-quick-start: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/quick_start.py
 
 no-deployment:
-	@echo "NOT TESTED: the deployment, because the emulator runs the binary that is built for Linux x86_64"
+	@echo "NOT TESTED: the deployment and the worlds of others, because both run the binary that is built for Linux x86_64"
+
+worlds: build $(EMULATOR_VENV)/installed ## Plays three stories against AWS emulators that know nothing of the function
+	PYTHONPATH=tests/deployment $(EMULATOR_VENV)/bin/python tests/worlds/stories.py
 
 e2e: $(BINARY) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
 	cargo build --locked --workspace --example stage --bin drill

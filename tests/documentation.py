@@ -135,6 +135,9 @@ def the_versions_are_those_that_are_installed() -> None:
     version = {name: re.search(rf"^{name}==([\d.]+)", pinned, re.MULTILINE)[1] for name in ("redis", "Django")}
     short = [".".join(number.split(".")[:2]) for number in (version["Django"], packages["ioredis"].lstrip("^~"))]
     says("docs/clients.md", f"redis-py {version['redis']}, Django {short[0]}, ioredis {short[1]}")
+    pinned = (ROOT / "tests/deployment/requirements.txt").read_text()
+    ministack, moto = re.findall(r"^(?:ministack|moto\[server\])==(.*)$", pinned, re.MULTILINE)
+    says("docs/testing.md", f"| Story | ministack {ministack} | moto {moto} |")
 
 
 def main() -> None:
