@@ -85,6 +85,12 @@ impl Minutes {
     }
 }
 
+/// The protocol's timestamps have milliseconds at most, and a metric's datum is about a minute.
+/// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html#timestamp-type-serialization>
+fn whole_second(at: SystemTime) -> DateTime {
+    DateTime::from_secs(DateTime::from(at).secs())
+}
+
 /// A minute is CloudWatch's shortest period for these metrics.
 fn minute(at: SystemTime) -> u64 {
     let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH);
@@ -98,7 +104,7 @@ impl Tally {
             let datum = MetricDatum::builder()
                 .metric_name(metric)
                 .dimensions(dimension.clone())
-                .set_timestamp(self.last.map(DateTime::from))
+                .set_timestamp(self.last.map(whole_second))
                 .unit(StandardUnit::Count);
             let values = [0.0, 1.0].into_iter().zip(counts);
             let seen = values.filter(|(_, count)| *count > 0);

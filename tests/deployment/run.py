@@ -226,6 +226,8 @@ def run(zone: Zone, dns_server: str) -> None:
         assert denied["errorType"] == error_type and "AccessDenied" in denied["errorMessage"], denied
         first.set_variable(name, before["Environment"]["Variables"][name])
         zone.address = "10.0.2.9"
+    # The schedule follows the name back before the stack is deleted.
+    wait_for(lambda: targets(redis) == ["10.0.2.9"], "the way back", 100)
     assert targets(other) == ["10.0.2.9"], targets(other)
     step("another target group and another namespace were denied to the role")
 
