@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
-use variable::{Variable, boolean, cidr, dns_server, domain, list, namespace, port};
+use variable::{Variable, boolean, cidr, dns_server, domain, list, minutes, namespace, port, rate};
 
 /// The IPv4 ranges that an NLB accepts as targets, and the unique local and global unicast ranges of IPv6.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
@@ -54,6 +54,17 @@ pub struct Config {
     pub metric_namespace: String,
     /// If true, every invocation only plans and reports, whatever its event says.
     pub is_dry_run: bool,
+    /// What a diagnosis compares. Nothing else needs it, so a value that says nothing is no error.
+    pub alarms: Alarms,
+}
+
+/// The stack's schedule, and the span in which its alarms expect three bad minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Alarms {
+    /// The time between two scheduled invocations. `None` for a cron expression.
+    pub interval: Option<Duration>,
+    /// `None` if the stack has no alarms.
+    pub span: Option<Duration>,
 }
 
 /// A target group and the endpoints that feed it.
@@ -120,6 +131,10 @@ impl Config {
             is_dry_run: variable("DRY_RUN")
                 .or("false")
                 .required("true or false", boolean)?,
+            alarms: Alarms {
+                interval: lookup("SCHEDULE_EXPRESSION").as_deref().and_then(rate),
+                span: lookup("ALARM_MINUTES").as_deref().and_then(minutes),
+            },
         })
     }
 

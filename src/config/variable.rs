@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -133,4 +134,25 @@ pub fn domain(text: &str) -> Option<String> {
 
 pub fn boolean(text: &str) -> Option<bool> {
     text.parse().ok()
+}
+
+pub fn minutes(text: &str) -> Option<Duration> {
+    let seconds = decimal(text)?.checked_mul(60)?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html#eb-rate-expressions>
+pub fn rate(text: &str) -> Option<Duration> {
+    let (value, unit) = text
+        .strip_prefix("rate(")?
+        .strip_suffix(')')?
+        .split_once(' ')?;
+    let seconds = match unit.trim_end_matches('s') {
+        "minute" => 60,
+        "hour" => 60 * 60,
+        "day" => 24 * 60 * 60,
+        _ => return None,
+    };
+    let seconds = decimal(value)?.checked_mul(seconds)?;
+    Some(Duration::from_secs(seconds.into()))
 }

@@ -5,17 +5,23 @@ mod group;
 mod name;
 mod target;
 
+use std::time::Duration;
+
 use super::finding::Severity::{self, Warning};
 use super::finding::{Finding, Findings};
 use super::seen::{Group, Seen, Unseen};
-use crate::config::Config;
+use crate::config::{Alarms, Config};
 use crate::error::Error;
 use group::of_group;
 use name::of_name;
 
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html>
+const LONGEST_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Judges what was seen. The worst findings come first, and otherwise they are in configuration order.
 pub fn judge(config: &Config, seen: &Seen<'_>) -> Findings {
     let mut findings = permissions(seen);
+    findings.extend(blind_alarms(config.alarms));
     findings.extend(seen.names.iter().flat_map(|name| of_name(config, name)));
     for group in &seen.groups {
         let of_group = of_group(config, group, seen).into_iter();
@@ -57,6 +63,30 @@ fn modify(group: &Group<'_>, what: &str) -> String {
 fn set(group: &Group<'_>, key: &str, value: &str) -> String {
     let modify = modify(group, "modify-target-group-attributes");
     format!("{modify} --attributes Key={key},Value={value}")
+}
+
+/// The alarms do not know the schedule, so their span must be long enough for three invocations. One of them may be a
+/// minute late, and so may a datum.
+fn blind_alarms(alarms: Alarms) -> Option<Finding> {
+    let (interval, span) = (alarms.interval?, alarms.span?);
+    let needed = interval * 3 + Duration::from_secs(2 * 60);
+    let minutes = |time: Duration| time.as_secs() / 60;
+    let mend = match needed <= LONGEST_SPAN {
+        true => format!("set AlarmMinutes to {}", minutes(needed)),
+        false => "choose a ScheduleExpression of at most 479 minutes: an alarm looks back 24 hours at most".to_owned(),
+    };
+    (span < needed).then(|| {
+        warning(
+            "alarms-blind",
+            format!(
+                "AlarmMinutes is {}, and {} minutes pass between two scheduled invocations: three failures in a row may \
+                 not fit, so no alarm fires",
+                minutes(span),
+                minutes(interval)
+            ),
+            mend,
+        )
+    })
 }
 
 /// Each denied action is one finding, because none of the actions takes a resource.

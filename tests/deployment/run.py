@@ -184,10 +184,10 @@ def run(zone: Zone, dns_server: str) -> None:
     assert answer["findings"] and is_passed_by_a_pipeline(answer)
     with first.without("elasticloadbalancing:DescribeTargetGroupAttributes"):
         found = first.findings()
-        assert found == ["load-balancer-missing", "permission-missing", "health-check-slow"], found
+        assert found == ["permission-missing", "load-balancer-missing", "health-check-slow"], found
     step("diagnosed, the stack has what is wrong with its target group, and the permission that it lacks")
 
-    first.deploy(ScheduleMinutes="2", AlarmEmail="operator@example.com", Dashboard="true")
+    first.deploy(ScheduleExpression="rate(2 minutes)", AlarmMinutes="8", AlarmEmail="operator@example.com", Dashboard="true")
     rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
     assert (rule["ScheduleExpression"], rule["State"]) == ("rate(2 minutes)", "ENABLED"), rule
     [incident] = boto3.client("cloudwatch").describe_alarms(AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
@@ -205,7 +205,7 @@ def run(zone: Zone, dns_server: str) -> None:
 
     topic = boto3.client("sns").create_topic(Name="redis-events")["TopicArn"]
     notified, group = Deployment("notified", dns_server), create_target_group("notified", vpc)
-    notified.deploy(**notified.settings(group), FailoverTopicArn=topic, ScheduleMinutes="60")
+    notified.deploy(**notified.settings(group), FailoverTopicArn=topic, ScheduleExpression="rate(1 hour)")
     assert subscriptions(topic) == ["sqs"], subscriptions(topic)
     zone.address = "10.0.5.5"
     # Not all notifications are JSON, and each must cause an invocation.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nlb_hostname_target::config::{Config, TargetGroupConfig};
+use nlb_hostname_target::config::{Alarms, Config, TargetGroupConfig};
 use nlb_hostname_target::endpoint::Endpoint;
 use nlb_hostname_target::error::Error;
 use nlb_hostname_target::target_group::TargetGroupArn;
@@ -35,8 +35,8 @@ fn message(variables: &Variables) -> String {
     error.to_string()
 }
 
-/// All variables of the deployment that the function reads, in the order in which it does, but `URL_SUFFIX`, which
-/// cannot make them invalid; Lambda sets the Region itself.
+/// All variables of the deployment that can make the configuration invalid, in the order in which the function reads
+/// them; Lambda sets the Region itself.
 pub fn variables_read() -> Vec<String> {
     let read = RefCell::new(Vec::new());
     let variables = minimal();
@@ -46,7 +46,9 @@ pub fn variables_read() -> Vec<String> {
     });
     config.unwrap();
     let mut read = read.into_inner();
-    read.retain(|name| name != "AWS_REGION");
+    read.retain(|name| {
+        !["ALARM_MINUTES", "AWS_REGION", "SCHEDULE_EXPRESSION"].contains(&name.as_str())
+    });
     read
 }
 
@@ -85,6 +87,7 @@ fn the_defaults() {
         keep_cidrs: vec![],
         metric_namespace: "NlbHostnameTarget".to_owned(),
         is_dry_run: false,
+        alarms: Alarms::default(),
     };
     assert_eq!(parse(&minimal()).unwrap(), expected);
 
@@ -136,6 +139,8 @@ fn everything_set() {
         ("KEEP_CIDRS", "10.0.7.0/24, 10.0.8.8/32".to_owned()),
         ("METRIC_NAMESPACE", "My/Redis Failover".to_owned()),
         ("DRY_RUN", "true".to_owned()),
+        ("SCHEDULE_EXPRESSION", "rate(5 minutes)".to_owned()),
+        ("ALARM_MINUTES", "17".to_owned()),
     ]);
     let expected = Config {
         target_groups: vec![
@@ -173,6 +178,10 @@ fn everything_set() {
             .to_vec(),
         metric_namespace: "My/Redis Failover".to_owned(),
         is_dry_run: true,
+        alarms: Alarms {
+            interval: Some(Duration::from_secs(300)),
+            span: Some(Duration::from_secs(17 * 60)),
+        },
     };
     assert_eq!(parse(&variables).unwrap(), expected);
 }

@@ -89,11 +89,19 @@ async fn diagnosed(world: &World) -> Vec<String> {
 type Break = fn(&mut World);
 
 /// What is done to a sound deployment, and what is found then.
-const BROKEN: [(&str, Break, &[&str]); 36] = [
+const BROKEN: [(&str, Break, &[&str]); 37] = [
     (
         "a malformed variable",
         |world| world.set("TARGET_PORT", "http"),
         &["E config-invalid"],
+    ),
+    (
+        "alarms that look at a shorter time than three invocations take",
+        |world| {
+            world.set("SCHEDULE_EXPRESSION", "rate(5 minutes)");
+            world.set("ALARM_MINUTES", 16);
+        },
+        &["W alarms-blind"],
     ),
     (
         "no such name",
@@ -409,6 +417,42 @@ async fn a_sound_deployment_has_no_findings() {
         denied,
         "no IPv4 address is asked for"
     );
+}
+
+/// At least three intervals and two minutes. A cron expression has no interval, and without alarms nothing is blind.
+#[tokio::test(start_paused = true)]
+async fn alarms_are_blind_if_three_invocations_do_not_fit() {
+    for (expression, minutes, mend) in [
+        ("rate(1 minute)", "5", None),
+        ("rate(1 minute)", "4", Some("set AlarmMinutes to 5")),
+        ("rate(5 minutes)", "5", Some("set AlarmMinutes to 17")),
+        ("rate(5 minutes)", "17", None),
+        ("rate(1 hour)", "181", Some("set AlarmMinutes to 182")),
+        ("rate(7 hours)", "1440", None),
+        (
+            "rate(8 hours)",
+            "1440",
+            Some("choose a ScheduleExpression of at most 479 minutes"),
+        ),
+        ("rate(2 days)", "1440", Some("choose a ScheduleExpression")),
+        ("rate(5 minutes)", "", None),
+        ("rate(5 minutes)", "soon", None),
+        ("rate(99999999 days)", "5", None),
+        ("cron(0/5 * * * ? *)", "5", None),
+        ("", "5", None),
+    ] {
+        let mut world = sound().await;
+        world.set("SCHEDULE_EXPRESSION", expression);
+        world.set("ALARM_MINUTES", minutes);
+        let findings = world.function().diagnose().await.findings;
+        let found = findings.first().map(|finding| &finding.mend);
+        let is_expected = match (found, mend) {
+            (None, None) => true,
+            (Some(found), Some(mend)) => found.starts_with(mend),
+            _ => false,
+        };
+        assert!(is_expected, "{expression} {minutes}: {findings:?}");
+    }
 }
 
 /// A mend is what helps in this case.

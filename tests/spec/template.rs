@@ -74,7 +74,9 @@ fn rows() -> Vec<[String; 3]> {
 #[test]
 fn every_variable_of_the_code_stands_in_the_template_and_on_the_page_and_vice_versa() {
     let mut in_code = variables_read();
+    // These cannot make the configuration invalid.
     in_code.insert(in_code.len() - 1, "URL_SUFFIX".to_owned());
+    in_code.extend(["SCHEDULE_EXPRESSION", "ALARM_MINUTES"].map(str::to_owned));
     let in_template: BTreeSet<_> = parameters_of_variables().into_keys().collect();
     assert_eq!(in_template, in_code.iter().cloned().collect());
     let on_page: Vec<_> = rows().into_iter().map(|[variable, ..]| variable).collect();
@@ -238,6 +240,104 @@ fn the_template_accepts_what_the_function_accepts_and_rejects_what_it_rejects() 
     }
 }
 
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html>
+#[test]
+fn a_schedule_is_what_eventbridge_takes() {
+    let template = template();
+    let pattern = &template["Parameters"]["ScheduleExpression"]["AllowedPattern"];
+    let pattern = fancy_regex::Regex::new(pattern.as_str().unwrap()).unwrap();
+    for expression in [
+        "rate(1 minute)",
+        "rate(2 minutes)",
+        "rate(15 minutes)",
+        "rate(1 hour)",
+        "rate(24 hours)",
+        "rate(1 day)",
+        "rate(7 days)",
+        "cron(0/2 8-18 ? * MON-FRI *)",
+        "cron(* * * * ? *)",
+        "cron(0 10 * * ? *)",
+        "cron(15 12 * * ? *)",
+        "cron(0 8 1 * ? *)",
+        "cron(0/15 * * * ? *)",
+        "cron(0 8 L * ? *)",
+        "cron(0 8 3W * ? *)",
+        "cron(0 9 ? * 2#1 *)",
+        "cron(0 9 ? * 5L *)",
+        "cron(0,30 8-18/2 ? JAN-MAR mon 2026-2030)",
+    ] {
+        assert!(pattern.is_match(expression).unwrap(), "{expression}");
+    }
+    for expression in [
+        "",
+        "rate(1 minutes)",
+        "rate(5 minute)",
+        "rate(0 minutes)",
+        "rate(05 minutes)",
+        "rate(1.5 hours)",
+        "rate(30 seconds)",
+        "rate(5 minutes) ",
+        "rate 5 minutes",
+        "rate(5minutes)",
+        "5 minutes",
+        // Five fields, seven, both days, and neither of them.
+        "cron(0 10 * * ?)",
+        "cron(0 0 10 * * ? *)",
+        "cron(0 10 * * * *)",
+        "cron(0 10 1 * MON *)",
+        "cron(0 10 ? * ? *)",
+        "cron(0 10 * ? * *)",
+        "0 10 * * ? *",
+        "at(2026-11-30T08:00:00)",
+    ] {
+        assert!(!pattern.is_match(expression).unwrap(), "{expression}");
+    }
+}
+
+#[test]
+fn the_rule_has_the_name_and_the_schedule_that_are_asked_for() {
+    let of = |given: &[(&str, &str)]| {
+        let stack = Stack::new(given);
+        let functions = stack.resources("AWS::Serverless::Function");
+        let rule = &functions["Function"]["Events"]["Schedule"]["Properties"];
+        [stack.text(&rule["Name"]), stack.text(&rule["Schedule"])]
+    };
+    assert_eq!(of(&[]), ["AWS::NoValue", "rate(1 minute)"]);
+    let given = [
+        ("RuleName", "redis-follow"),
+        ("ScheduleExpression", "cron(0/2 8-18 ? * MON-FRI *)"),
+    ];
+    assert_eq!(of(&given), ["redis-follow", "cron(0/2 8-18 ? * MON-FRI *)"]);
+}
+
+#[test]
+fn alarms_with_another_schedule_need_minutes_that_fit_it() {
+    let every_five = ("ScheduleExpression", "rate(5 minutes)");
+    let email = ("AlarmEmail", "operator@example.com");
+    let topic = ("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:alarms");
+    for (given, is_refused) in [
+        (&[][..], false),
+        (&[email], false),
+        (&[every_five], false),
+        (&[every_five, email], true),
+        (&[every_five, topic], true),
+        (&[every_five, email, ("AlarmMinutes", "17")], false),
+        (&[every_five, topic, ("AlarmMinutes", "17")], false),
+        // It knows one expression only: this one needs 6.
+        (&[("ScheduleExpression", "cron(* * * * ? *)"), email], true),
+    ] {
+        let expected = BTreeSet::from_iter(is_refused.then_some("AlarmsKnowNoSchedule"));
+        assert_eq!(Stack::new(given).refusals(), expected, "{given:?}");
+    }
+    let template = template();
+    let minutes = &template["Parameters"]["AlarmMinutes"];
+    let pattern = fancy_regex::Regex::new(minutes["AllowedPattern"].as_str().unwrap()).unwrap();
+    for number in 0..=2000 {
+        let is_accepted = pattern.is_match(&number.to_string()).unwrap();
+        assert_eq!(is_accepted, (5..=1440).contains(&number), "{number}");
+    }
+}
+
 #[test]
 fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named() {
     let template = template();
@@ -317,7 +417,10 @@ fn a_change_of_any_setting_is_verified() {
     let resources = &template["Resources"];
     let verification = &resources["Verification"]["Properties"];
     let variables = &resources["Function"]["Properties"]["Environment"]["Variables"];
-    for name in keys(variables) {
+    let mut settings = keys(variables);
+    // For a diagnosis alone.
+    settings.retain(|name| !["SCHEDULE_EXPRESSION", "ALARM_MINUTES"].contains(&name.as_str()));
+    for name in settings {
         assert_eq!(
             verification[name.as_str()],
             variables[name.as_str()],
