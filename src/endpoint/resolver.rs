@@ -83,7 +83,8 @@ impl<P: RuntimeProvider> Server<P> {
     }
 
     /// Asks over UDP, and over TCP if the answer did not fit into a datagram. One resolver with both would do that
-    /// too, but its error says only how the second one ended.
+    /// too, but its error says only how the second one ended. hickory takes a truncated answer for a failure and asks
+    /// [`RETRIES`] times more, which few names cause.
     async fn ask(&self, endpoint: &Endpoint, record_type: RecordType) -> Knowledge {
         let Endpoint(name) = endpoint;
         let answer = self.over_udp.lookup(name.clone(), record_type).await;
