@@ -11,7 +11,7 @@ pub fn run(input: &[u8]) {
     };
     let event = Event::read(&json);
     if let Ok(value) = serde_json::from_str(json.get()) {
-        assert_eq!(event.is_dry_run, is_set(&value, "dryRun"), "dryRun");
+        assert_eq!(event.is_dry_run, is_dry_run(&value), "dryRun");
         let cause = match event.cause {
             Cause::Deployment(_) => "a deployment",
             Cause::Diagnose => "a diagnosis",
@@ -21,6 +21,14 @@ pub fn run(input: &[u8]) {
         };
         assert_eq!(cause, expected_cause(&value));
     }
+}
+
+/// In any case and with or without underscore.
+fn is_dry_run(event: &Value) -> bool {
+    let fields = event.as_object().into_iter().flatten();
+    let mut spelled =
+        fields.filter(|(name, _)| name.replace('_', "").eq_ignore_ascii_case("dryrun"));
+    spelled.any(|(_, value)| !value.is_null() && *value != false)
 }
 
 fn is_set(event: &Value, name: &str) -> bool {
@@ -42,12 +50,14 @@ fn expected_cause(event: &Value) -> &'static str {
         let found = event.pointer(&format!("/Records/0/{name}"));
         found.is_some_and(|found| found == source)
     };
+    let is_of_a_service = is_text("detail-type") && event["detail-type"] != "Scheduled Event";
     match (
         is_from("eventSource", "aws:sqs"),
         is_from("EventSource", "aws:sns"),
     ) {
         (true, _) => "the queue",
         (false, true) => "a notification",
+        _ if is_of_a_service || is_text("alarmArn") => "a notification",
         _ => "the schedule",
     }
 }
