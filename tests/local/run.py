@@ -278,7 +278,7 @@ def template_with(variables: dict[str, str]) -> Path:
 
 
 def not_tested(why: str) -> None:
-    print(f"NOT TESTED: sam local invoke in a container, because {' '.join(why.split())}", flush=True)
+    print(f"only without a container, because {' '.join(why.split())}", flush=True)
 
 
 BEGIN = time.monotonic()

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{available_parallelism, scope};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{TestCaseError, TestError};
 
@@ -29,6 +28,8 @@ use history::Entry;
 use play::play;
 use sequence::Sequence;
 
+/// How far a long simulation is, is told every so many sequences.
+const A_WHILE: u64 = 10_000;
 /// One in so many sequences is played twice, to see that it comes out the same.
 const PLAYED_TWICE: u64 = 100;
 
@@ -114,15 +115,12 @@ struct Violated {
 
 /// Plays the sequences on all cores, up to the first that breaks a promise.
 fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
-    let style = "{wide_bar} {pos}/{len} {per_sec} {eta} to go";
-    let style = ProgressStyle::with_template(style).expect("a template");
-    let bar = ProgressBar::new(arguments.sequences).with_style(style);
     let next = AtomicU64::new(arguments.first);
     let end = arguments.first + arguments.sequences;
-    let found = scope(|scope| {
+    scope(|scope| {
         let cores = available_parallelism().map_or(1, usize::from);
-        let players = (0..cores)
-            .map(|_| scope.spawn(|| play_on(&next, end, &bar, arguments.only.as_deref())));
+        let players =
+            (0..cores).map(|_| scope.spawn(|| play_on(&next, end, arguments.only.as_deref())));
         let players: Vec<_> = players.collect();
         let (mut figures, mut violated) = (Figures::default(), Vec::new());
         for player in players {
@@ -132,28 +130,23 @@ fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
         }
         let first = violated.into_iter().min_by_key(|violated| violated.number);
         (figures, first)
-    });
-    bar.finish_and_clear();
-    found
+    })
 }
 
 /// Plays one after the other, as long as nobody breaks a promise.
-fn play_on(
-    next: &AtomicU64,
-    end: u64,
-    bar: &ProgressBar,
-    only: Option<&str>,
-) -> (Figures, Option<Violated>) {
+fn play_on(next: &AtomicU64, end: u64, only: Option<&str>) -> (Figures, Option<Violated>) {
     let mut figures = Figures::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= end {
             return (figures, None);
         }
+        if (number + 1).is_multiple_of(A_WHILE) {
+            eprintln!("sequence {number}");
+        }
         let sequence = Sequence::tree(number).0.current();
         let (history, outcome, stories) = examine(&sequence, number, only);
         figures.add(&sequence.setting, &history, stories);
-        bar.inc(1);
         if let Err(violation) = outcome {
             next.fetch_max(end, Ordering::Relaxed);
             let violated = Violated {

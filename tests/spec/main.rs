@@ -2,6 +2,7 @@
 
 mod alarms;
 mod config;
+mod corpus;
 mod dashboard;
 mod deployment;
 mod diagnose;

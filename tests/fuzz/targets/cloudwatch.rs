@@ -5,8 +5,8 @@ use nlb_hostname_target::report::Report;
 use stand_in::aws::Call;
 use stand_in::cloudwatch::Datum;
 
-use crate::answers::Answer;
-use crate::world::{NEW, OLD, World, block_on};
+use super::answers::Answer;
+use super::world::{NEW, OLD, World, block_on};
 
 /// I10: whatever CloudWatch says, the group has moved, and the failover is counted in the end unless
 /// CloudWatch took it or called it invalid (section 6).

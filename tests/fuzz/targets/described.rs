@@ -5,8 +5,8 @@ use quick_xml::Reader;
 use quick_xml::escape::unescape;
 use quick_xml::events::Event;
 
-use crate::load_balancing::is_new;
-use crate::world::{NEW, OLD};
+use super::load_balancing::is_new;
+use super::world::{NEW, OLD};
 
 /// What some answers say.
 #[derive(Default)]

@@ -14,7 +14,7 @@ use stand_in::memory::Network;
 use stand_in::world::{DNS_SERVER, ENDPOINT};
 use tokio::time::Instant;
 
-use crate::world::{OLD, World, block_on};
+use super::world::{OLD, World, block_on};
 
 /// I8, in virtual time: lookups that take longer than ACT are a failure.
 const LATEST: Duration = Duration::from_secs(5);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use nlb_hostname_target::report::Report;
 use stand_in::aws::Call;
 
-use crate::answers::Answer;
-use crate::described::Described;
-use crate::world::{NEW, World, block_on};
+use super::answers::Answer;
+use super::described::Described;
+use super::world::{NEW, World, block_on};
 
 const ACTIONS: [&str; 7] = [
     "DescribeLoadBalancerAttributes",
