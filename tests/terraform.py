@@ -35,6 +35,7 @@ class Configuration:
             ),
         )
         self.text = text
+        self.settings = parsed.get("settings", {})
         self.providers = {}
         for block in chain.from_iterable(each.get("required_providers", []) for each in parsed.get("terraform", [])):
             self.providers |= block
@@ -203,15 +204,24 @@ def is_allowed(value: str, parameter: dict) -> bool:
     return matches and value in map(str, parameter.get("AllowedValues", [value]))
 
 
-def the_stack_gets_what_the_template_takes(stack: dict, template: dict) -> None:
-    known, given = template["Parameters"], stack["parameters"]
-    assert given.keys() <= known.keys(), f"the template has no parameter {given.keys() - known.keys()}"
+def given_by(configuration: Configuration, stack: dict) -> dict:
+    """The parameters that a stack has of the configuration itself, without the user's settings."""
+    merged = re.fullmatch(r"\$\{merge\((local\.\w+), var\.settings\)\}", str(stack["parameters"]))
+    return configuration.blocks[merged[1]] if merged else stack["parameters"]
+
+
+def every_parameter_can_be_set(example: Configuration) -> None:
+    """By one map, which wins over what the example gives. CloudFormation refuses a name that the template lacks."""
+    assert given_by(example, stack := example.one("aws_cloudformation_stack")) is not stack["parameters"], stack
+    settings = example.blocks["var.settings"]
+    assert (settings["type"], settings["default"]) == ("${map(string)}", {}), settings
+
+
+def the_stack_gets_what_the_template_takes(given: dict, template: dict) -> None:
+    known = template["Parameters"]
     required = {name for name, parameter in known.items() if "Default" not in parameter}
     assert required <= given.keys(), f"the template requires {required - given.keys()}"
-    for name, value in given.items():
-        if not expressions(value):
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            assert is_allowed(text, known[name]), f"{name} cannot be {text}"
+    the_template_takes(given, template)
     sources = {
         "Endpoints": r"\$\{aws_elasticache_replication_group\.\w+\.primary_endpoint_address\}",
         "TargetGroupArns": r"\$\{aws_lb_target_group\.\w+\.arn\}",
@@ -219,6 +229,15 @@ def the_stack_gets_what_the_template_takes(stack: dict, template: dict) -> None:
     }
     for name, source in sources.items():
         assert name not in given or re.fullmatch(source, given[name]), f"{name} is {given[name]}"
+
+
+def the_template_takes(given: dict, template: dict) -> None:
+    known = template["Parameters"]
+    assert given.keys() <= known.keys(), f"the template has no parameter {given.keys() - known.keys()}"
+    for name, value in given.items():
+        if not expressions(value):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            assert is_allowed(text, known[name]), f"{name} cannot be {text}"
 
 
 def the_stack_may_do_what_the_template_does(stack: dict, template: dict) -> None:
@@ -249,6 +268,7 @@ def main() -> None:
         only_the_load_balancer_reaches_the_cache,
         elasticache_may_publish_to_the_topic,
         another_template_updates_the_stack,
+        every_parameter_can_be_set,
     ):
         check(example)
     every_output_of_the_stack_exists(example, template)
@@ -259,11 +279,13 @@ def main() -> None:
     }
     assert snippets["terraform.md"], "docs/terraform.md has no HCL"
     configurations = [example, *chain.from_iterable(snippets.values())]
-    stacks = [stack for each in configurations for stack in each.of_type("aws_cloudformation_stack")]
+    stacks = [(each, stack) for each in configurations for stack in each.of_type("aws_cloudformation_stack")]
+    assert any(each.settings for each in configurations), "no page sets a parameter"
     for configuration in configurations:
         the_targets_belong_to_the_function(configuration)
-    for stack in stacks:
-        the_stack_gets_what_the_template_takes(stack, template)
+        the_template_takes(configuration.settings, template)
+    for configuration, stack in stacks:
+        the_stack_gets_what_the_template_takes(given_by(configuration, stack), template)
         the_stack_may_do_what_the_template_does(stack, template)
         the_template_fits(stack, packaged_size)
     print(f"{len(example.blocks)} blocks and {len(stacks)} stacks say what the template expects")

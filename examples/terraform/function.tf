@@ -14,16 +14,19 @@ resource "aws_s3_object" "template" {
   }
 }
 
-resource "aws_cloudformation_stack" "follow" {
-  #checkov:skip=CKV_AWS_124:Terraform waits for the stack and says what failed.
-  name         = "${var.name}-follow"
-  template_url = "https://${data.aws_s3_bucket.packages.bucket_regional_domain_name}/${aws_s3_object.template.key}"
-  capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
-
+locals {
   parameters = {
     Endpoints        = aws_elasticache_replication_group.redis.primary_endpoint_address
     TargetGroupArns  = aws_lb_target_group.redis.arn
     FailoverTopicArn = aws_sns_topic.notifications.arn
     AllowedCidrs     = join(",", sort([for subnet in data.aws_subnet.cache : subnet.cidr_block]))
   }
+}
+
+resource "aws_cloudformation_stack" "follow" {
+  #checkov:skip=CKV_AWS_124:Terraform waits for the stack and says what failed.
+  name         = "${var.name}-follow"
+  template_url = "https://${data.aws_s3_bucket.packages.bucket_regional_domain_name}/${aws_s3_object.template.key}"
+  capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+  parameters   = merge(local.parameters, var.settings)
 }

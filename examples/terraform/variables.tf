@@ -45,6 +45,18 @@ variable "packaged_template" {
   }
 }
 
+variable "settings" {
+  type        = map(string)
+  default     = {}
+  description = "Parameters of the template, by the names in docs/configuration.md. They win over what is set here."
+
+  # CloudFormation itself refuses a name that the template does not have.
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Za-z]*$", name))])
+    error_message = "Names of the template's parameters, such as ScheduleExpression."
+  }
+}
+
 variable "vpc_id" {
   type        = string
   description = "VPC of the cache and the load balancer."
