@@ -2,14 +2,18 @@
 
 It authorizes calls of the protocol that the SDK speaks to CloudWatch (Smithy RPC v2 CBOR) without asking IAM, and does
 not know the condition key `cloudwatch:namespace`. Its stacks make no composite alarm, no alarm on metric math, no saved
-query, and no rule apart from its security group. Here they do, but an alarm on metric math is only a record, and a saved
-query is not even that. It transforms no nested stack's template, and an update of a nested stack forgets the attributes
-of what has not changed. And it gives both endpoints of a cache one name, and forgets the topic that a cache notifies.
+query, and no security group's rule apart from the group. Here they do, but an alarm on metric math is only a record, and
+a saved query is not even that. Its stacks overwrite an EventBridge rule of the same name, which fails here. It transforms
+no nested stack's template, and an update of a nested stack forgets the attributes of what has not changed. It lists an
+address of mail as confirmed, though nobody has confirmed it. And it gives both endpoints of a cache one name, and forgets
+the topic that a cache notifies.
 """
+
+import re
 
 import cbor2
 from ministack.core import iam_actions
-from ministack.services import cloudwatch, ec2, elasticache
+from ministack.services import cloudwatch, ec2, elasticache, eventbridge, sns
 from ministack.services.cloudformation import _stacks, custom_resource, engine, provisioners
 
 BUCKET = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com"
@@ -21,6 +25,8 @@ request_context = iam_actions.request_tag_context
 check_capabilities = provisioners._check_nested_stack_capabilities
 update_resource = provisioners._update_resource
 metric_alarm_record = provisioners._cw_metric_alarm_record
+create_rule = provisioners._eb_rule_create
+list_subscriptions = sns._list_subscriptions_by_topic
 create_replication_group = elasticache._create_replication_group
 cluster_xml = elasticache._cluster_xml_inner
 
@@ -92,6 +98,20 @@ def save_query(logical_id: str, properties: dict, stack: str) -> tuple[str, dict
     return name, {"QueryDefinitionId": name}
 
 
+def create_another_rule(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
+    """In the words that CloudFormation has for a bucket's name: nobody has seen those for a rule."""
+    name = properties.get("Name")
+    if name and eventbridge._rule_key(name, provisioners._eb_rule_bus_name(properties)) in eventbridge._rules:
+        raise ValueError(f"Resource of type 'AWS::Events::Rule' with identifier '{name}' already exists.")
+    return create_rule(logical_id, properties, stack)
+
+
+def with_unconfirmed_mail(params: dict) -> tuple[int, dict, bytes]:
+    status, headers, body = list_subscriptions(params)
+    mail = rb"<SubscriptionArn>[^<]*(?=</SubscriptionArn>((?!</member>).)*<Protocol>email<)"
+    return status, headers, re.sub(mail, b"<SubscriptionArn>PendingConfirmation", body)
+
+
 def create_ingress(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
     group = properties["GroupId"]
     [rule] = provisioners._ec2_sg_permissions([properties])
@@ -138,6 +158,8 @@ provisioners._check_nested_stack_capabilities = transformed
 custom_resource._response_url = response_url
 provisioners._update_resource = with_attributes
 provisioners._cw_metric_alarm_record = with_metric_math
+provisioners._eb_rule_create = create_another_rule
+provisioners._RESOURCE_HANDLERS["AWS::Events::Rule"]["create"] = create_another_rule
 provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::CompositeAlarm"] = {
     "create": create_composite_alarm,
     "update": update_composite_alarm,
@@ -149,6 +171,7 @@ provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
     "delete": lambda *_: None,
 }
 provisioners._RESOURCE_HANDLERS["AWS::EC2::SecurityGroupIngress"] = {"create": create_ingress, "delete": delete_ingress}
+sns._list_subscriptions_by_topic = with_unconfirmed_mail
 elasticache._create_replication_group = with_endpoints_and_topic
 elasticache._cluster_xml_inner = with_topic
 

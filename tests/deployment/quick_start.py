@@ -1,29 +1,47 @@
-"""Follows the README's quick start on the AWS emulator, as a stranger with a target group does, and then the runbook's
-emergency stop: the commands as they stand there, each part in one shell.
+"""Follows the README's quick start on the AWS emulator, as a stranger with a target group does, names the rule and its
+schedule, and then types the runbook: the commands as they stand there, each part in one shell.
 
 The test adds only what a stranger's machine has: the values of the variables, and a DNS server that knows the name. `make
-build` is not run again, since the Makefile runs it before this test, and other tests deploy what it has built.
+build` is not run again, since the Makefile runs it before this test, and other tests deploy what it has built. Of the
+runbook's commands only the planned failover is left out, since the stack has no cluster.
 """
 
 import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from textwrap import dedent
 
 import boto3
 from dnslib import QTYPE, RR, A, DNSRecord
 from dnslib.server import BaseResolver
 from emulator_process import REGION, ROOT, dns_server, emulator, step, use
 
+
+def blocks(page: str, heading: str, language: str = "console") -> list[str]:
+    """Those between this heading and the next one."""
+    _, section = re.split(rf"^#+ {heading}$", (ROOT / page).read_text(), flags=re.MULTILINE)
+    found = re.findall(rf"^ *```{language}\n(.*?)```", re.split(r"\n#+ ", section)[0], re.DOTALL | re.MULTILINE)
+    return [dedent(block) for block in found]
+
+
 ENDPOINT = "master.redis.abc123.euw1.cache.amazonaws.com"
-SECTION = (ROOT / "README.md").read_text().split("## Quick start")[1].split("\n## ")[0]
-VARIABLES, DRY_RUN, SWITCH_ON = re.findall(r"```console\n(.*?)```", SECTION, re.DOTALL)
-(OUTPUT,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+VARIABLES, DRY_RUN, SWITCH_ON = blocks("README.md", "Quick start")
+(OUTPUT,) = blocks("README.md", "Quick start", "json")
+(SCHEDULES,) = blocks("README.md", "Settings that people change")
+(SCHEDULE,) = blocks("docs/configuration.md", "The schedule")
 
-
-RUNBOOK = (ROOT / "docs/operations.md").read_text().split("## Stop it at once")[1].split("\n## ")[0]
-STOP, BY_HAND, UNDO = re.findall(r"```console\n(.*?)```", RUNBOOK, re.DOTALL)
+RUNBOOK = "docs/operations.md"
+(STACK,) = blocks(RUNBOOK, "Operations")
+(DIAGNOSE,) = blocks(RUNBOOK, "Diagnose")
+(WHERE,) = blocks(RUNBOOK, "See where the clients go")
+STOP, BY_HAND, UNDO = blocks(RUNBOOK, "Stop it at once")
+(INVOKE,) = blocks(RUNBOOK, "FunctionNotRunning")
+SUBSCRIBE, UNCONFIRMED, FILTER = blocks(RUNBOOK, "A pager")
+(MUTE,) = blocks(RUNBOOK, "Mute for maintenance")
+(HAPPENED,) = blocks(RUNBOOK, "What happened")
 
 
 class Zone(BaseResolver):
@@ -50,9 +68,9 @@ def targets(group: str) -> list[str]:
     return [health["Target"]["Id"] for health in described["TargetHealthDescriptions"]]
 
 
-def shell(commands: str) -> str:
-    """What the last one prints."""
-    done = subprocess.run(["bash", "-ec", commands], cwd=ROOT, capture_output=True, text=True)
+def shell(commands: str, folder: Path = ROOT) -> str:
+    """What they print."""
+    done = subprocess.run(["bash", "-ec", commands], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -81,7 +99,7 @@ def run(name_server: str) -> None:
     assert targets(group) == ["10.0.1.7"]
     step(f"{len(commands)} commands led to the README's dry run")
 
-    path = f"export PATH={ROOT}/.venv/bin:$PATH\n"
+    path = f"export PATH={ROOT}/.venv/bin:{Path(sys.executable).parent}:$PATH\n"
     findings = answer(shell(variables + path + SWITCH_ON))["findings"]
     # The group hangs on no load balancer here, and has its defaults.
     found = [finding["id"] for finding in findings]
@@ -89,10 +107,77 @@ def run(name_server: str) -> None:
     assert targets(group) == ["10.0.2.9"]
     step("two more switched it on, and said what is wrong with the group")
 
-    # The AWS CLI is beside this Python.
-    path += f"PATH=$PATH:{Path(sys.executable).parent}\n"
-    function = shell(path + STOP + 'echo "$FUNCTION"').split()[-1]
+    name_the_schedule(variables + path)
+    with tempfile.TemporaryDirectory() as folder:
+        shell(variables + path + "sam deploy --parameter-overrides AlarmEmail=operator@example.com")
+        follow_the_runbook(group, path, Path(folder))
+    stop_it(group, path)
+
+    shell(variables + path + "sam delete --no-prompts")
+    assert targets(group) == ["10.0.2.9"]
+    step("it was deleted, and left the targets alone")
+
+
+def name_the_schedule(variables: str) -> None:
+    events = boto3.client("events")
+    commands = [*SCHEDULES.strip().splitlines(), SCHEDULE]
+    for command, schedule in zip(commands, ("rate(5 minutes)", "cron(0/2 8-18 ? * MON-FRI *)", "rate(5 minutes)"), strict=True):
+        shell(variables + command)
+        rules = [(rule["Name"], rule["ScheduleExpression"]) for rule in events.list_rules()["Rules"]]
+        assert rules == [("redis-follow", schedule)], rules
+    step("the commands for a schedule named the rule and set its schedule, with a rate and with a cron")
+
+    unquoted = re.sub(r"'(.*?)\"(.*?)\"'", r"'\1\2'", SCHEDULE)
+    refused = subprocess.run(["bash", "-ec", variables + unquoted], cwd=ROOT, capture_output=True, text=True)
+    assert unquoted != SCHEDULE and refused.returncode != 0, refused.stdout
+    assert "ScheduleExpression" in refused.stderr, refused.stderr
+    step("without the inner quotes the template refused what the SAM CLI made of it")
+
+
+def for_version_1(commands: str) -> str:
+    """The AWS CLI beside this Python takes a payload as it is, and cannot tail a log."""
+    commands = commands.replace(" --cli-binary-format raw-in-base64-out", "")
+    return re.sub(
+        r"aws logs tail (\S+) --since 1h", r"aws logs filter-log-events --output text --log-group-name \1", commands
+    )
+
+
+def follow_the_runbook(group: str, path: str, folder: Path) -> None:
+    def typed(commands: str) -> str:
+        commands = re.sub("(?m)^GROUP=.*", f"GROUP={group}", commands)
+        return shell(path + for_version_1(STACK + commands), folder)
+
+    typed(DIAGNOSE)
+    found = [finding["id"] for finding in json.loads((folder / "findings.json").read_text())["findings"]]
+    assert found == ["load-balancer-missing", "health-check-slow"], found
+    where = typed(WHERE).split()
+    assert where[0] == "10.0.2.9", where
+    happened = typed(HAPPENED)
+    assert "registering" in happened and "deregistering" in happened, happened
+    assert '"reconciles": 1' in typed(INVOKE)
+    step("the runbook's commands diagnosed, and said where the clients go and what happened")
+
+    topic = SUBSCRIBE.split("aws sns subscribe")[0]
+    typed(SUBSCRIBE)
+    unconfirmed = typed(topic + UNCONFIRMED).split()
+    assert unconfirmed == ["email", "operator@example.com"], unconfirmed
+    subscription = typed(topic + FILTER + 'echo "$SUBSCRIPTION"').split()[-1]
+    attributes = boto3.client("sns").get_subscription_attributes(SubscriptionArn=subscription)["Attributes"]
+    [condition] = json.loads(attributes["FilterPolicy"])["AlarmName"]
+    assert (attributes["Endpoint"], attributes["FilterPolicyScope"]) == ("https://events.example.com/pager", "MessageBody")
+    # The emulator knows no mute rules, so the AWS CLI only checks the parameters.
+    assert MUTE.count("put-alarm-mute-rule") == 1
+    checked = MUTE.replace("put-alarm-mute-rule", "put-alarm-mute-rule --generate-cli-skeleton output")
+    muted = typed(checked + "echo $ALARMS").split()[-1].split(",")
+    assert len(muted) == 7, muted
+    kept = [name for name in muted if not name.startswith(condition["anything-but"]["prefix"])]
+    assert [name.split("-")[3] for name in muted if name not in kept] == ["FailoverHappened"], (muted, condition)
+    step("they named the address that has not confirmed, kept failovers from a pager, and named the alarms to mute")
+
+
+def stop_it(group: str, path: str) -> None:
     awslambda = boto3.client("lambda")
+    function = shell(path + STACK + STOP + 'echo "$FUNCTION"').split()[-1]
     try:
         stopped = awslambda.invoke(FunctionName=function, Payload=b"{}")
         raise AssertionError(stopped["Payload"].read())
@@ -104,14 +189,10 @@ def run(name_server: str) -> None:
     assert targets(group) == ["10.0.2.9"]
     shell(path + re.sub("(?m)^GROUP=.*", f"GROUP={group}", swapped))
     assert targets(group) == ["10.0.1.7"]
-    shell(path + STOP.splitlines()[0] + "\n" + STOP.splitlines()[1] + "\n" + UNDO)
+    shell(path + STACK + UNDO)
     awslambda.invoke(FunctionName=function, Payload=b"{}")
     assert targets(group) == ["10.0.2.9"]
     step("the targets were moved by hand, and after the undo the group follows the name again")
-
-    shell(variables + path + "sam delete --no-prompts")
-    assert targets(group) == ["10.0.2.9"]
-    step("it was deleted, and left the targets alone")
 
 
 def main() -> None:

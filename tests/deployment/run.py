@@ -55,6 +55,11 @@ class Deployment:
         events = self.cloudformation.describe_stack_events(StackName=self.name)["StackEvents"]
         return "\n".join(event.get("ResourceStatusReason", "") for event in events)
 
+    def schedule(self) -> tuple[str, str, str]:
+        """The rule's name, when it fires, and whether it does."""
+        rule = boto3.client("events").describe_rule(Name=self.output("RuleName"))
+        return rule["Name"], rule["ScheduleExpression"], rule["State"]
+
     def log(self, message: str) -> list[dict]:
         """The lines whose message begins so."""
         events = boto3.client("logs").filter_log_events(logGroupName=self.output("LogGroupName"))["events"]
@@ -187,21 +192,35 @@ def run(zone: Zone, dns_server: str) -> None:
         assert found == ["permission-missing", "load-balancer-missing", "health-check-slow"], found
     step("diagnosed, the stack has what is wrong with its target group, and the permission that it lacks")
 
-    first.deploy(ScheduleExpression="rate(2 minutes)", AlarmMinutes="8", AlarmEmail="operator@example.com", Dashboard="true")
-    rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
-    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(2 minutes)", "ENABLED"), rule
+    first.deploy(
+        RuleName="redis-follow",
+        ScheduleExpression="rate(2 minutes)",
+        AlarmMinutes="8",
+        AlarmEmail="operator@example.com",
+        Dashboard="true",
+    )
+    assert first.schedule() == ("redis-follow", "rate(2 minutes)", "ENABLED"), first.schedule()
     [incident] = boto3.client("cloudwatch").describe_alarms(AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
     assert incident["AlarmActions"] == incident["OKActions"] != [], incident
     first.deploy(Enabled="false")
-    rule = boto3.client("events").describe_rule(Name=first.output("RuleName"))
-    assert rule["State"] == "DISABLED", rule
+    assert first.schedule() == ("redis-follow", "rate(2 minutes)", "DISABLED"), first.schedule()
     first.deploy(Enabled="true")
     step("another schedule was deployed with alarms and a dashboard, and was disabled and enabled again")
 
     second = Deployment("other", dns_server)
-    second.deploy(**second.settings(other))
+    failed = second.try_to_deploy(**second.settings(other), RuleName="redis-follow")
+    assert failed.returncode != 0, failed.stdout
+    assert "'redis-follow' already exists" in second.reasons(), second.reasons()
+    assert second.sam("delete", "--no-prompts").returncode == 0
+    assert first.schedule() == ("redis-follow", "rate(2 minutes)", "ENABLED"), first.schedule()
+    step("a second stack with the name of the first one's rule failed with that name, and left the rule alone")
+
+    cron = "cron(0/2 8-18 ? * MON-FRI *)"
+    second.deploy(**second.settings(other), RuleName="other-follow", ScheduleExpression=cron)
     assert targets(other) == ["10.0.2.9"]
-    step("a second stack stands beside the first")
+    assert second.schedule() == ("other-follow", cron, "ENABLED"), second.schedule()
+    assert first.schedule() == ("redis-follow", "rate(2 minutes)", "ENABLED"), first.schedule()
+    step("with another name and another schedule it stands beside the first")
 
     topic = boto3.client("sns").create_topic(Name="redis-events")["TopicArn"]
     notified, group = Deployment("notified", dns_server), create_target_group("notified", vpc)
