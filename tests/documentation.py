@@ -95,8 +95,10 @@ def every_parameter_that_an_example_hands_on_is_the_templates() -> None:
             for name in ("RuleName", "ScheduleExpression", "AlarmMinutes", "SchedulePauses", "AlarmTopicArn"):
                 assert name in parameters, f"{path.name} does not hand on {name}"
         for name in example["Parameters"].keys() & known.keys():
-            texts = ("Description", "ConstraintDescription")
-            own, its = ({key: each[key] for key in each if key not in texts} for each in (example["Parameters"][name], known[name]))
+            own, its = (
+                {key: value for key, value in parameters[name].items() if "Description" not in key}
+                for parameters in (example["Parameters"], known)
+            )
             assert own == its, f"{path.name}: {name} has {own}, the template {its}"
 
 

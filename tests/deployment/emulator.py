@@ -2,11 +2,11 @@
 
 It authorizes calls of the protocol that the SDK speaks to CloudWatch (Smithy RPC v2 CBOR) without asking IAM, and does
 not know the condition key `cloudwatch:namespace`. Its stacks make no composite alarm, no alarm on metric math, no saved
-query, and no security group's rule apart from the group. Here they do, but an alarm on metric math is only a record, and
-a saved query is not even that. Its stacks overwrite an EventBridge rule of the same name, which fails here. It transforms
-no nested stack's template, and an update of a nested stack forgets the attributes of what has not changed. It lists an
-address of mail as confirmed, though nobody has confirmed it. And it gives both endpoints of a cache one name, and forgets
-the topic that a cache notifies.
+query, and no security group's rule apart from the group. Here they do, but an alarm on metric math is only a record,
+and a saved query is not even that. A stack overwrites an EventBridge rule that has the same name, which fails here. It
+transforms no nested stack's template, and an update of a nested stack forgets the attributes of what has not changed.
+It lists a mail address as confirmed before anybody has confirmed it. And it gives both endpoints of a cache one name,
+and forgets the topic that a cache notifies.
 """
 
 import re

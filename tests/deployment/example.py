@@ -160,8 +160,7 @@ def expect_alarms(example: ExampleStack, nodes: int) -> None:
     }, watched
 
 
-def one_address_gets_all_alarms(example: ExampleStack) -> None:
-    topic = example.id("AlarmTopic")
+def one_address_gets_all_alarms(example: ExampleStack, topic: str) -> None:
     subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     assert [(one["Protocol"], one["Endpoint"]) for one in subscriptions] == [("email", EMAIL)], subscriptions
     topics = {action for alarm in alarms_of(example) for action in (*alarm["AlarmActions"], *alarm["OKActions"])}
@@ -171,6 +170,14 @@ def one_address_gets_all_alarms(example: ExampleStack) -> None:
         told = [alarm["AlarmName"] for alarm in alarms_of(example) if alarm["AlarmActions"]]
         assert set(nested) & set(told), f"{name} alarms nobody"
         assert example.ids_of(("AWS::SNS::Topic",), example.id(name)) == [], f"{name} has a topic of its own"
+
+
+def schedules(example: ExampleStack) -> list[tuple[str, str]]:
+    return [example.schedule(name) for name in ("FollowPrimary", "FollowReader")]
+
+
+def watches_whether_it_runs(example: ExampleStack) -> bool:
+    return any("FunctionNotRunning" in alarm["AlarmName"] for alarm in alarms_of(example))
 
 
 def run(zone: Zone, template: Path) -> None:
@@ -183,7 +190,10 @@ def run(zone: Zone, template: Path) -> None:
         "ClientCidr": CLIENT_CIDR,
     }
     example = ExampleStack("example")
-    example.deploy(template, **network, Nodes="3", AlarmEmail=EMAIL, LogRetentionInDays="14")
+    five = {"ScheduleExpression": "rate(5 minutes)", "AlarmMinutes": "17"}
+    example.deploy(
+        template, **network, **five, RuleNamePrefix="redis", Nodes="3", AlarmEmail=EMAIL, LogRetentionInDays="14"
+    )
     step("the example is deployed: cache, load balancer, both functions and the alarms")
 
     for check in (
@@ -193,10 +203,14 @@ def run(zone: Zone, template: Path) -> None:
         the_cache_has_snapshots_and_logs,
         each_function_follows_its_endpoint,
         the_topic_is_the_caches_and_runs_the_first_function_only,
-        one_address_gets_all_alarms,
     ):
         check(example)
         step(check.__name__.replace("_", " "))
+    one_address_gets_all_alarms(example, example.id("AlarmTopic"))
+    assert watches_whether_it_runs(example)
+    step("one address gets all alarms")
+    assert schedules(example) == [("redis-primary", "rate(5 minutes)"), ("redis-reader", "rate(5 minutes)")]
+    step("each rule has a name with the prefix, and the schedule")
     expect_alarms(example, nodes=3)
     step("the alarms of the cache watch each of its three nodes")
 
@@ -229,11 +243,19 @@ def run(zone: Zone, template: Path) -> None:
     cache = cache_of(second)
     assert (cache["SnapshotRetentionLimit"], cache["SnapshotWindow"]) == (0, "05:00-06:00"), "the emulator's window"
     assert alarms_of(second) == [], alarms_of(second)
-    step("a second example stands beside the first, without snapshots and alarms")
+    assert len({name for name, _ in (*schedules(example), *schedules(second))}) == 4
+    assert [schedule for _, schedule in schedules(second)] == ["rate(1 minute)"] * 2, schedules(second)
+    step("a second example stands beside the first, without snapshots, alarms and names of rules")
 
-    second.deploy(template, Nodes="6", AlarmEmail=EMAIL)
+    topic, cron = boto3.client("sns").create_topic(Name="alarms")["TopicArn"], "cron(0/2 8-18 ? * MON-FRI *)"
+    alarms = {"AlarmTopicArn": topic, "AlarmEmail": EMAIL, "AlarmMinutes": "8", "SchedulePauses": "true"}
+    second.deploy(template, Nodes="6", ScheduleExpression=cron, **alarms)
     expect_alarms(second, nodes=6)
-    step("the alarms of the second were added, and watch all of six nodes")
+    one_address_gets_all_alarms(second, topic)
+    assert second.ids_of(("AWS::SNS::Topic",)) == [second.id("Notifications")], "it has a topic of its own"
+    assert not watches_whether_it_runs(second)
+    assert [schedule for _, schedule in schedules(second)] == [cron] * 2, schedules(second)
+    step("the alarms of the second were added on a topic that exists, and watch all of six nodes; its schedule pauses")
 
     for stack in (example, second):
         stack.delete()

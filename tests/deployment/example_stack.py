@@ -82,6 +82,11 @@ class ExampleStack:
         name = self.id("Function", stack=self.id(application))
         return boto3.client("lambda").get_function_configuration(FunctionName=name)
 
+    def schedule(self, application: str) -> tuple[str, str]:
+        """Name and schedule of the rule of a nested application."""
+        rule = boto3.client("events").describe_rule(Name=self.id("FunctionSchedule", stack=self.id(application)))
+        return rule["Name"], rule["ScheduleExpression"]
+
     def findings(self, application: str) -> list[str]:
         name = self.function(application)["FunctionName"]
         answer = boto3.client("lambda").invoke(FunctionName=name, Payload=b'{"diagnose": true}')

@@ -164,8 +164,12 @@ def subscriptions(topic: str) -> list[dict]:
     return boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
 
 
-def there_is_no_alarm(example: ExampleStack) -> bool:
-    return example.ids_of(("AWS::CloudWatch::Alarm", "AWS::SNS::Topic"), example.id("Follow")) == []
+def alarms(example: ExampleStack) -> list[str]:
+    return example.ids_of(("AWS::CloudWatch::Alarm",), example.id("Follow"))
+
+
+def topics(example: ExampleStack) -> list[str]:
+    return example.ids_of(("AWS::SNS::Topic",), example.id("Follow"))
 
 
 def follow_the_page(zone: Zone, template: Path, folder: str) -> None:
@@ -185,7 +189,7 @@ def follow_the_page(zone: Zone, template: Path, folder: str) -> None:
     ):
         check(account, example)
         step(check.__name__.replace("_", " "))
-    assert there_is_no_alarm(example)
+    assert alarms(example) == topics(example) == []
 
     page.run("look")
     [group] = page.answer("dry-run.json")["targetGroups"]
@@ -205,11 +209,21 @@ def follow_the_page(zone: Zone, template: Path, folder: str) -> None:
     step(f"a notification of the failover was followed within {took:.0f} s")
 
     example.deploy(template, AlarmEmail="operator@example.com")
-    [topic] = example.ids_of(("AWS::SNS::Topic",), example.id("Follow"))
+    [topic] = topics(example)
     [subscription] = subscriptions(topic)
     assert subscription["Endpoint"] == "operator@example.com", subscription
     assert example.targets("TargetGroup") == ["10.0.2.9"]
+    assert len(alarms(example)) == 6, alarms(example)
     step("an address for alarms was added, and the other parameters kept their values")
+
+    topic, cron = boto3.client("sns").create_topic(Name="alarms")["TopicArn"], "cron(0/2 8-18 ? * MON-FRI *)"
+    schedule = {"RuleName": "redis-follow", "ScheduleExpression": cron, "AlarmMinutes": "8", "SchedulePauses": "true"}
+    example.deploy(template, AlarmTopicArn=topic, **schedule)
+    assert example.schedule("Follow") == ("redis-follow", cron), example.schedule("Follow")
+    assert topics(example) == [], "it has a topic of its own"
+    assert [one["Endpoint"] for one in subscriptions(topic)] == ["operator@example.com"], subscriptions(topic)
+    assert len(alarms(example)) == 4, "without those that know whether it runs"
+    step("its rule got a name and a schedule that pauses, and its alarms a topic that exists")
 
     page.variables |= {"CLUSTER": "second", "TOPIC": ""}
     page.run("deploy")

@@ -1,9 +1,9 @@
 """Follows the README's quick start on the AWS emulator, as a stranger with a target group does, names the rule and its
 schedule, and then types the runbook: the commands as they stand there, each part in one shell.
 
-The test adds only what a stranger's machine has: the values of the variables, and a DNS server that knows the name. `make
-build` is not run again, since the Makefile runs it before this test, and other tests deploy what it has built. Of the
-runbook's commands only the planned failover is left out, since the stack has no cluster.
+The test adds only what a stranger's machine has: the values of the variables, and a DNS server that knows the name.
+`make build` is not run again, since the Makefile runs it before this test, and other tests deploy what it has built. Of
+the runbook's commands only the planned failover is left out, since the stack has no cluster.
 """
 
 import json
@@ -121,7 +121,8 @@ def run(name_server: str) -> None:
 def name_the_schedule(variables: str) -> None:
     events = boto3.client("events")
     commands = [*SCHEDULES.strip().splitlines(), SCHEDULE]
-    for command, schedule in zip(commands, ("rate(5 minutes)", "cron(0/2 8-18 ? * MON-FRI *)", "rate(5 minutes)"), strict=True):
+    schedules = ["rate(5 minutes)", "cron(0/2 8-18 ? * MON-FRI *)", "rate(5 minutes)"]
+    for command, schedule in zip(commands, schedules, strict=True):
         shell(variables + command)
         rules = [(rule["Name"], rule["ScheduleExpression"]) for rule in events.list_rules()["Rules"]]
         assert rules == [("redis-follow", schedule)], rules
@@ -135,7 +136,7 @@ def name_the_schedule(variables: str) -> None:
 
 
 def for_version_1(commands: str) -> str:
-    """The AWS CLI beside this Python takes a payload as it is, and cannot tail a log."""
+    """The AWS CLI beside this Python takes a payload as it is, and cannot tail a log. The emulator filters no JSON."""
     commands = commands.replace(" --cli-binary-format raw-in-base64-out", "")
     return re.sub(
         r"aws logs tail (\S+) --since 1h", r"aws logs filter-log-events --output text --log-group-name \1", commands
@@ -164,7 +165,7 @@ def follow_the_runbook(group: str, path: str, folder: Path) -> None:
     subscription = typed(topic + FILTER + 'echo "$SUBSCRIPTION"').split()[-1]
     attributes = boto3.client("sns").get_subscription_attributes(SubscriptionArn=subscription)["Attributes"]
     [condition] = json.loads(attributes["FilterPolicy"])["AlarmName"]
-    assert (attributes["Endpoint"], attributes["FilterPolicyScope"]) == ("https://events.example.com/pager", "MessageBody")
+    assert attributes["FilterPolicyScope"] == "MessageBody" and "example.com/pager" in attributes["Endpoint"], attributes
     # The emulator knows no mute rules, so the AWS CLI only checks the parameters.
     assert MUTE.count("put-alarm-mute-rule") == 1
     checked = MUTE.replace("put-alarm-mute-rule", "put-alarm-mute-rule --generate-cli-skeleton output")
@@ -172,7 +173,7 @@ def follow_the_runbook(group: str, path: str, folder: Path) -> None:
     assert len(muted) == 7, muted
     kept = [name for name in muted if not name.startswith(condition["anything-but"]["prefix"])]
     assert [name.split("-")[3] for name in muted if name not in kept] == ["FailoverHappened"], (muted, condition)
-    step("they named the address that has not confirmed, kept failovers from a pager, and named the alarms to mute")
+    step("they named the address that has not confirmed, kept failovers from a pager, and listed what to mute")
 
 
 def stop_it(group: str, path: str) -> None:
