@@ -13,7 +13,7 @@ use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use serde_json::{Value, json};
 use stand_in::http;
-use stand_in::lambda::Sandbox;
+use stand_in::lambda::Process;
 use stand_in::world::{ARN, ENDPOINT, World, binary};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -165,7 +165,7 @@ async fn over_tls(mut world: World) -> Scene {
 /// One process, from its start to a failover.
 async fn sample(setting: &Setting, command: Command) -> Sample {
     let Scene { world, _tls } = scene(setting).await;
-    let mut sandbox = world.sandbox_of(command).await;
+    let mut sandbox = world.process_of(command).await;
     let start = sandbox.ready().await - sandbox.begun();
     let throttle = setting
         .is_throttled
@@ -190,7 +190,7 @@ async fn sample(setting: &Setting, command: Command) -> Sample {
     [start, first, warm, failover, memory]
 }
 
-async fn reconcile(sandbox: &mut Sandbox) -> Duration {
+async fn reconcile(sandbox: &mut Process) -> Duration {
     let answer = sandbox.schedule().await;
     answer.outcome.expect("an invocation that succeeded");
     answer.took
@@ -340,7 +340,7 @@ async fn duration(command: Command, groups: usize) -> f64 {
     world.set(REGION.0, REGION.1);
     world.settle_many(groups, OLD);
     let Scene { world, _tls } = over_tls(world).await;
-    let mut sandbox = world.sandbox_of(command).await;
+    let mut sandbox = world.process_of(command).await;
     sandbox.ready().await;
     let throttle = Throttle::of(Some(sandbox.id())).expect("a share as it was had before");
     reconcile(&mut sandbox).await;
@@ -356,7 +356,7 @@ async fn duration(command: Command, groups: usize) -> f64 {
 
 async fn memory_of_many(groups: u64) -> f64 {
     let world = World::with_groups(groups).await;
-    let mut sandbox = world.sandbox().await;
+    let mut sandbox = world.process().await;
     for _ in 0..WARM {
         reconcile(&mut sandbox).await;
     }
@@ -384,7 +384,7 @@ async fn instructions_of(invocations: u64) -> Result<u64, String> {
     if !Path::new("/usr/bin/valgrind").exists() {
         return Err("valgrind is not installed".to_owned());
     }
-    let mut sandbox = world.sandbox_of(command).await;
+    let mut sandbox = world.process_of(command).await;
     for _ in 0..invocations {
         reconcile(&mut sandbox).await;
     }

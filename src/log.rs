@@ -1,16 +1,19 @@
 //! The log has one JSON object per line, with nested values as values. `tracing` has flat fields only, so a field
 //! whose name begins with `json.` carries JSON text. The text is written as a value, and the name without the prefix.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const NESTED: &str = "json.";
 
@@ -19,12 +22,27 @@ pub fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| Value::from(error.to_string()).to_string())
 }
 
+/// Reads the level that Lambda sets from the function's logging configuration. Its `FATAL` is above tracing's levels.
+pub fn level(configured: Option<&str>) -> Level {
+    match configured {
+        Some("FATAL") => Level::ERROR,
+        level => level
+            .and_then(|level| level.parse().ok())
+            .unwrap_or(Level::INFO),
+    }
+}
+
 /// Writes the lines to standard output, where Lambda reads them. Panics are logged too.
 pub fn init(level: Level) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
+    subscriber(level, io::stdout).init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
 
+/// Makes what writes the lines of this level and above.
+pub fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
     // lambda_runtime has a span with the request's id, which is kept. It also logs each error that a handler
     // returns once more, as Rust's debug text, which is switched off.
     let targets = Targets::new()
@@ -34,12 +52,9 @@ pub fn init(level: Level) {
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
         .fmt_fields(JsonFields::new())
-        .event_format(JsonLines);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(targets)
-        .init();
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+        .event_format(JsonLines)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(lines).with(targets)
 }
 
 struct JsonLines;

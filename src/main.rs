@@ -9,7 +9,6 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use lambda_runtime::service_fn;
 use nlb_hostname_target::function::Function;
 use nlb_hostname_target::{aws, log};
-use tracing::Level;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -19,7 +18,7 @@ async fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    log::init(log_level());
+    log::init(log::level(variable("AWS_LAMBDA_LOG_LEVEL").as_deref()));
     let sdk = aws::from_env().load().await;
     let function = Function::new(variable, &sdk, TokioRuntimeProvider::default());
     match lambda_runtime::run(service_fn(|event| function.handle(event))).await {
@@ -34,14 +33,4 @@ async fn main() -> ExitCode {
 /// Text that is not Unicode gets a replacement character. No variable allows that, so the text is refused as malformed.
 fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-}
-
-/// Lambda sets the level from the function's logging configuration. Its `FATAL` is above tracing's levels.
-fn log_level() -> Level {
-    match variable("AWS_LAMBDA_LOG_LEVEL").as_deref() {
-        Some("FATAL") => Level::ERROR,
-        level => level
-            .and_then(|level| level.parse().ok())
-            .unwrap_or(Level::INFO),
-    }
 }

@@ -13,7 +13,7 @@ use stand_in::aws::Fault;
 use stand_in::dns::{self, ResponseCode, addresses};
 use stand_in::elb::TargetGroup;
 use stand_in::http;
-use stand_in::lambda::{Answer, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
+use stand_in::lambda::{Answer, NOTIFICATION, Process, SCHEDULE, TIMEOUT};
 use stand_in::world::{PORT, World, group_arn};
 
 const PRINTED: [u32; 6] = [100, 1_000, 2_000, 3_000, 5_000, 10_000];
@@ -121,7 +121,7 @@ async fn live(day: &Day) -> i64 {
         let url = format!("http://{}", denying.address);
         world.set("AWS_ENDPOINT_URL_CLOUDWATCH", url);
     }
-    let mut sandbox = world.sandbox().await;
+    let mut sandbox = world.process().await;
     let (mut warm, mut outcomes) = (0, BTreeMap::new());
     println!("{:>11} {:>8} {:>8}", "invocations", "now", "most");
     for n in 1..=day.invocations {
@@ -151,7 +151,7 @@ fn kind(answer: &Answer) -> String {
 }
 
 /// In kB.
-fn occupied(sandbox: &Sandbox, what: &str) -> u64 {
+fn occupied(sandbox: &Process, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.id()));
     let status = status.expect("a process that lives");
     let line = status.lines().find(|line| line.starts_with(what));

@@ -115,7 +115,7 @@ async fn a_dry_run_says_what_would_be_held_back() {
 async fn a_deadline_that_has_passed_counts_as_the_whole_timeout() {
     let world = World::settled("10.0.1.7").await;
     world.point("10.0.2.9");
-    let mut sandbox = world.sandbox().await;
+    let mut sandbox = world.process().await;
     let in_1970 = UNIX_EPOCH + Duration::from_secs(600);
     for (event, group) in [
         (DRY_RUN, vec!["10.0.1.7:6379 healthy"]),

@@ -5,6 +5,7 @@ use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
 use stand_in::elb::TargetGroup;
+use stand_in::lambda::{Process, Sandbox};
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
 use tokio::process::Command;
 
@@ -34,7 +35,10 @@ async fn an_invalid_configuration_answers_every_invocation_and_touches_nothing()
             )
         );
     }
-    assert!(sandbox.is_alive());
+    let Sandbox::Process(process) = &mut sandbox else {
+        panic!("a world over sockets has processes")
+    };
+    assert!(process.is_alive());
     assert_eq!(world.aws.take_calls(), []);
     assert_eq!(world.zone.take_asked(), []);
     let logged = lines(&sandbox, "TARGET_PORT is \"http\"");
@@ -54,7 +58,7 @@ async fn a_value_that_is_not_unicode_is_malformed() {
         "DRY_RUN".to_owned(),
         std::ffi::OsString::from_vec(b"tru\xff".to_vec()),
     ));
-    let mut sandbox = stand_in::lambda::Sandbox::start(Command::new(binary()), &variables).await;
+    let mut sandbox = Process::start(Command::new(binary()), &variables).await;
     assert_eq!(
         error(&sandbox.schedule().await),
         expected(

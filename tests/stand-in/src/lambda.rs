@@ -1,20 +1,28 @@
-//! The Lambda Runtime API on loopback, and a sandbox in which the real binary runs under it.
+//! The Lambda Runtime API on loopback, and a sandbox in which the real binary runs under it; and one in this
+//! process, where the real handler runs without.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use lambda_runtime::Diagnostic;
+use nlb_hostname_target::log;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Level};
 
 use crate::http::{Request, Response, Server};
+use crate::world::Function;
 
 /// `Timeout` in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(75);
@@ -45,8 +53,103 @@ struct Invocation {
     deadline: SystemTime,
 }
 
+/// One sandbox of the function.
+pub enum Sandbox {
+    /// The real binary.
+    Process(Box<Process>),
+    /// The real handler in this process, in virtual time.
+    Memory(Memory),
+}
+
+impl Sandbox {
+    /// One scheduled invocation.
+    pub async fn schedule(&mut self) -> Answer {
+        self.invoke(SCHEDULE, TIMEOUT).await
+    }
+
+    /// Invokes as Lambda does, with the time the function has, and waits for the answer.
+    ///
+    /// # Panics
+    /// When none came: it hangs beyond its timeout, or died.
+    pub async fn invoke(&mut self, event: &str, timeout: Duration) -> Answer {
+        match self {
+            Sandbox::Process(process) => process.invoke(event, timeout).await,
+            Sandbox::Memory(memory) => memory.invoke(event, timeout).await,
+        }
+    }
+
+    /// All lines that it wrote until now.
+    pub fn log(&self) -> Vec<String> {
+        match self {
+            Sandbox::Process(process) => process.log(),
+            Sandbox::Memory(memory) => memory.log.lines(),
+        }
+    }
+}
+
+/// The real handler, with a log of its own.
+pub struct Memory {
+    function: Function,
+    log: Lines,
+    subscriber: Dispatch,
+}
+
+impl Memory {
+    pub fn new(function: Function, level: Level) -> Memory {
+        // With a single subscriber, tracing lets whichever thread logs a line first switch it off for all.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+        LazyLock::force(&ANOTHER);
+        let log = Lines::default();
+        let writer = log.clone();
+        let subscriber = log::subscriber(level, move || writer.clone());
+        Memory {
+            function,
+            log,
+            subscriber: Dispatch::new(subscriber),
+        }
+    }
+
+    async fn invoke(&self, event: &str, timeout: Duration) -> Answer {
+        let begin = Instant::now();
+        let output = self.function.output(event, timeout);
+        let outcome = match output.with_subscriber(self.subscriber.clone()).await {
+            Ok(output) => Ok(serde_json::to_value(output)),
+            Err(errors) => Err(serde_json::to_value(Diagnostic::from(errors))),
+        };
+        let in_json = |value: serde_json::Result<Value>| value.expect("an answer in JSON");
+        Answer {
+            outcome: outcome.map(in_json).map_err(in_json),
+            took: begin.elapsed(),
+        }
+    }
+}
+
+/// What was written, shared by those who write and who read it.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn lines(&self) -> Vec<String> {
+        let written = self.0.lock().expect("no panic while it was locked");
+        let text = std::str::from_utf8(&written).expect("a log in UTF-8");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = self.0.lock().expect("no panic while it was locked");
+        written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// One process of the real binary, or of whatever else is measured beside it.
-pub struct Sandbox {
+pub struct Process {
     child: Child,
     begun: Instant,
     /// When it asked for work first.
@@ -58,9 +161,9 @@ pub struct Sandbox {
     log: NamedTempFile,
 }
 
-impl Sandbox {
+impl Process {
     /// Starts it with these variables and Lambda's own, and no others.
-    pub async fn start(mut command: Command, variables: &[(String, OsString)]) -> Sandbox {
+    pub async fn start(mut command: Command, variables: &[(String, OsString)]) -> Process {
         let (invocations, next) = mpsc::unbounded_channel::<Invocation>();
         let (answered, answers) = mpsc::unbounded_channel();
         let next = Arc::new(Mutex::new(next));
@@ -91,7 +194,7 @@ impl Sandbox {
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");
-        Sandbox {
+        Process {
             child,
             begun,
             ready,

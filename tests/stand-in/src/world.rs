@@ -4,10 +4,11 @@
 //! virtual time: a minute takes no time, and an answer takes as long as is said here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::identity::IdentityCache;
@@ -18,7 +19,7 @@ use nlb_hostname_target::diagnose::Findings;
 use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::event::Event;
 use nlb_hostname_target::report::{Output, Report};
-use nlb_hostname_target::{aws, function};
+use nlb_hostname_target::{aws, function, log};
 use serde_json::value::RawValue;
 use tokio::process::Command;
 use tokio::runtime::Builder;
@@ -28,7 +29,9 @@ use crate::aws::{Aws, Call};
 use crate::dns::{self, Answer, Source, Zone};
 use crate::elb::{TargetDescription, TargetGroup};
 use crate::http;
-use crate::lambda::{self, DIAGNOSE, FUNCTION_NAME, NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
+use crate::lambda::{
+    self, DIAGNOSE, FUNCTION_NAME, Memory, NOTIFICATION, Process, SCHEDULE, Sandbox, TIMEOUT,
+};
 use crate::memory::{Http, Network, WallClock, Way};
 
 pub const ENDPOINT: &str = "redis.example.com";
@@ -53,16 +56,25 @@ pub const REGISTRATION_LAG: Duration = Duration::from_secs(90);
 /// In seconds, where nothing else is said.
 const TTL: u32 = 1;
 
+const REGION: &str = "eu-west-1";
+/// How many there were in this process, for a Region of its own for each of them.
+static SANDBOXES: AtomicU64 = AtomicU64::new(0);
+
 /// Loaded once, since it is the same for all of them; in a thread of its own, since time that is virtual
 /// would not wait for it.
 static SDK: LazyLock<SdkConfig> = LazyLock::new(|| {
     let loader = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
-        .region(Region::new("eu-west-1"))
+        .region(Region::new(REGION))
         .credentials_provider(Credentials::for_tests());
     let runtime = Builder::new_current_thread().enable_time().build();
     let load = || runtime.expect("a runtime").block_on(loader.load());
     std::thread::scope(|scope| scope.spawn(load).join().expect("a configuration"))
 });
+
+/// The SDK as the function has it, and the way on which it gets to AWS.
+pub fn sdk_over(way: impl Way) -> SdkConfig {
+    SDK.to_builder().http_client(Http(way)).build()
+}
 
 /// One of so many target groups.
 pub fn group_arn(index: u64) -> String {
@@ -84,6 +96,8 @@ pub struct World {
     /// Of [`ENDPOINT`], in seconds.
     pub ttl: u32,
     servers: Option<(dns::Server, http::Server)>,
+    /// In memory, of DNS.
+    other_servers: Vec<(SocketAddr, Source)>,
 }
 
 impl World {
@@ -98,6 +112,7 @@ impl World {
             clock,
             ttl: TTL,
             servers: None,
+            other_servers: Vec::new(),
         };
         world.set("DNS_SERVERS", DNS_SERVER);
         world.follow([(ENDPOINT, ARN)]);
@@ -111,7 +126,7 @@ impl World {
         let http = world.aws.serve().await;
         world.set("DNS_SERVERS", dns.address);
         world.set("AWS_ENDPOINT_URL", format!("http://{}", http.address));
-        world.set("AWS_REGION", "eu-west-1");
+        world.set("AWS_REGION", REGION);
         world.set("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
         world.set("AWS_SECRET_ACCESS_KEY", "secret");
         world.servers = Some((dns, http));
@@ -142,21 +157,35 @@ impl World {
         world
     }
 
-    /// In memory, and everything takes the time that it takes on AWS: the endpoint, with that TTL in
-    /// seconds, is at `address`, and so is the group's one target, healthy for long. The group is of the
-    /// address's family.
-    pub async fn settled_in_memory(address: &str, ttl: u32) -> World {
-        let mut world = World::in_memory(UNIX_EPOCH + DAY);
-        world.ttl = ttl;
-        world.aws.target_group(ARN, |group| {
-            group.is_ipv6 = address.contains(':');
-            group.registration_lag = REGISTRATION_LAG;
-            group.deregistration_delay = Duration::from_secs(60);
-        });
-        world.settle(address);
+    /// In memory, and everything takes the time that it takes on AWS: one endpoint that is not set yet, one
+    /// empty target group.
+    pub fn empty_in_memory() -> World {
+        let world = World::in_memory(UNIX_EPOCH + DAY);
+        world.aws.target_group(ARN, take_minutes);
         world.zone.set_latency(DNS_LATENCY);
         world.aws.set_latency(CALL_LATENCY);
+        world
+    }
+
+    /// The same with the endpoint, with that TTL in seconds, at `address`, and so the group's one target, healthy
+    /// for long. The group is of the address's family.
+    pub async fn settled_in_memory(address: &str, ttl: u32) -> World {
+        let mut world = World::empty_in_memory();
+        world.ttl = ttl;
+        let is_ipv6 = address.contains(':');
+        world.aws.target_group(ARN, |group| group.is_ipv6 = is_ipv6);
+        world.settle(address);
         sleep(REGISTRATION_LAG).await;
+        world
+    }
+
+    /// The same with two endpoints, each with its own group, whose ports differ. The other group is empty.
+    pub async fn two_in_memory() -> World {
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+        world.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT + 1));
+        world.aws.target_group(OTHER_ARN, take_minutes);
+        world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
+        world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
         world
     }
 
@@ -276,23 +305,17 @@ impl World {
     }
 }
 
-/// Over sockets.
+/// One sandbox, over sockets or in memory as the world is.
 impl World {
-    /// A cold sandbox.
+    /// A cold one.
     pub async fn sandbox(&self) -> Sandbox {
-        self.sandbox_of(Command::new(binary())).await
+        match self.servers {
+            Some(_) => Sandbox::Process(Box::new(self.process().await)),
+            None => self.sandbox_that_asks(&self.zone),
+        }
     }
 
-    /// The same for any command.
-    pub async fn sandbox_of(&self, command: Command) -> Sandbox {
-        let variables = self.variables.iter();
-        let variables: Vec<_> = variables
-            .map(|(name, value)| (name.clone(), value.into()))
-            .collect();
-        Sandbox::start(command, &variables).await
-    }
-
-    /// A sandbox that knows the group already.
+    /// One that knows the group already.
     pub async fn warm_sandbox(&self) -> Sandbox {
         let mut sandbox = self.sandbox().await;
         sandbox.schedule().await;
@@ -306,6 +329,23 @@ impl World {
     pub async fn run(&self) -> lambda::Answer {
         self.sandbox().await.schedule().await
     }
+}
+
+/// Over sockets.
+impl World {
+    /// The real binary in a cold sandbox.
+    pub async fn process(&self) -> Process {
+        self.process_of(Command::new(binary())).await
+    }
+
+    /// The same for any command.
+    pub async fn process_of(&self, command: Command) -> Process {
+        let variables = self.variables.iter();
+        let variables: Vec<_> = variables
+            .map(|(name, value)| (name.clone(), value.into()))
+            .collect();
+        Process::start(command, &variables).await
+    }
 
     /// The handler in this process.
     pub fn function_over_sockets(&self) -> Function {
@@ -317,23 +357,47 @@ impl World {
 
 /// In memory.
 impl World {
+    /// Another DNS server is asked too, and is returned as the variable has it.
+    pub fn ask_too(&mut self, source: impl Into<Source>) -> String {
+        let last = 3 + self.other_servers.len();
+        let server = SocketAddr::new(IpAddr::from([10, 0, 0, last as u8]), 53);
+        self.other_servers.push((server, source.into()));
+        let servers = format!("{},{server}", self.variables["DNS_SERVERS"]);
+        self.set("DNS_SERVERS", servers);
+        server.to_string()
+    }
+
+    /// The handler in a sandbox with a log, which asks there.
+    pub fn sandbox_that_asks(&self, source: impl Into<Source>) -> Sandbox {
+        let sandbox = SANDBOXES.fetch_add(1, Ordering::Relaxed);
+        let (way, region) = (self.aws.clone(), format!("{REGION}-{sandbox}"));
+        let function = self.function_over(way, self.network(source.into()), region);
+        let level = self.variables.get("AWS_LAMBDA_LOG_LEVEL");
+        let level = log::level(level.map(String::as_str));
+        Sandbox::Memory(Memory::new(function, level))
+    }
+
     /// A sandbox that asks the zone itself.
     pub fn function(&self) -> Function {
         self.function_that_asks(&self.zone)
     }
 
     pub fn function_that_asks(&self, source: impl Into<Source>) -> Function {
+        let sdk = sdk_over(self.aws.clone());
+        self.build_in_memory(&sdk, self.network(source.into()))
+    }
+
+    fn network(&self, source: Source) -> Network {
         let server: SocketAddr = DNS_SERVER.parse().expect("an address with a port");
-        let network = Network::new([(server, source.into())]);
-        let sdk = SDK.to_builder().http_client(Http(self.aws.clone()));
-        self.build_in_memory(&sdk.build(), network)
+        let others = self.other_servers.iter().cloned();
+        Network::new(others.chain([(server, source)]))
     }
 
     /// A sandbox with ways of its own to AWS and to DNS. The SDK counts a process's retries by service and
     /// Region; with a Region of its own a sandbox counts its own.
     pub fn function_over(&self, way: impl Way, network: Network, region: String) -> Function {
-        let sdk = SDK.to_builder().http_client(Http(way));
-        self.build_in_memory(&sdk.region(Region::new(region)).build(), network)
+        let sdk = sdk_over(way).to_builder().region(Region::new(region));
+        self.build_in_memory(&sdk.build(), network)
     }
 
     /// This is not generic, so that the handler is compiled here.
@@ -350,6 +414,12 @@ impl World {
         let variable = |name: &str| self.variables.get(name).cloned();
         Function(Box::new(function::Function::new(variable, &sdk, network)))
     }
+}
+
+/// As a target group on AWS, in which a target is `initial` and then `draining` for long.
+fn take_minutes(group: &mut TargetGroup) {
+    group.registration_lag = REGISTRATION_LAG;
+    group.deregistration_delay = Duration::from_secs(60);
 }
 
 /// The one that is deployed, where `make test` says so, else cargo's.
@@ -422,7 +492,9 @@ impl Function {
         }
     }
 
-    async fn output(&self, event: &str, timeout: Duration) -> Result<Output, Errors> {
+    /// # Panics
+    /// When it did not end by itself before the timeout.
+    pub async fn output(&self, event: &str, timeout: Duration) -> Result<Output, Errors> {
         let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
         let timeout = Instant::now() + timeout;
         let outcome = self.0.invoke(&Event::read(&event), timeout).await;
