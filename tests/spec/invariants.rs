@@ -1,17 +1,21 @@
-//! What is always true (I1 to I7, I9 to I11), each shown on the real binary over real sockets, or in
-//! virtual time where it is about time. I8 is
-//! told in `overlap.rs`.
+//! What is always true (I1 to I7, I9 to I11), in virtual time, and each of them on the real binary over real sockets
+//! too. I8 is told in `overlap.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aws_smithy_async::time::TimeSource;
 use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Forgery, ResponseCode};
-use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World, group_arn};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, REGISTRATION_LAG, World};
+use tokio::join;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::reading::{error, lines, result, samples, what_failed};
 
+const MINUTE: Duration = Duration::from_secs(60);
 /// A timeout of which half is left for the work.
 const SHORT: Duration = Duration::from_secs(4);
 const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
@@ -21,7 +25,7 @@ fn records(code: ResponseCode, name: &str) -> Answer {
     Answer::Records(code, vec![(name.to_owned(), "10.0.2.9".parse().unwrap())])
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i1_an_unusable_answer_changes_nothing() {
     let unusable = [
         Answer::NxDomain,
@@ -38,9 +42,10 @@ async fn i1_an_unusable_answer_changes_nothing() {
         Answer::Forged(Forgery::Id, Box::new(dns::addresses(["10.0.2.9"]))),
         Answer::Garbage,
     ];
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     for answer in unusable {
+        sleep(MINUTE).await;
         world.answer(answer.clone());
         let (error_type, message) = error(&sandbox.schedule().await);
         assert_eq!(error_type, "ResolveFailed", "{answer:?}");
@@ -50,11 +55,8 @@ async fn i1_an_unusable_answer_changes_nothing() {
         );
         assert_eq!(world.changes(), [""; 0], "{answer:?}");
         assert_eq!(world.group(), ["10.0.1.7:6379 healthy"], "{answer:?}");
-        let mut data = world.data();
-        // An earlier reconcile of the same minute was healthy.
-        data.retain(|line| !line.contains("NoHealthyTarget 0"));
         assert_eq!(
-            data,
+            world.data(),
             [
                 "TargetGroup=targetgroup/redis/0123456789abcdef Failover 0",
                 "TargetGroup=targetgroup/redis/0123456789abcdef ReconcileFailure 1",
@@ -75,9 +77,9 @@ async fn i1_an_answer_with_a_forbidden_address_is_refused_whole() {
     assert_eq!(world.changes(), [""; 0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i1_one_failed_endpoint_of_a_group_fails_the_groups_resolve() {
-    let mut world = World::settled("10.0.1.7").await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.zone.set(OTHER_ENDPOINT, Answer::ServFail);
     world.set("ENDPOINTS", format!("{ENDPOINT},{OTHER_ENDPOINT}"));
     world.set("TARGET_GROUP_ARNS", format!("{ARN},{ARN}"));
@@ -91,9 +93,9 @@ async fn i1_one_failed_endpoint_of_a_group_fails_the_groups_resolve() {
     assert_eq!(world.changes(), [""; 0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i2_register_comes_first_and_deregister_only_after_it_succeeded() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     world.aws.inject_always("RegisterTargets", UNAVAILABLE);
     let (error_type, _) = error(&world.run().await);
@@ -112,13 +114,13 @@ async fn i2_register_comes_first_and_deregister_only_after_it_succeeded() {
     );
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
     sandbox.schedule().await.outcome.unwrap();
@@ -137,7 +139,7 @@ async fn i3_an_address_that_comes_back_while_draining_is_registered_again() {
     assert!(message.ends_with(next), "{message}");
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"]
+        ["10.0.1.7:6379 initial", "10.0.2.9:6379 draining"]
     );
     world.aws.take_calls();
 
@@ -170,9 +172,9 @@ async fn i3_unhealthy_draining_is_still_registered() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i4_what_is_deregistered_is_passed_back_as_it_was_described() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.register(ARN, "10.0.1.7", 7000);
     world.aws.target_group(ARN, |group| {
         let outside = stand_in::elb::TargetDescription {
@@ -184,6 +186,7 @@ async fn i4_what_is_deregistered_is_passed_back_as_it_was_described() {
             .register(tokio::time::Instant::now(), &[outside])
             .unwrap();
     });
+    sleep(REGISTRATION_LAG).await;
     world.run().await.outcome.unwrap();
     assert_eq!(
         world.changes(),
@@ -225,16 +228,16 @@ async fn i4_an_address_is_passed_back_as_it_was_written() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i5_a_new_sandbox_completes_what_another_began() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     world.aws.inject_always("DeregisterTargets", UNAVAILABLE);
     let (error_type, _) = error(&world.run().await);
     assert_eq!(error_type, "DeregisterFailed");
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 healthy", "10.0.2.9:6379 healthy"]
+        ["10.0.1.7:6379 healthy", "10.0.2.9:6379 initial"]
     );
 
     world.aws.heal();
@@ -243,8 +246,25 @@ async fn i5_a_new_sandbox_completes_what_another_began() {
     assert_eq!(result(&answer)["failover"], true);
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
     );
+}
+
+/// The name has moved on when the next sandbox comes.
+#[tokio::test]
+async fn i5_a_new_process_completes_what_another_began() {
+    let world = World::settled("10.0.1.7").await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("DeregisterTargets", UNAVAILABLE);
+    assert_eq!(error(&world.run().await).0, "DeregisterFailed");
+
+    world.aws.heal();
+    world.point("10.0.3.3");
+    let answer = world.run().await;
+    assert_eq!(result(&answer)["registered"], json!(["10.0.3.3:6379"]));
+    let both = json!(["10.0.1.7:6379", "10.0.2.9:6379"]);
+    assert_eq!(result(&answer)["deregistered"], both);
+    assert_eq!(result(&answer)["failover"], true);
 }
 
 #[tokio::test]
@@ -326,9 +346,9 @@ async fn i9_a_group_that_fails_ends_the_invocation_in_error_after_all_were_tried
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     world.aws.inject_always("PutMetricData", UNAVAILABLE);
     world.point("10.0.2.9");
@@ -340,10 +360,11 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
     );
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
     );
 
-    let healed = std::time::SystemTime::now();
+    let healed = world.clock.now();
+    sleep(Duration::from_secs(1)).await;
     world.aws.heal();
     sandbox.schedule().await.outcome.unwrap();
     let data = world.aws.take_data();
@@ -393,11 +414,11 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
     assert_eq!(samples, [vec![1.0], vec![0.0], vec![0.0; 2]]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i10_a_hanging_cloudwatch_costs_its_time_twice_at_most() {
-    let world = World::with_groups(8).await;
-    for index in 0..8 {
-        world.aws.register(&group_arn(index), "10.0.1.7", 6379);
+    let mut world = World::empty_in_memory();
+    for arn in world.feed(8) {
+        world.aws.register(&arn, "10.0.1.7", 6379);
     }
     world.point("10.0.2.9");
     world.aws.inject_always("PutMetricData", Fault::Hang);
@@ -410,9 +431,9 @@ async fn i10_a_hanging_cloudwatch_costs_its_time_twice_at_most() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i11_what_was_acknowledged_before_the_deadline_is_told() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     world.aws.inject_always("DeregisterTargets", Fault::Hang);
     let mut sandbox = world.sandbox().await;
@@ -500,7 +521,44 @@ async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
     futures_util::future::join_all(hangs.map(hang)).await;
 }
 
+/// Each over a socket of its own kind: nothing is answered to a query, to a handshake, to a call.
 #[tokio::test]
+async fn i11_a_peer_that_says_nothing_is_not_waited_for() {
+    let world = async || {
+        let world = World::settled("10.0.1.7").await;
+        world.point("10.0.2.9");
+        world
+    };
+    let query = async {
+        let world = world().await;
+        world.answer(Answer::Silent);
+        (world.run().await, "ResolveFailed", "did not answer")
+    };
+    let handshake = async {
+        let mut world = world().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        world.set("AWS_ENDPOINT_URL", format!("https://localhost:{port}"));
+        (world.run().await, "DescribeFailed", "connect")
+    };
+    let call = async {
+        let world = world().await;
+        world.aws.inject("RegisterTargets", Fault::Hang);
+        (world.run().await, "", "")
+    };
+    let (query, handshake, call) = join!(query, handshake, call);
+    for (answer, error_type, cause) in [query, handshake] {
+        let (is, message) = error(&answer);
+        assert_eq!(is, error_type, "{message}");
+        assert!(message.contains(cause), "{message}");
+        assert!(answer.took < Duration::from_secs(8), "{answer:?}");
+    }
+    let (answer, ..) = call;
+    assert_eq!(result(&answer)["failover"], true, "sent again");
+    assert!(answer.took < Duration::from_secs(8), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn i11_every_single_wait_ends_by_itself() {
     let hangs = [
         ("DescribeTargetGroups", "DescribeFailed"),
@@ -511,7 +569,7 @@ async fn i11_every_single_wait_ends_by_itself() {
         ("DNS", "ResolveFailed"),
     ];
     let hang = async |(action, expected): (&str, &str)| {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         match action {
             "DNS" => world.answer(Answer::Silent),
@@ -529,9 +587,9 @@ async fn i11_every_single_wait_ends_by_itself() {
     futures_util::future::join_all(hangs.map(hang)).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_group_that_nobody_uses_drains_at_once_and_is_followed_all_the_same() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world
         .aws
         .target_group(ARN, |group| group.load_balancer = None);
