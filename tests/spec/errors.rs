@@ -1,7 +1,7 @@
 //! Each error's exact type and text, as Lambda is answered.
 
 use nlb_hostname_target::error::{Error, Errors};
-use serde_json::json;
+use serde_json::{Value, json};
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
 use stand_in::elb::TargetGroup;
@@ -68,7 +68,7 @@ async fn a_value_that_is_not_unicode_is_malformed() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn resolve_failed() {
     for (answer, cause) in [
         (Answer::NxDomain, "answered NXDOMAIN"),
@@ -78,7 +78,7 @@ async fn resolve_failed() {
         (Answer::Refused, "answered REFUSED"),
         (Answer::Silent, "did not answer"),
     ] {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.answer(answer);
         let server = &world.variables["DNS_SERVERS"];
         assert_eq!(
@@ -91,9 +91,9 @@ async fn resolve_failed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn resolve_failed_at_every_server() {
-    let mut world = World::settled("10.0.1.7").await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     let other = stand_in::dns::Zone::default();
     other.set(
         ENDPOINT,
@@ -102,25 +102,23 @@ async fn resolve_failed_at_every_server() {
             Box::new(Answer::Refused),
         ),
     );
-    let server = stand_in::dns::Server::start(&other).await;
     world.answer(Answer::ServFail);
     let first = world.variables["DNS_SERVERS"].clone();
-    world.set("DNS_SERVERS", format!("{first},{}", server.address));
+    let second = world.ask_too(&other);
     assert_eq!(
         failed(&world).await,
         expected(
             "ResolveFailed",
             format!(
-                "cannot resolve {ENDPOINT}: {first} answered SERVFAIL, {} answered REFUSED",
-                server.address
+                "cannot resolve {ENDPOINT}: {first} answered SERVFAIL, {second} answered REFUSED"
             )
         )
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn answer_refused() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.answer(dns::addresses(["10.0.2.9", "169.254.169.254"]));
     assert_eq!(
         failed(&world).await,
@@ -193,9 +191,9 @@ async fn target_group_invalid() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_description_of_the_group_is_not_remembered() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     world.point("10.0.1.7");
     world.aws.inject("DescribeTargetGroups", DENIED);
     let mut sandbox = world.sandbox().await;
@@ -209,10 +207,10 @@ async fn a_failed_description_of_the_group_is_not_remembered() {
         )
     );
     sandbox.schedule().await.outcome.unwrap();
-    assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+    assert_eq!(world.group(), ["10.0.1.7:6379 initial"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn describe_failed() {
     for (fault, cause) in [
         (
@@ -228,7 +226,7 @@ async fn describe_failed() {
             "HTTP 200 with a body that is not an answer from AWS",
         ),
     ] {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.aws.inject_always("DescribeTargetHealth", fault);
         assert_eq!(
             failed(&world).await,
@@ -248,13 +246,13 @@ const TARGETS: &str = "\
 <member><Target><Id>10.0.2.9</Id><Port>6379</Port></Target><TargetHealth><State>draining</State></TargetHealth></member>\
 </TargetHealthDescriptions></DescribeTargetHealthResult></DescribeTargetHealthResponse>";
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_description_that_breaks_off_is_none() {
     for end in [
         "6379</Port></Target><TargetHealth><State>drain",
         "</State></TargetHealth></member>",
     ] {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         let (begin, _) = TARGETS.rsplit_once(end).unwrap();
         let broken: &str = [begin, end].concat().leak();
@@ -273,9 +271,9 @@ async fn a_description_that_breaks_off_is_none() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_target_without_state_is_not_taken_for_a_live_one() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     let stateless: &str = TARGETS.replace("<State>draining</State>", "").leak();
     world
@@ -291,9 +289,9 @@ async fn a_target_without_state_is_not_taken_for_a_live_one() {
     assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn register_failed() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.answer(dns::addresses(["10.0.2.9", "10.0.2.10"]));
     world.aws.target_group(ARN, |group| group.max_targets = 2);
     assert_eq!(
@@ -309,10 +307,10 @@ async fn register_failed() {
 }
 
 /// Each of these texts was seen in the field.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_zone_is_given_where_elastic_load_balancing_wants_one() {
     let calls = async |code, text| {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("192.168.7.7");
         world
             .aws
@@ -349,9 +347,9 @@ async fn a_zone_is_given_where_elastic_load_balancing_wants_one() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn deregister_failed() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     world.aws.inject_always("DeregisterTargets", DENIED);
     assert_eq!(
@@ -406,7 +404,7 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
     assert!(is_counted, "it was kept");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
     const WHOLE: &str =
         "<RegisterTargetsResponse><RegisterTargetsResult/></RegisterTargetsResponse>";
@@ -432,7 +430,7 @@ async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
         (200, inside_a_page.leak()),
         (200, twice.leak()),
     ] {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         world
             .aws
@@ -459,7 +457,7 @@ async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
         ("\u{feff}", WHOLE, ""),
         ("<!-- 1 -->", WHOLE, "<?target here?><!-- 2 -->"),
     ] {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         let body = format!("{begin}{whole}{end}").leak();
         world
@@ -469,9 +467,9 @@ async fn only_what_elastic_load_balancing_sends_is_an_acknowledgement() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_that_times_out_says_so() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     world.aws.inject_always("RegisterTargets", Fault::Hang);
     let (error_type, message) = failed(&world).await;
@@ -495,9 +493,9 @@ fn a_message_names_100_failures_and_counts_the_others() {
     assert!(message(102).ends_with("; and 2 more"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn publish_failed() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.inject_always("PutMetricData", DENIED);
     assert_eq!(
         failed(&world).await,
@@ -509,9 +507,9 @@ async fn publish_failed() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_target_group_that_is_deleted_is_invalid_also_where_it_is_known() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     world.aws.remove(ARN);
     let (error_type, message) = error(&sandbox.schedule().await);
@@ -520,9 +518,9 @@ async fn a_target_group_that_is_deleted_is_invalid_also_where_it_is_known() {
     assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn resolve_and_describe_that_both_fail_are_both_told() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.answer(Answer::NxDomain);
     world.aws.inject_always("DescribeTargetHealth", DENIED);
     let (error_type, message) = failed(&world).await;
@@ -537,9 +535,9 @@ async fn resolve_and_describe_that_both_fail_are_both_told() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_group_in_configuration_order_gives_the_type_and_all_are_told() {
-    let world = World::with_two_groups().await;
+    let world = World::two_in_memory().await;
     world
         .aws
         .inject_where("DescribeTargetHealth", Some(ARN), DENIED, None);
@@ -561,9 +559,9 @@ async fn the_first_group_in_configuration_order_gives_the_type_and_all_are_told(
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_group_of_another_kind_is_not_retried_as_if_it_were_dns() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     world.aws.add(TargetGroup::ipv4(ARN, 6379));
     world
         .aws
@@ -584,4 +582,21 @@ fn without_the_runtime_api_the_binary_says_so_in_one_line_and_exits_1() {
         String::from_utf8(output.stderr).unwrap(),
         "nlb-hostname-target runs as an AWS Lambda function: AWS_LAMBDA_RUNTIME_API is not set\n"
     );
+}
+
+/// lambda_runtime panics where Lambda's own variables are missing, and nothing else is known to.
+#[test]
+fn a_panic_is_a_line_of_the_log() {
+    let output = std::process::Command::new(binary())
+        .env_clear()
+        .env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert_eq!(output.stderr, b"");
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let message = line["message"].as_str().unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert!(message.starts_with("panicked at "), "{message}");
+    assert!(message.contains("AWS_LAMBDA_FUNCTION_NAME"), "{message}");
 }

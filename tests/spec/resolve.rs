@@ -8,9 +8,9 @@ use stand_in::world::{ARN, ENDPOINT, World};
 
 use crate::reading::{error, result};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_ipv6_group_takes_aaaa_records() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     world.aws.target_group(ARN, |group| group.is_ipv6 = true);
     world.answer(dns::addresses(["10.0.1.7", "2001:db8::9"]));
     let answer = world.run().await;
@@ -19,10 +19,10 @@ async fn an_ipv6_group_takes_aaaa_records() {
     assert_eq!((asked.len(), asked[0].record_type.as_str()), (1, "AAAA"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_chain_of_cnames_is_followed_in_one_answer_and_over_several() {
     for is_split in [false, true] {
-        let world = World::empty().await;
+        let world = World::empty_in_memory();
         let cname = |target: &str| Answer::Cname {
             ttl: 5,
             target: target.to_owned(),
@@ -36,15 +36,15 @@ async fn a_chain_of_cnames_is_followed_in_one_answer_and_over_several() {
             .zone
             .set("node.example.com", dns::addresses(["10.0.1.7"]));
         world.run().await.outcome.unwrap();
-        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+        assert_eq!(world.group(), ["10.0.1.7:6379 initial"]);
         assert_eq!(world.zone.take_asked().len(), if is_split { 3 } else { 1 });
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_internationalized_name_is_followed_in_its_ascii_form() {
     let (endpoint, node) = ("xn--bcher-kva.example.com", "xn--zrich-kva.example.com");
-    let mut world = World::empty().await;
+    let mut world = World::empty_in_memory();
     world.follow([(endpoint, ARN)]);
     let cname = Answer::Cname {
         ttl: 5,
@@ -80,9 +80,9 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     assert_eq!((asked.first(), asked.last()), (Some(&false), Some(&true)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_address_of_another_name_or_family_in_the_answer_is_not_taken() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     let record = |name: &str, address: &str| (name.to_owned(), address.parse().unwrap());
     world.answer(Answer::Records(
         ResponseCode::NoError,
@@ -93,10 +93,10 @@ async fn an_address_of_another_name_or_family_in_the_answer_is_not_taken() {
         ],
     ));
     world.run().await.outcome.unwrap();
-    assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
+    assert_eq!(world.group(), ["10.0.1.7:6379 initial"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_dns_server_that_knows_wins() {
     let knows = dns::addresses(["10.0.2.9"]);
     let late = |answer: &Answer| Answer::Late(Duration::from_millis(150), Box::new(answer.clone()));
@@ -108,13 +108,11 @@ async fn the_first_dns_server_that_knows_wins() {
         (Answer::Empty, late(&knows), Err("has no A record")),
         (late(&knows), Answer::NxDomain, Err("answered NXDOMAIN")),
     ] {
-        let mut world = World::settled("10.0.1.7").await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         let other = dns::Zone::default();
-        let server = dns::Server::start(&other).await;
         world.answer(first.clone());
         other.set(ENDPOINT, second);
-        let servers = format!("{},{}", world.variables["DNS_SERVERS"], server.address);
-        world.set("DNS_SERVERS", &servers);
+        world.ask_too(&other);
         let answer = world.run().await;
         match expected {
             Ok(()) => assert_eq!(
@@ -136,14 +134,14 @@ async fn the_first_dns_server_that_knows_wins() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_allowed_cidrs_are_the_configured_ones() {
     for (allowed, expected) in [
         ("10.0.1.0/24", Err("10.0.2.9 is outside ALLOWED_CIDRS")),
         ("fd00::/8", Err("10.0.2.9 is outside ALLOWED_CIDRS")),
         ("10.0.1.0/24,10.0.2.9/32", Ok(())),
     ] {
-        let mut world = World::settled("10.0.1.7").await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         world.set("ALLOWED_CIDRS", allowed);
         let answer = world.run().await;
@@ -152,7 +150,7 @@ async fn the_allowed_cidrs_are_the_configured_ones() {
             Err(reason) => assert!(error(&answer).1.ends_with(reason), "{allowed}"),
         }
     }
-    let mut world = World::settled("10.0.1.7").await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("11.0.0.1");
     world.set("ALLOWED_CIDRS", "0.0.0.0/0");
     assert_eq!(
@@ -194,28 +192,26 @@ async fn without_dns_servers_the_systems_are_asked() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unknown_response_code_loses_to_a_server_that_knows() {
-    let mut world = World::settled("10.0.1.7").await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     let other = dns::Zone::default();
-    let server = dns::Server::start(&other).await;
     world.answer(Answer::Records(ResponseCode::Unknown(4095), vec![]));
     let late = Answer::Late(
         Duration::from_millis(150),
         Box::new(dns::addresses(["10.0.2.9"])),
     );
     other.set(ENDPOINT, late);
-    let servers = format!("{},{}", world.variables["DNS_SERVERS"], server.address);
-    world.set("DNS_SERVERS", &servers);
+    world.ask_too(&other);
     assert_eq!(
         result(&world.run().await)["desired"],
         json!(["10.0.2.9:6379"])
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_cause_is_told_once() {
-    let mut world = World::with_two_groups().await;
+    let mut world = World::two_in_memory().await;
     world.set("ENDPOINTS", format!("{ENDPOINT},{ENDPOINT}"));
     world.answer(Answer::NxDomain);
     let server = &world.variables["DNS_SERVERS"];
@@ -225,36 +221,47 @@ async fn one_cause_is_told_once() {
     );
 }
 
+/// What is said of a server that truncates, and of what it does over TCP.
+fn truncated(server: &str, told: &str) -> String {
+    format!(
+        "cannot resolve {ENDPOINT}: {server} truncated its answer over UDP, and over TCP it {told}"
+    )
+}
+
+/// By a firewall that lets only UDP through.
 #[tokio::test]
+async fn a_truncated_answer_whose_server_cannot_be_reached_over_tcp_is_told_as_both() {
+    let mut world = World::settled("10.0.1.7").await;
+    let server = dns::Server::start_without_tcp(&world.zone).await;
+    world.set("DNS_SERVERS", server.address);
+    world.answer(Answer::Truncated(Box::new(dns::addresses(["10.0.2.9"]))));
+    let (error_type, message) = error(&world.run().await);
+    assert_eq!(error_type, "ResolveFailed");
+    let told = truncated(&server.address.to_string(), "cannot be reached");
+    assert!(message.starts_with(&told), "{message}");
+    assert_eq!(world.changes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_truncated_answer_that_tcp_does_not_complete_is_told_as_both() {
-    for (is_refused, over_tcp, told) in [
-        // By a firewall that lets only UDP through.
-        (true, dns::addresses(["10.0.2.9"]), "cannot be reached"),
-        (false, Answer::Refused, "answered REFUSED"),
-        (false, Answer::Silent, "did not answer"),
+    for (over_tcp, told) in [
+        (Answer::Refused, "answered REFUSED"),
+        (Answer::Silent, "did not answer"),
     ] {
-        let mut world = World::settled("10.0.1.7").await;
-        let server = match is_refused {
-            true => dns::Server::start_without_tcp(&world.zone).await,
-            false => dns::Server::start(&world.zone).await,
-        };
-        world.set("DNS_SERVERS", server.address);
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.answer(Answer::Truncated(Box::new(over_tcp)));
         let (error_type, message) = error(&world.run().await);
         assert_eq!(error_type, "ResolveFailed");
-        let told = format!(
-            "cannot resolve {ENDPOINT}: {} truncated its answer over UDP, and over TCP it {told}",
-            server.address
-        );
+        let told = truncated(&world.variables["DNS_SERVERS"], told);
         assert!(message.starts_with(&told), "{message}");
         assert_eq!(world.changes(), [""; 0]);
     }
 }
 
 /// Whoever deploys before the name exists has made it unknown for that long.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn how_long_a_missing_name_is_remembered_is_told() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let server = &world.variables["DNS_SERVERS"];
     for (answer, told) in [
         (

@@ -9,9 +9,9 @@ use crate::reading::{error, lines, result};
 
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_address_outside_the_vpc_is_registered_with_the_zone_all() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     world.point("192.168.7.7");
     world.run().await.outcome.unwrap();
     assert_eq!(
@@ -23,9 +23,9 @@ async fn an_address_outside_the_vpc_is_registered_with_the_zone_all() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_the_targets_that_need_it_get_the_zone_all() {
-    let world = World::settled("10.0.9.9").await;
+    let world = World::settled_in_memory("10.0.9.9", 5).await;
     world.answer(dns::addresses(["10.0.1.7", "192.168.7.7"]));
     let answer = world.run().await;
     assert_eq!(
@@ -44,9 +44,9 @@ async fn only_the_targets_that_need_it_get_the_zone_all() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_target_must_be_registered_before_any_is_deregistered() {
-    let world = World::settled("10.0.9.9").await;
+    let world = World::settled_in_memory("10.0.9.9", 5).await;
     world.answer(dns::addresses(["10.0.1.7", "192.168.7.7"]));
     let required = Fault::Error(
         400,
@@ -64,7 +64,7 @@ async fn every_target_must_be_registered_before_any_is_deregistered() {
     );
     assert_eq!(
         world.group(),
-        ["10.0.9.9:6379 healthy", "192.168.7.7:6379 healthy"]
+        ["10.0.9.9:6379 healthy", "192.168.7.7:6379 initial"]
     );
     let logged = &lines(&sandbox, "result")[0]["targetGroups"][0];
     assert_eq!(
@@ -74,7 +74,7 @@ async fn every_target_must_be_registered_before_any_is_deregistered() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_refusal_does_not_try_the_zone_all() {
     for (answer, targets) in [
         (dns::addresses(["10.0.1.7"]), "10.0.1.7:6379"),
@@ -83,7 +83,7 @@ async fn another_refusal_does_not_try_the_zone_all() {
             "10.0.1.7:6379,10.0.2.9:6379",
         ),
     ] {
-        let world = World::settled("10.0.9.9").await;
+        let world = World::settled_in_memory("10.0.9.9", 5).await;
         world.answer(answer);
         world.aws.inject_always(
             "RegisterTargets",
@@ -95,9 +95,9 @@ async fn another_refusal_does_not_try_the_zone_all() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_target_that_is_refused_alone_for_another_reason_does_not_try_the_zone_all() {
-    let world = World::settled("10.0.9.9").await;
+    let world = World::settled_in_memory("10.0.9.9", 5).await;
     world.answer(dns::addresses(["10.0.1.7", "10.0.2.9"]));
     let zone = "The Availability Zone is required for IP address '10.0.1.7'";
     let zone = Fault::Error(400, "ValidationError", zone);
