@@ -5,14 +5,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::Credentials;
-use nlb_hostname_target::aws;
 use nlb_hostname_target::error::Error;
 use nlb_hostname_target::metrics::{Destination, Metrics, Sample};
 use stand_in::aws::{Aws, Fault};
 use stand_in::cloudwatch::Datum;
-use stand_in::http::Server;
+use stand_in::world::sdk_over;
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
 
@@ -59,22 +56,15 @@ struct Publisher {
     cloudwatch: Aws,
     client: aws_sdk_cloudwatch::Client,
     metrics: Metrics,
-    _server: Server,
 }
 
 impl Publisher {
-    async fn new() -> Self {
+    fn new() -> Self {
         let cloudwatch = Aws::default();
-        let server = cloudwatch.serve().await;
-        let sdk = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(Credentials::for_tests())
-            .endpoint_url(format!("http://{}", server.address));
         Publisher {
+            client: aws_sdk_cloudwatch::Client::new(&sdk_over(cloudwatch.clone())),
             cloudwatch,
-            client: aws_sdk_cloudwatch::Client::new(&sdk.load().await),
             metrics: Metrics::default(),
-            _server: server,
         }
     }
 
@@ -138,9 +128,9 @@ fn lines(data: &[Datum]) -> Vec<String> {
     data.iter().map(line).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_one_minute_came_to_is_one_datum_with_all_its_values() {
-    let mut publisher = Publisher::new().await;
+    let mut publisher = Publisher::new();
     publisher.record([quiet(at(0, 1)), failover(at(0, 6)), failure(at(0, 11))]);
     publisher.record([quiet(at(0, 16)), failure(at(1, 3))]);
     let data = publisher.publish(at(1, 4)).await;
@@ -169,12 +159,12 @@ async fn what_one_minute_came_to_is_one_datum_with_all_its_values() {
     assert!(data.iter().all(|datum| datum.unit == "Count"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_reconcile_of_each_group_is_one_sample_of_the_function() {
     let together = ["a", "b", "a", "b", "a"].map(|group| of(group, failure(at(0, 1))));
-    let mut at_once = Publisher::new().await;
+    let mut at_once = Publisher::new();
     at_once.record(together.clone());
-    let mut one_by_one = Publisher::new().await;
+    let mut one_by_one = Publisher::new();
     let mut samples = Vec::new();
     for sample in together {
         one_by_one.record([sample]);
@@ -192,9 +182,9 @@ async fn each_reconcile_of_each_group_is_one_sample_of_the_function() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_group_is_published_only_for_the_minutes_in_which_something_happened_to_it() {
-    let mut publisher = Publisher::new().await;
+    let mut publisher = Publisher::new();
     let unhealthy = Sample {
         is_served: Some(false),
         ..quiet(at(2, 2))
@@ -220,9 +210,9 @@ async fn a_group_is_published_only_for_the_minutes_in_which_something_happened_t
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_samples_of_such_a_minute_go_out_whenever_they_were_taken() {
-    let mut publisher = Publisher::new().await;
+    let mut publisher = Publisher::new();
     let mut of_group = Vec::new();
     for (sample, now) in [
         (quiet(at(0, 58)), at(0, 59)),
@@ -252,9 +242,9 @@ async fn the_samples_of_such_a_minute_go_out_whenever_they_were_taken() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_a_healthy_target_is_a_sample_only_of_what_was_resolved_and_described() {
-    let mut publisher = Publisher::new().await;
+    let mut publisher = Publisher::new();
     let healths = [Some(true), None, Some(false), Some(true)];
     publisher.record(healths.map(|is_served| Sample {
         is_served,
@@ -272,9 +262,9 @@ async fn without_a_healthy_target_is_a_sample_only_of_what_was_resolved_and_desc
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pending_data_keep_their_own_timestamps() {
-    let mut publisher = Publisher::new().await;
+    let mut publisher = Publisher::new();
     publisher.record([failover(at(0, 1))]);
     let error = publisher.fail(at(0, 2)).await;
     assert_eq!(
@@ -296,14 +286,14 @@ async fn pending_data_keep_their_own_timestamps() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn data_older_than_three_hours_are_dropped_with_a_line() {
     let log = Arc::new(tempfile::tempfile().unwrap());
     // With a single subscriber, tracing lets whichever test logs a line first switch it off for all.
     let _another = Dispatch::new(NoSubscriber::new());
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let (begin, mut publisher) = (at(0, 0), Publisher::new().await);
+    let (begin, mut publisher) = (at(0, 0), Publisher::new());
     for minute in [0, 1, 179] {
         publisher.record([quiet(begin + minute * MINUTE)]);
         publisher.fail(begin + minute * MINUTE).await;
@@ -324,9 +314,9 @@ async fn data_older_than_three_hours_are_dropped_with_a_line() {
     assert_eq!(text.lines().filter(is_told).count(), 1, "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_oldest_beyond_ten_thousand_are_dropped() {
-    let (begin, mut publisher) = (at(0, 0), Publisher::new().await);
+    let (begin, mut publisher) = (at(0, 0), Publisher::new());
     for second in 0..6000 {
         let group = format!("targetgroup/{second}");
         publisher.record([of(&group, failure(begin + second * SECOND))]);

@@ -11,9 +11,9 @@ use crate::reading::{error, lines};
 
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn metrics_go_out_for_the_function_and_for_each_group_that_something_happened_to() {
-    let world = World::with_two_groups().await;
+    let world = World::two_in_memory().await;
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
     world.zone.set(
@@ -56,9 +56,9 @@ async fn metrics_go_out_for_the_function_and_for_each_group_that_something_happe
     assert_eq!(published[0].data.len(), 6);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn data_that_cloudwatch_calls_invalid_are_dropped_with_a_line() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     let invalid = Fault::Error(400, "InvalidParameterValue", "The parameter is invalid.");
     world.aws.inject("PutMetricData", invalid);
@@ -79,9 +79,9 @@ async fn data_that_cloudwatch_calls_invalid_are_dropped_with_a_line() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_namespace_is_the_configured_one() {
-    let mut world = World::settled("10.0.1.7").await;
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("METRIC_NAMESPACE", "My/Redis");
     world.run().await.outcome.unwrap();
     assert!(
@@ -93,9 +93,9 @@ async fn the_namespace_is_the_configured_one() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_large_publication_is_compressed_and_split_into_calls_of_1000() {
-    let world = World::with_two_groups().await;
+    let world = World::two_in_memory().await;
     for endpoint in [ENDPOINT, OTHER_ENDPOINT] {
         world.zone.set(endpoint, Answer::NxDomain);
     }
@@ -120,9 +120,9 @@ async fn a_large_publication_is_compressed_and_split_into_calls_of_1000() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn data_dropped_in_one_call_are_told_also_when_the_next_failed_otherwise() {
-    let world = World::with_two_groups().await;
+    let world = World::two_in_memory().await;
     let mut sandbox = world.warm_sandbox().await;
     for endpoint in [ENDPOINT, OTHER_ENDPOINT] {
         world.zone.set(endpoint, Answer::NxDomain);

@@ -1,10 +1,10 @@
-//! One reconcile: what it registers and deregisters, and what users see of it, over the real binary and real sockets.
+//! One reconcile: what it registers and deregisters, and what users see of it.
 
 use std::time::Duration;
 
 use serde_json::json;
 use stand_in::aws::Fault;
-use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, REGISTRATION_LAG, World};
 use tokio::time::sleep;
 
 use crate::reading::{error, first, result, samples};
@@ -42,9 +42,9 @@ async fn the_first_registration_is_no_failover() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_idle_reconcile_makes_two_calls_and_a_failover_four() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     sandbox.schedule().await.outcome.unwrap();
     assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
@@ -66,9 +66,9 @@ async fn an_idle_reconcile_makes_two_calls_and_a_failover_four() {
     assert_eq!(group["failover"], true);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
     world
@@ -93,20 +93,21 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_changed_port_is_no_failover() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     world.point("10.0.1.7");
     world.aws.register(ARN, "10.0.1.7", 7000);
+    sleep(REGISTRATION_LAG).await;
     let answer = world.run().await;
     assert_eq!(result(&answer)["registered"], json!(["10.0.1.7:6379"]));
     assert_eq!(result(&answer)["deregistered"], json!(["10.0.1.7:7000"]));
     assert_eq!(result(&answer)["failover"], false);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_endpoints_feed_one_group_and_one_feeds_several() {
-    let mut world = World::with_two_groups().await;
+    let mut world = World::two_in_memory().await;
     world.set(
         "ENDPOINTS",
         format!("{ENDPOINT},{OTHER_ENDPOINT},{OTHER_ENDPOINT}"),
@@ -136,24 +137,25 @@ async fn several_endpoints_feed_one_group_and_one_feeds_several() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_target_port_can_be_set() {
-    let mut world = World::empty().await;
+    let mut world = World::empty_in_memory();
     world.point("10.0.1.7");
     world.set("TARGET_PORT", "6380");
     world.run().await.outcome.unwrap();
-    assert_eq!(world.group(), ["10.0.1.7:6380 healthy"]);
+    assert_eq!(world.group(), ["10.0.1.7:6380 initial"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_failover() {
-    let world = World::empty().await;
+    let world = World::empty_in_memory();
     world.point("10.0.0.1");
     for (third, last) in (1..=2).flat_map(|third| (0..250).map(move |last| (third, last))) {
         world
             .aws
             .register(ARN, &format!("10.0.{third}.{last}"), 6379);
     }
+    sleep(REGISTRATION_LAG).await;
     let mut sandbox = world.sandbox().await;
     for (count, is_failover) in [(200, false), (200, false), (100, true), (0, false)] {
         let answer = sandbox.schedule().await;
@@ -233,9 +235,9 @@ async fn each_call_has_three_attempts_of_its_own() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_throttled_call_is_tried_again_within_the_reconcile() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
     world.point("10.0.2.9");
     for action in [
@@ -249,20 +251,20 @@ async fn a_throttled_call_is_tried_again_within_the_reconcile() {
     world.run().await.outcome.unwrap();
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_made_good_by_another_attempt() {
     for action in ["RegisterTargets", "DeregisterTargets"] {
-        let world = World::settled("10.0.1.7").await;
+        let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         world.aws.inject(action, Fault::LostAnswer);
         world.run().await.outcome.unwrap();
         assert_eq!(
             world.group(),
-            ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+            ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
         );
     }
 }
