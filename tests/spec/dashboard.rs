@@ -97,7 +97,7 @@ fn the_saved_query_is_the_dashboards_and_of_the_functions_log() {
 }
 
 /// Logs Insights itself cannot be had here, so its `filter` is read with the two forms that it has.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_query_finds_what_was_changed_held_back_or_failed_and_nothing_else() {
     let [_, query] = queries();
     let filter = query.split(" | ").next().unwrap();
@@ -110,7 +110,7 @@ async fn the_query_finds_what_was_changed_held_back_or_failed_and_nothing_else()
         "INFO" => pattern.is_match(line["message"].as_str().unwrap()).unwrap(),
         _ => false,
     };
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
     sandbox.schedule().await.outcome.unwrap();

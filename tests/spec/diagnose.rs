@@ -629,9 +629,9 @@ async fn as_many_groups_as_a_deployment_has_are_diagnosed_within_their_pace() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_found_is_answered_and_logged_with_what_was_seen_and_the_mend() {
-    let world = World::settled(A).await;
+    let world = World::settled_in_memory(A, 5).await;
     world.aws.target_group(ARN, make_sound);
     group(&world, |group| group.is_connection_terminated = false);
     let mut sandbox = world.sandbox().await;

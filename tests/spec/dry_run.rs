@@ -6,16 +6,17 @@ use serde_json::{Value, json};
 use stand_in::aws::Fault;
 use stand_in::dns::Answer;
 use stand_in::lambda::{SCHEDULE, Sandbox, TIMEOUT};
-use stand_in::world::{ARN, World};
+use stand_in::world::{ARN, REGISTRATION_LAG, World};
+use tokio::time::sleep;
 
 use crate::reading::{error, result};
 
 const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_changes_and_publishes_nothing() {
     for in_event in [true, false] {
-        let mut world = World::settled("10.0.1.7").await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         if !in_event {
             world.set("DRY_RUN", "true");
@@ -38,9 +39,9 @@ async fn a_dry_run_changes_and_publishes_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_reports_errors_and_leaves_unpublished_metrics_alone() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
     world.aws.inject_always("PutMetricData", UNAVAILABLE);
     assert_eq!(error(&sandbox.schedule().await).0, "PublishFailed");
@@ -77,10 +78,10 @@ fn told(sandbox: &Sandbox) -> Vec<(String, String)> {
 }
 
 /// Nobody may take a line of it for a change: neither a reader nor the query of the dashboard.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_line_of_a_dry_run_says_that_it_is_one() {
     let line = |level: &str, message: &str| (level.to_owned(), message.to_owned());
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
     let mut sandbox = world.sandbox().await;
     sandbox.invoke(DRY_RUN, TIMEOUT).await.outcome.unwrap();
@@ -96,11 +97,15 @@ async fn each_line_of_a_dry_run_says_that_it_is_one() {
 }
 
 /// A change that would be held back, and a window that would wait for it: a dry run says so, and ends at once.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_says_what_would_be_held_back() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.aws.target_group(ARN, |group| {
+        group.deregistration_delay = 2 * REGISTRATION_LAG;
+    });
     world.point("10.0.2.9");
     world.run().await.outcome.unwrap();
+    sleep(REGISTRATION_LAG).await;
     world.point("10.0.1.7");
     let mut sandbox = world.sandbox().await;
     let answer = sandbox.invoke(DRY_RUN, TIMEOUT).await;

@@ -50,9 +50,10 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
     assert!(of_failover.iter().all(|line| line["timestamp"].is_string()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_result_lists_the_first_100_groups_with_something_to_tell_and_counts_the_others() {
-    let world = World::with_groups(103).await;
+    let mut world = World::empty_in_memory();
+    world.feed(103);
     world.answer(Answer::NxDomain);
     let mut sandbox = world.sandbox().await;
     sandbox.schedule().await.outcome.unwrap_err();
@@ -60,7 +61,7 @@ async fn the_result_lists_the_first_100_groups_with_something_to_tell_and_counts
     assert_eq!(result["targetGroups"].as_array().unwrap().len(), 100);
     assert_eq!(result["otherTargetGroups"], 3);
 
-    let world = World::with_two_groups().await;
+    let world = World::two_in_memory().await;
     let mut sandbox = world.sandbox().await;
     sandbox.schedule().await.outcome.unwrap();
     let result = &lines(&sandbox, "result")[0];
@@ -69,9 +70,9 @@ async fn the_result_lists_the_first_100_groups_with_something_to_tell_and_counts
     assert_eq!(result["otherTargetGroups"], 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_groups_result_is_logged_with_type_and_message() {
-    let world = World::with_two_groups().await;
+    let world = World::two_in_memory().await;
     world.answer(Answer::NxDomain);
     let mut sandbox = world.sandbox().await;
     let (error_type, message) = error(&sandbox.schedule().await);
@@ -88,9 +89,9 @@ async fn a_failed_groups_result_is_logged_with_type_and_message() {
     assert_eq!(groups[1]["registered"], json!(["10.0.3.3:6380"]));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_good_answer_is_told_also_when_the_group_could_not_be_described() {
-    let world = World::settled("10.0.1.7").await;
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.aws.inject_always("DescribeTargetHealth", DENIED);
     let mut sandbox = world.sandbox().await;
     assert_eq!(error(&sandbox.schedule().await).0, "DescribeFailed");

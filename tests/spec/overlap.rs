@@ -908,7 +908,7 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
 }
 
 /// The window has four reconciles. With the longer TTL, none of them decides.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
     for (ttl, next) in [
         (
@@ -920,9 +920,10 @@ async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
             "unless DNS says otherwise before, this invocation decides at the time in \"until\"",
         ),
     ] {
-        let mut world = World::settled(A).await;
+        let mut world = World::settled_in_memory(A, 5).await;
         world.set("EVENT_POLL_SECONDS", "3");
         world.aws.register(ARN, B, 6379);
+        sleep(REGISTRATION_LAG).await;
         world.ttl = ttl;
         world.point(A);
         let mut sandbox = world.sandbox().await;
@@ -936,15 +937,11 @@ async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn i8_two_sandboxes_that_poll_at_once_follow_an_endpoint_there_and_back() {
-    let mut world = World::settled(A).await;
+    let mut world = World::settled_in_memory(A, 5).await;
     world.set("SCHEDULE_POLL_SECONDS", "14");
     world.set("POLL_INTERVAL_SECONDS", "1");
-    world.aws.target_group(ARN, |group| {
-        group.registration_lag = REGISTRATION_LAG;
-        group.dictate(A.parse().unwrap(), 6379, "healthy");
-    });
     let move_to = |address: &str| {
         let addresses = vec![address.parse().unwrap()];
         world
