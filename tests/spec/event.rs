@@ -6,12 +6,12 @@ use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stand_in::dns::Answer;
-use stand_in::lambda::{DIAGNOSE, NOTIFICATION, QUEUE, TIMEOUT};
+use stand_in::lambda::{DIAGNOSE, NOTIFICATION, QUEUE, SCHEDULE, TIMEOUT};
 use stand_in::world::World;
 use tokio::join;
 use tokio::time::sleep;
 
-use crate::reading::{result, samples};
+use crate::reading::{lines, result, samples};
 
 fn is_dry_run(json: &str) -> bool {
     Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_dry_run
@@ -317,6 +317,42 @@ fn a_diagnosis_comes_after_cloudformation_and_before_everything_else() {
     ] {
         assert!(!is_diagnosis(json), "{json}");
     }
+}
+
+/// A notification's window has two reconciles here, and asks Elastic Load Balancing once.
+#[tokio::test]
+async fn each_kind_of_event_is_told_from_the_others() {
+    let mut world = World::settled("10.0.1.7").await;
+    world.set("EVENT_POLL_SECONDS", "1");
+    let settled = ["DescribeTargetHealth", "PutMetricData"];
+    let mut sandbox = world.warm_sandbox().await;
+    for (event, cause, reconciles) in [
+        (SCHEDULE, "schedule", 1),
+        (QUEUE, "queue", 2),
+        (NOTIFICATION, "notification", 2),
+        (include_str!("../../events/rds.json"), "notification", 2),
+        (include_str!("../../events/alarm.json"), "notification", 2),
+    ] {
+        let answer = sandbox.invoke(event, TIMEOUT).await;
+        assert_eq!(result(&answer)["reconciles"], reconciles, "{event}");
+        assert_eq!(world.actions(), settled, "{event}");
+        let told = lines(&sandbox, "result");
+        assert_eq!(told.last().unwrap()["cause"], cause, "{event}");
+        let is_batch = answer.outcome.unwrap().get("batchItemFailures").is_some();
+        assert_eq!(is_batch, cause == "queue", "{event}");
+    }
+
+    let event = include_str!("../../events/dry-run.json");
+    let answer = sandbox.invoke(event, TIMEOUT).await.outcome.unwrap();
+    assert_eq!(answer["dryRun"], true);
+    assert_eq!(world.actions(), ["DescribeTargetHealth"]);
+
+    // What is invalid is found at once.
+    world.set("TARGET_PORT", "http");
+    let mut sandbox = world.sandbox().await;
+    let answer = sandbox.invoke(DIAGNOSE, TIMEOUT).await.outcome.unwrap();
+    assert_eq!(answer["findings"][0]["id"], "config-invalid");
+    assert_eq!(lines(&sandbox, "diagnosed")[0]["cause"], "diagnose");
 }
 
 #[tokio::test]
