@@ -169,7 +169,7 @@ async fn target_group_invalid() {
         .aws
         .target_group(ARN, |group| group.target_type = "instance");
     assert_eq!(
-        failed(&world).await,
+        error(&world.run().await),
         expected(
             "TargetGroupInvalid",
             format!(
@@ -180,7 +180,7 @@ async fn target_group_invalid() {
 
     world.set("TARGET_GROUP_ARNS", OTHER_ARN);
     assert_eq!(
-        failed(&world).await,
+        error(&world.run().await),
         expected(
             "TargetGroupInvalid",
             format!(

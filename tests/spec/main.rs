@@ -18,6 +18,7 @@ mod overlap;
 mod pace;
 mod plan;
 mod polling;
+mod processes;
 mod publish;
 mod reading;
 mod reconcile;
