@@ -79,29 +79,6 @@ def every_parameter_of_a_command_exists() -> None:
     assert {"Endpoints", "TargetGroupArns", "DryRun"} < found, found
 
 
-def every_parameter_that_an_example_hands_on_is_the_templates() -> None:
-    """SAM drops a parameter that the nested template does not have, and a looser pattern would only fail inside it."""
-    known = yaml_parse(TEMPLATES[0].read_text())["Parameters"]
-    for path in TEMPLATES[1:]:
-        example = yaml_parse(path.read_text())
-        given = [
-            resource["Properties"]["Parameters"]
-            for resource in example["Resources"].values()
-            if resource["Type"] == "AWS::Serverless::Application"
-        ]
-        assert given, path.name
-        for parameters in given:
-            assert parameters.keys() <= known.keys(), f"{path.name}: {parameters.keys() - known.keys()}"
-            for name in ("RuleName", "ScheduleExpression", "AlarmMinutes", "SchedulePauses", "AlarmTopicArn"):
-                assert name in parameters, f"{path.name} does not hand on {name}"
-        for name in example["Parameters"].keys() & known.keys():
-            own, its = (
-                {key: value for key, value in parameters[name].items() if "Description" not in key}
-                for parameters in (example["Parameters"], known)
-            )
-            assert own == its, f"{path.name}: {name} has {own}, the template {its}"
-
-
 def every_question_to_aws_has_an_experiment() -> None:
     text = TEXT[ROOT / "docs/live.md"]
     questions = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
@@ -172,7 +149,6 @@ def main() -> None:
         every_page_is_linked_from_the_readme,
         every_page_that_code_names_is_there,
         every_parameter_of_a_command_exists,
-        every_parameter_that_an_example_hands_on_is_the_templates,
         every_question_to_aws_has_an_experiment,
         the_readme_is_short,
         the_cost_of_a_month_is_the_sum_of_its_parts,

@@ -240,6 +240,58 @@ fn the_template_accepts_what_the_function_accepts_and_rejects_what_it_rejects() 
     }
 }
 
+/// SAM drops a parameter that the nested template does not have, and a looser pattern would only fail inside it.
+#[test]
+fn what_an_example_hands_on_is_a_parameter_of_the_template() {
+    const EXAMPLES: [(&str, &str); 2] = [
+        (
+            "elasticache-nlb.yaml",
+            include_str!("../../examples/elasticache-nlb.yaml"),
+        ),
+        (
+            "existing-cluster.yaml",
+            include_str!("../../examples/existing-cluster.yaml"),
+        ),
+    ];
+    let known = &template()["Parameters"];
+    let bounds = |parameter: &Value| {
+        let mut bounds = parameter.as_mapping().unwrap().clone();
+        bounds.remove("Description");
+        bounds.remove("ConstraintDescription");
+        bounds
+    };
+    for (name, example) in EXAMPLES {
+        let example: Value = serde_yaml_ng::from_str(example).unwrap();
+        let resources = example["Resources"].as_mapping().unwrap().values();
+        let nested = resources.filter(|one| one["Type"] == "AWS::Serverless::Application");
+        let handed_on = nested.map(|one| keys(&one["Properties"]["Parameters"]));
+        let handed_on: Vec<_> = handed_on.collect();
+        assert!(!handed_on.is_empty(), "{name}");
+        for given in handed_on {
+            let unknown: Vec<_> = given
+                .iter()
+                .filter(|one| known[one.as_str()].is_null())
+                .collect();
+            assert_eq!(unknown, [""; 0], "{name}");
+            for one in [
+                "RuleName",
+                "ScheduleExpression",
+                "AlarmMinutes",
+                "SchedulePauses",
+                "AlarmTopicArn",
+            ] {
+                assert!(given.contains(&one.to_owned()), "{name} hands on {one}");
+            }
+        }
+        for one in keys(&example["Parameters"]) {
+            let (own, its) = (&example["Parameters"][one.as_str()], &known[one.as_str()]);
+            if !its.is_null() {
+                assert_eq!(bounds(own), bounds(its), "{name}: {one}");
+            }
+        }
+    }
+}
+
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html>
 #[test]
 fn a_schedule_is_what_eventbridge_takes() {
