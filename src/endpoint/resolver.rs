@@ -74,7 +74,7 @@ impl<'a, P: RuntimeProvider> Dns<'a, P> {
 
 impl<P: RuntimeProvider> Server<P> {
     fn new(address: SocketAddr, network: P) -> Result<Self, NetError> {
-        let over_udp = resolver(address, ConnectionConfig::udp(), network.clone())?;
+        let over_udp = resolver(address, ConnectionConfig::udp(), 0, network.clone())?;
         Ok(Server {
             address,
             network,
@@ -82,17 +82,28 @@ impl<P: RuntimeProvider> Server<P> {
         })
     }
 
-    /// Asks over UDP, and over TCP if the answer did not fit into a datagram. One resolver with both would do that
-    /// too, but its error says only how the second one ended. hickory takes a truncated answer for a failure and asks
-    /// [`RETRIES`] times more, which few names cause.
+    /// Asks over UDP, and over TCP as soon as an answer did not fit into a datagram. One resolver with both would do
+    /// that too, but its error says only how the second one ended.
     async fn ask(&self, endpoint: &Endpoint, record_type: RecordType) -> Knowledge {
         let Endpoint(name) = endpoint;
-        let answer = self.over_udp.lookup(name.clone(), record_type).await;
-        if !matches!(answer, Err(NetError::Truncated)) {
-            return knowledge(name, record_type, answer);
+        let mut retries = RETRIES;
+        loop {
+            let answer = self.over_udp.lookup(name.clone(), record_type).await;
+            if matches!(answer, Err(NetError::Truncated)) {
+                return self.ask_over_tcp(endpoint, record_type).await;
+            }
+            let known = knowledge(name, record_type, answer);
+            if known.is_ok() || retries == 0 {
+                return known;
+            }
+            retries -= 1;
         }
-        let over_tcp = resolver(self.address, ConnectionConfig::tcp(), self.network.clone());
-        let answer = match over_tcp {
+    }
+
+    async fn ask_over_tcp(&self, endpoint: &Endpoint, record_type: RecordType) -> Knowledge {
+        let Endpoint(name) = endpoint;
+        let tcp = ConnectionConfig::tcp();
+        let answer = match resolver(self.address, tcp, RETRIES, self.network.clone()) {
             Ok(over_tcp) => over_tcp.lookup(name.clone(), record_type).await,
             Err(error) => Err(error),
         };
@@ -160,23 +171,24 @@ fn system_servers() -> Result<Vec<SocketAddr>, NetError> {
 fn resolver<P: RuntimeProvider>(
     server: SocketAddr,
     mut connection: ConnectionConfig,
+    retries: usize,
     network: P,
 ) -> Result<hickory_resolver::Resolver<P>, NetError> {
     connection.port = server.port();
     let name_server = NameServerConfig::new(server.ip(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![name_server]);
     hickory_resolver::Resolver::builder_with_config(config, network)
-        .with_options(options())
+        .with_options(options(retries))
         .build()
 }
 
-fn options() -> ResolverOpts {
+fn options(retries: usize) -> ResolverOpts {
     let mut options = ResolverOpts::default();
     // A remembered answer would hide a failover for the length of its TTL.
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.timeout = TRY_TIMEOUT;
-    options.attempts = RETRIES;
+    options.attempts = retries;
     options.positive_max_ttl = Some(MAX_TTL);
     // The chain of CNAMEs shows which records belong to the endpoint.
     options.preserve_intermediates = true;

@@ -77,7 +77,7 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
         .iter()
         .map(|asked| asked.is_tcp)
         .collect();
-    assert_eq!((asked.first(), asked.last()), (Some(&false), Some(&true)));
+    assert_eq!(asked, [false, true]);
 }
 
 #[tokio::test(start_paused = true)]
