@@ -872,6 +872,10 @@ async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
     );
 }
 
+/// What is said of a doubt that outlives its invocation.
+const LATER: &str = "this invocation ends before the time in \"until\"; one of this sandbox in the 90 s after it \
+                     decides, and otherwise the doubt begins anew";
+
 #[tokio::test]
 async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
     let world = World::settled(A).await;
@@ -901,9 +905,7 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
     let until = SystemTime::try_from(until).unwrap() - seconds(ttl.into()) - MARGIN;
     assert!((begin..end).contains(&until), "{warning}");
     let message = warning["message"].as_str().unwrap();
-    let next =
-        "this invocation ends before the time in \"until\", and the first one after it decides";
-    assert!(message.ends_with(next), "{message}");
+    assert!(message.ends_with(LATER), "{message}");
     assert!(!log.iter().any(|line| line.contains("ERROR")), "{log:?}");
 }
 
@@ -911,10 +913,7 @@ async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
     for (ttl, next) in [
-        (
-            60,
-            "this invocation ends before the time in \"until\", and the first one after it decides",
-        ),
+        (60, LATER),
         (
             1,
             "unless DNS says otherwise before, this invocation decides at the time in \"until\"",
@@ -934,6 +933,37 @@ async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
         assert_eq!(told.len(), 1, "{told:#?}");
         let message = told[0]["message"].as_str().unwrap();
         assert!(message.ends_with(next), "{message}");
+    }
+}
+
+/// As the line says: in the 90 s, too late, and in another sandbox.
+#[tokio::test(start_paused = true)]
+async fn i8_what_is_said_of_a_doubt_that_outlives_its_invocation_comes_true() {
+    for (pause, is_another, decides) in [(80, false, true), (300, false, false), (80, true, false)]
+    {
+        let mut world = World::settled_in_memory(A, 5).await;
+        world.aws.register(ARN, B, 6379);
+        sleep(REGISTRATION_LAG).await;
+        world.ttl = 60;
+        world.point(A);
+        let mut sandbox = world.sandbox().await;
+        sandbox.schedule().await;
+        assert!(
+            lines(&sandbox, "held back")[0]["message"]
+                .as_str()
+                .unwrap()
+                .ends_with(LATER)
+        );
+        sleep(seconds(pause)).await;
+        let mut another = world.sandbox().await;
+        let next = if is_another {
+            &mut another
+        } else {
+            &mut sandbox
+        };
+        let answer = next.schedule().await;
+        let is_decided = result(&answer)["deregistered"] == json!(["10.0.2.9:6379"]);
+        assert_eq!(is_decided, decides, "{pause} {is_another}");
     }
 }
 
