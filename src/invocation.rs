@@ -92,10 +92,12 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
         for (report, outcome) in ended {
             if report.is_unsent && outcome.is_ok() {
-                *outcome = Err(Errors::from(Error::DeadlineExceeded {
+                let error = Error::DeadlineExceeded {
                     step: "waiting to send a call about",
                     target_group_arn: report.target_group_arn.clone(),
-                }));
+                };
+                error.log();
+                *outcome = Err(Errors::from(error));
                 report.end(outcome);
             }
         }

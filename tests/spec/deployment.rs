@@ -10,7 +10,7 @@ use stand_in::world::{ARN, ENDPOINT, Function, World, group_arn};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
-use crate::reading::{error, what_failed};
+use crate::reading::{error, lines, what_failed};
 
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/redis/51af3dc0-da77-11e4";
 const URL: &str = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com/\
@@ -289,10 +289,16 @@ async fn a_group_that_never_had_its_turn_is_no_success() {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.feed(60);
         world.set("DRY_RUN", is_dry_run);
-        let function = world.function();
+        let mut sandbox = world.sandbox().await;
         let within = Duration::from_secs(12);
-        let outcome = function.invoke_within(&event("Create"), within).await;
-        assert_eq!(outcome.unwrap_err().error_type(), "DeadlineExceeded");
+        let failed = sandbox.invoke(&event("Create"), within).await;
+        assert_eq!(error(&failed).0, "DeadlineExceeded");
+        let told = lines(&sandbox, "the invocation ran out of time while waiting");
+        assert!(!told.is_empty());
+        assert!(
+            told.iter().all(|line| line["level"] == "ERROR"),
+            "{told:#?}"
+        );
         let answer = answer(&world);
         assert_eq!(answer["Status"], "FAILED");
         let reason = answer["Reason"].as_str().unwrap();
