@@ -458,7 +458,7 @@ async fn alarms_are_blind_if_three_invocations_do_not_fit() {
 /// A mend is what helps in this case.
 #[tokio::test(start_paused = true)]
 async fn a_mend_leads_somewhere() {
-    let cases: [(&str, Break, &str); 6] = [
+    let cases: [(&str, Break, &str); 8] = [
         (
             "an RDS instance that is publicly accessible",
             |world| world.point("52.1.2.3"),
@@ -467,6 +467,23 @@ async fn a_mend_leads_somewhere() {
         (
             "an address outside the subnets",
             |world| world.set("ALLOWED_CIDRS", "10.0.2.0/24"),
+            "correct AllowedCidrs or KeepCidrs",
+        ),
+        (
+            "the second range of a VPC",
+            |world| {
+                world.set("ALLOWED_CIDRS", "10.0.0.0/16");
+                world.point("100.64.3.7");
+            },
+            "correct AllowedCidrs or KeepCidrs",
+        ),
+        (
+            "a public address that is kept",
+            |world| {
+                world.set("ALLOWED_CIDRS", "0.0.0.0/0");
+                world.set("KEEP_CIDRS", "52.0.0.0/8");
+                world.point("52.1.2.3");
+            },
             "correct AllowedCidrs or KeepCidrs",
         ),
         (

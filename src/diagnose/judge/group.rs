@@ -108,8 +108,8 @@ fn not_seen(unseen: &Unseen) -> Finding {
     let mend = match &cause.code {
         Some(_) => "diagnose again: nothing was judged that depends on this call",
         None => {
-            "let the function reach Elastic Load Balancing, in a VPC through NAT or the interface endpoint \
-             elasticloadbalancing, and diagnose again: nothing was judged that depends on this call"
+            "diagnose again: nothing was judged that depends on this call; if no call gets an answer from AWS, let the \
+             function reach Elastic Load Balancing, in a VPC through NAT or the interface endpoint elasticloadbalancing"
         }
     };
     error(

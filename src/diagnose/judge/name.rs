@@ -87,7 +87,7 @@ fn in_part(config: &Config, name: &Name<'_>, is_in_part: bool) -> Option<Finding
 fn not_allowed(config: &Config, name: &Name<'_>) -> Option<Finding> {
     let refused = |address| Some((address, config.reason_to_refuse(address)?));
     let (address, reason) = name.addresses().into_iter().find_map(refused)?;
-    let mend = match is_public(address) {
+    let mend = match is_public(address) && !config.is_kept(address) {
         // <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_VPC.WorkingWithRDSInstanceinaVPC.html#USER_VPC.Hiding>
         true => {
             "attach the function to the VPC of the database with VpcSubnetIds: there the name of a publicly accessible \
@@ -108,7 +108,11 @@ fn not_allowed(config: &Config, name: &Name<'_>) -> Option<Finding> {
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
-            !address.is_private() && !address.is_loopback() && !address.is_link_local()
+            // 100.64.0.0/10, which a VPC may have.
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && second & 0b1100_0000 == 0b0100_0000;
+            let is_local = address.is_loopback() || address.is_link_local();
+            !address.is_private() && !is_shared && !is_local
         }
         IpAddr::V6(_) => false,
     }
