@@ -211,8 +211,11 @@ async fn told(schedule: Schedule, mode: Mode, story: Story) -> Vec<BTreeMap<Stri
 async fn in_a_quiet_week_no_alarm_fires() {
     for schedule in SCHEDULES {
         let stack = stack_of(schedule);
-        for is_jittery in [false, true] {
-            let record = record(schedule, Mode::Scheduled, Story::Quiet, is_jittery).await;
+        for (mode, is_jittery) in MODES
+            .into_iter()
+            .flat_map(|mode| [(mode, false), (mode, true)])
+        {
+            let record = record(schedule, mode, Story::Quiet, is_jittery).await;
             for circumstances in all_circumstances() {
                 let mut fired = in_alarm(&stack, &record, 0..WEEK, circumstances);
                 // The week begins with a stack that has never run.
