@@ -1,8 +1,6 @@
 //! An invocation runs one loop of reconciles for every target group. The loops are concurrent and isolated from
 //! each other, and their outcome is reported. The answer to Lambda always comes before its timeout, whatever hangs.
 
-use std::time::SystemTime;
-
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -12,7 +10,7 @@ use tokio::{join, select};
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
 use crate::metrics::{Destination, Metrics, Sample};
-use crate::plan::HeldBack;
+use crate::plan::{HeldBack, Moment};
 use crate::reconcile::{Context, Known, Progress, reconcile};
 use crate::report::{self, Doubt, Report, TargetGroupReport};
 use crate::target_group::Stage;
@@ -196,10 +194,10 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
     }
 
-    /// Converts a time of day to tokio's clock.
-    fn instant(&self, at: SystemTime) -> Instant {
-        let left = at.duration_since(self.context.clock.now());
-        Instant::now() + left.unwrap_or_default()
+    /// When both clocks will have come to this moment, by tokio's.
+    fn instant(&self, at: Moment) -> Instant {
+        let left = at.wall.duration_since(self.context.clock.now());
+        at.monotonic.max(Instant::now() + left.unwrap_or_default())
     }
 
     fn sample(&self, group: &TargetGroupConfig, progress: &Progress, is_failure: bool) -> Sample {

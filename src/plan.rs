@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-pub use belief::{ACT, Answer, EFFECT, MARGIN};
+pub use belief::{ACT, Answer, EFFECT, MARGIN, Moment};
 use belief::{Row, is_recent};
 pub use target::{DescribedTarget, State, Target};
 
@@ -88,7 +88,7 @@ pub struct HeldBack {
     /// Why the plan is doubtful.
     pub reason: String,
     /// An answer that is asked for at this time or later decides.
-    pub until: SystemTime,
+    pub until: Moment,
 }
 
 impl HeldBack {
@@ -152,7 +152,7 @@ pub fn decide(
     };
     let decision = match next
         .doubts(&plan, answer)
-        .max_by_key(|(claim, row)| (row.independent_from, *claim))
+        .max_by_key(|(claim, row)| (row.independent_from.wall, *claim))
     {
         None => Decision::Apply(plan),
         Some((claim, row)) => Decision::HoldBack(HeldBack {

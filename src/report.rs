@@ -169,7 +169,7 @@ pub fn log_reconcile(
             "json.register" = json(&held_back.plan.register),
             "json.deregister" = json(&held_back.plan.targets_to_deregister()),
             "reason" = held_back.reason,
-            "until" = %DateTime::from(held_back.until),
+            "until" = %DateTime::from(held_back.until.wall),
             "held back: {}. Clients keep the targets that they have; {}",
             held_back.reason,
             match doubt {

@@ -38,7 +38,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::Add;
 use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::target::{DescribedTarget, Target};
 
@@ -54,12 +57,38 @@ pub const MARGIN: Duration = ACT.saturating_add(EFFECT).saturating_add(CACHE_RES
 /// lasts after it could have been believed.
 const RECENT: Duration = Duration::from_secs(90);
 
+/// A time by two clocks. The wall clock jumps when a thawed sandbox is set right, and the monotonic clock may stand still
+/// while the sandbox is frozen. Time has passed if both clocks say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    pub wall: SystemTime,
+    pub monotonic: Instant,
+}
+
+impl Moment {
+    /// True if one of the clocks says so.
+    fn is_before(self, other: Moment) -> bool {
+        self.wall < other.wall || self.monotonic < other.monotonic
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+
+    fn add(self, duration: Duration) -> Moment {
+        Moment {
+            wall: self.wall + duration,
+            monotonic: self.monotonic + duration,
+        }
+    }
+}
+
 /// The addresses that DNS gave for the endpoints of one target group. There is at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     addresses: BTreeSet<IpAddr>,
-    asked: SystemTime,
-    expires: SystemTime,
+    asked: Moment,
+    expires: Moment,
 }
 
 impl Answer {
@@ -67,8 +96,8 @@ impl Answer {
     /// `asked`. It `expires` when its last lookup was answered and the longest TTL has passed since.
     pub fn new(
         addresses: impl IntoIterator<Item = IpAddr>,
-        asked: SystemTime,
-        expires: SystemTime,
+        asked: Moment,
+        expires: Moment,
     ) -> Option<Self> {
         let addresses: BTreeSet<_> = addresses.into_iter().collect();
         (!addresses.is_empty()).then_some(Answer {
@@ -98,13 +127,13 @@ impl Answer {
     }
 
     pub(super) fn asked(&self) -> SystemTime {
-        self.asked
+        self.asked.wall
     }
 }
 
 /// True if a target that was `registered` at this time counts as initial at the time of `answer`.
 pub(super) fn is_recent(registered: SystemTime, answer: &Answer) -> bool {
-    answer.asked < registered + RECENT
+    answer.asked.wall < registered + RECENT
 }
 
 /// How many independent answers in a row said the same. An answer is independent of an earlier one if it was
@@ -113,8 +142,8 @@ pub(super) fn is_recent(registered: SystemTime, answer: &Answer) -> bool {
 pub(super) struct Row {
     pub answers: u32,
     /// An answer that is asked for at this time or later is independent of the last one that counted.
-    pub independent_from: SystemTime,
-    /// The same time for the answer that counted before the last one. A doubt can be believed until 90 s later.
+    pub independent_from: Moment,
+    /// The same time of day for the answer that counted before the last one. A doubt can be believed until 90 s later.
     since: Option<SystemTime>,
 }
 
@@ -122,11 +151,11 @@ impl Row {
     /// Adds one more answer that says the same. A dependent answer neither adds to the row nor ends it.
     pub fn with(row: Option<Row>, answer: &Answer) -> Row {
         match row {
-            Some(row) if answer.asked < row.independent_from => row,
+            Some(row) if answer.asked.is_before(row.independent_from) => row,
             row => Row {
                 answers: row.map_or(0, |row| row.answers) + 1,
                 independent_from: answer.expires + MARGIN,
-                since: row.map(|row| row.independent_from),
+                since: row.map(|row| row.independent_from.wall),
             },
         }
     }
@@ -134,6 +163,6 @@ impl Row {
     /// True if a doubt is over: an independent answer said the same, and not too late.
     pub fn is_believed(&self, answer: &Answer) -> bool {
         let until = self.since.map(|since| since + RECENT);
-        until.is_some_and(|until| answer.asked < until)
+        until.is_some_and(|until| answer.asked.wall < until)
     }
 }

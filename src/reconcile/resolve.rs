@@ -7,12 +7,12 @@ use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{Config, MAX_ADDRESSES};
 use crate::endpoint::{Dns, Endpoint, Found, Resolver};
 use crate::error::{Error, Errors, enumerate};
-use crate::plan::{ACT, Answer};
+use crate::plan::{ACT, Answer, Moment};
 
 /// Resolves all endpoints to one answer. Any lookup that failed or was refused fails the whole.
 ///
@@ -29,7 +29,11 @@ pub async fn resolve<P: RuntimeProvider>(
     record_type: RecordType,
 ) -> Result<Answer, Errors> {
     let resolver = &dns.resolver();
-    let asked = clock.now();
+    let now = || Moment {
+        wall: clock.now(),
+        monotonic: Instant::now(),
+    };
+    let asked = now();
     let lookups = endpoints.iter().map(async |endpoint| {
         let lookups = resolve_one(config, resolver, endpoint, record_type);
         let lookups = timeout(ACT, lookups).await;
@@ -48,7 +52,7 @@ pub async fn resolve<P: RuntimeProvider>(
             Err(error) => errors.push(error),
         }
     }
-    let expires = clock.now() + ttl;
+    let expires = now() + ttl;
     Errors::check(errors)?;
     let count = addresses.len();
     if count > MAX_ADDRESSES {

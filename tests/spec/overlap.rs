@@ -340,6 +340,31 @@ async fn i8_two_sandboxes_that_wake_hours_later_believe_nothing_of_what_they_dou
     }
 }
 
+/// A thawed sandbox is set right while it polls, and its resolver still has the answer of before the failover.
+#[tokio::test(start_paused = true)]
+async fn i8_a_step_of_the_wall_clock_makes_no_answer_independent() {
+    let mut world = World::settled_in_memory(A, 20).await;
+    let fresh = world.function();
+    world.set("SCHEDULE_POLL_SECONDS", "55");
+    let stale = world.function_that_asks(&Cache::of(&world.zone));
+    stale.invoke(r#"{"dryRun":true}"#).await.unwrap();
+    world.point(B);
+    fresh.invoke("{}").await.unwrap();
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
+    );
+    world.changes();
+    let set_right = async {
+        sleep(seconds(3)).await;
+        world.clock.forward(seconds(60));
+    };
+    let (outcome, ()) = join!(stale.schedule(), set_right);
+    let report = first(outcome);
+    assert!(report.registered.is_empty(), "{:?}", report.registered);
+    assert_eq!(world.changes(), [""; 0]);
+}
+
 /// The kept target says nothing about what another invocation does to the other two.
 #[tokio::test(start_paused = true)]
 async fn i8_a_kept_target_that_is_initial_makes_no_removal_beside_it_certain() {

@@ -4,13 +4,16 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use ipnet::IpNet;
 use nlb_hostname_target::plan::{
-    Answer, Decision, DescribedTarget, HeldBack, Memory, Plan, Policy, State, Target, decide,
+    Answer, Decision, DescribedTarget, HeldBack, Memory, Moment, Plan, Policy, State, Target,
+    decide,
 };
+use tokio::time::Instant;
 
 const PORT: u16 = 6379;
 const OTHER_PORT: u16 = 7000;
@@ -37,6 +40,14 @@ fn begin() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
+/// This time of day, when neither clock was moved.
+fn moment(wall: SystemTime) -> Moment {
+    static ANY: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let monotonic = *ANY + since;
+    Moment { wall, monotonic }
+}
+
 fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
     DescribedTarget {
         target: Target::new(address, port),
@@ -50,6 +61,7 @@ fn described(address: IpAddr, port: u16, state: State) -> DescribedTarget {
 }
 
 fn answer(addresses: impl IntoIterator<Item = IpAddr>, asked: SystemTime) -> Answer {
+    let asked = moment(asked);
     Answer::new(addresses, asked, asked + TTL).expect("at least one address")
 }
 
@@ -163,7 +175,7 @@ fn every_plan_makes_the_group_what_dns_says_and_never_empties_it() {
             if is_doubtful(&desired, &group, &in_state(&group, &State::Initial)) {
                 doubted += 1;
                 assert!(
-                    matches!(&decision, Decision::HoldBack(held) if held.until == believed_from)
+                    matches!(&decision, Decision::HoldBack(held) if held.until == moment(believed_from))
                 );
                 let (again, remembered) = decide(&later, &remembered);
                 assert_eq!(again, decision, "a dependent answer");
@@ -257,9 +269,36 @@ fn the_reason_is_the_same_in_whatever_order_the_group_was_described() {
     assert_eq!(decide(&group), reason);
 }
 
+/// The wall clock steps forward in a sandbox that thaws, and the monotonic one may stand still before.
+#[test]
+fn an_answer_is_independent_when_both_clocks_say_so() {
+    let [a, b, _] = addresses();
+    let group = [
+        described(a, PORT, State::Draining),
+        described(b, PORT, State::Initial),
+    ];
+    let begin = moment(begin());
+    for (wall, monotonic, is_believed) in [(10, 10, true), (70, 9, false), (9, 70, false)] {
+        let later = Moment {
+            wall: begin.wall + Duration::from_secs(wall),
+            monotonic: begin.monotonic + Duration::from_secs(monotonic),
+        };
+        let mut memory = Memory::default();
+        let mut decisions = Vec::new();
+        for asked in [begin, later] {
+            let answer = Answer::new([a], asked, asked + TTL).unwrap();
+            let (decision, next) = decide(&answer, &group, &memory, AT_ONCE);
+            memory = next;
+            decisions.push(matches!(decision, Decision::Apply(_)));
+        }
+        assert_eq!(decisions, [false, is_believed], "{wall} {monotonic}");
+    }
+}
+
 #[test]
 fn an_answer_without_addresses_cannot_be_built() {
-    assert_eq!(Answer::new([], begin(), begin()), None);
+    let now = moment(begin());
+    assert_eq!(Answer::new([], now, now), None);
 }
 
 #[test]
@@ -358,7 +397,7 @@ impl Told {
 
     /// What is decided by an answer that was asked for then, in words.
     fn decide<const N: usize>(&mut self, seconds: u64, addresses: [&str; N]) -> String {
-        let asked = at(seconds);
+        let asked = moment(at(seconds));
         let addresses = addresses.map(|address| address.parse().unwrap());
         let answer = Answer::new(addresses, asked, asked + self.ttl).unwrap();
         let policy = Policy {
@@ -370,7 +409,7 @@ impl Told {
         self.memory = memory;
         match decision {
             Decision::HoldBack(HeldBack { until, .. }) => {
-                let until = until.duration_since(begin()).unwrap();
+                let until = until.wall.duration_since(begin()).unwrap();
                 format!("held back until {}", until.as_secs_f64())
             }
             Decision::Apply(plan) => {
