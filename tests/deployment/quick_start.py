@@ -109,7 +109,7 @@ def run(name_server: str) -> None:
 
     name_the_schedule(variables + path)
     with tempfile.TemporaryDirectory() as folder:
-        shell(variables + path + "sam deploy --parameter-overrides AlarmEmail=operator@example.com")
+        shell(variables + path + "sam deploy --parameter-overrides AlarmEmail=operator@example.com SchedulePauses=false")
         follow_the_runbook(group, path, Path(folder))
     stop_it(group, path)
 
