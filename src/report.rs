@@ -174,8 +174,8 @@ pub fn log_reconcile(
             held_back.reason,
             match doubt {
                 Doubt::Reached => "unless DNS says otherwise before, this invocation decides at the time in \"until\"",
-                _ => "this invocation ends before the time in \"until\"; one of this sandbox in the 90 s after it decides, \
-                      and otherwise the doubt begins anew",
+                _ => "this invocation ends before the time in \"until\". Only an invocation of this sandbox in the 90 s \
+                      after that time can decide; otherwise the doubt begins anew",
             }
         ),
         (Ok(()), None) if progress.is_unsent => warn!(

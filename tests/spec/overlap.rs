@@ -898,8 +898,8 @@ async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
 }
 
 /// What is said of a doubt that outlives its invocation.
-const LATER: &str = "this invocation ends before the time in \"until\"; one of this sandbox in the 90 s after it \
-                     decides, and otherwise the doubt begins anew";
+const LATER: &str = "this invocation ends before the time in \"until\". Only an invocation of this sandbox in the 90 s \
+                     after that time can decide; otherwise the doubt begins anew";
 
 #[tokio::test]
 async fn i8_what_is_left_undone_is_a_warning_that_says_why_and_until_when() {
