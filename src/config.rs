@@ -25,9 +25,6 @@ const CIDRS: &str =
 const NAMESPACE_RULE: &str = "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, \
                               and not beginning with AWS/ or a colon";
 
-/// An answer with more addresses in one group is refused. No cluster has them, but a hostile answer may.
-pub const MAX_ADDRESSES: usize = 100;
-
 /// All settings of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {

@@ -42,7 +42,7 @@ pub fn deadline(timeout: Instant) -> Deadline {
 /// True if all of these errors may disappear by themselves soon after a deployment. IAM is eventually
 /// consistent, and a name that was just made is not known everywhere.
 pub fn are_perhaps_early(errors: &Errors) -> bool {
-    errors.0.iter().all(|error| match error {
+    errors.iter().all(|error| match error {
         Error::ResolveFailed { .. } => true,
         Error::DescribeFailed { cause, .. }
         | Error::RegisterFailed { cause, .. }

@@ -4,11 +4,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::{slice, vec};
 
 use lambda_runtime::Diagnostic;
 use tracing::error;
 
 use crate::aws::Cause;
+use crate::reconcile::Step;
 
 /// How many target groups one line of the log lists, and how many failures one message names. The others are counted.
 pub const MOST_IN_A_LINE: usize = 100;
@@ -88,7 +90,7 @@ pub enum Error {
         "the invocation ran out of time while {step} {target_group_arn} (the next invocation starts again)"
     )]
     DeadlineExceeded {
-        step: &'static str,
+        step: Step,
         target_group_arn: String,
     },
 }
@@ -127,10 +129,10 @@ impl Error {
     }
 }
 
-/// One or more failures of a target group or of a whole invocation. The first one gives the type, and all of
-/// them give the message.
+/// The failures of a target group or of a whole invocation. There is at least one. The first one gives the type, and
+/// all of them give the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errors(pub Vec<Error>);
+pub struct Errors(Vec<Error>);
 
 impl Errors {
     /// Returns `Ok` if nothing failed.
@@ -146,9 +148,13 @@ impl Errors {
         self
     }
 
+    pub fn iter(&self) -> slice::Iter<'_, Error> {
+        self.0.iter()
+    }
+
     /// Lambda's `errorType`, which is the first failure's.
     pub fn error_type(&self) -> &'static str {
-        self.0.first().map_or("", Error::error_type)
+        self.0[0].error_type()
     }
 }
 
@@ -158,11 +164,20 @@ impl From<Error> for Errors {
     }
 }
 
+impl IntoIterator for Errors {
+    type Item = Error;
+    type IntoIter = vec::IntoIter<Error>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An endpoint that feeds several groups fails each of them with the same words.
         let mut seen = HashSet::new();
-        let mut texts: Vec<_> = self.0.iter().map(Error::to_string).collect();
+        let mut texts: Vec<_> = self.iter().map(Error::to_string).collect();
         texts.retain(|text| seen.insert(text.clone()));
         let others = texts.len().saturating_sub(MOST_IN_A_LINE);
         texts.truncate(MOST_IN_A_LINE);

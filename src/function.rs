@@ -22,9 +22,8 @@ use crate::event::{Cause, Event, Request, RequestType};
 use crate::invocation::{Invocation, Sandbox};
 use crate::metrics::Destination;
 use crate::pace::Pace;
-use crate::reconcile::{Context, Known};
+use crate::reconcile::{Context, Remembered};
 use crate::report::{OfQueue, Output, Report};
-use crate::target_group::Unknown;
 use crate::window::{Deadline, Window};
 
 /// The time between the reconciles after a notification. It is short, because the endpoint is about to move.
@@ -201,7 +200,6 @@ impl<P: RuntimeProvider> Function<P> {
             Cause::Schedule => (config.schedule_poll, config.poll_interval),
             Cause::Deployment(_) | Cause::Diagnose => (Duration::ZERO, config.poll_interval),
         };
-        let unknown = Unknown::default();
         let dns = Dns::new(&config.dns_servers, &self.network);
         let invocation = Invocation {
             context: Context {
@@ -210,7 +208,7 @@ impl<P: RuntimeProvider> Function<P> {
                 dns: &dns,
                 clock: &self.clock,
                 pace,
-                unknown: &unknown,
+                deadline: deadline.work,
                 is_dry_run,
             },
             destination: Destination {
@@ -223,8 +221,8 @@ impl<P: RuntimeProvider> Function<P> {
             is_deployment: matches!(event.cause, Cause::Deployment(_)),
         };
         let mut sandbox = self.sandbox.take();
-        let known = &mut sandbox.target_groups;
-        known.resize_with(config.target_groups.len(), Known::default);
+        let remembered = &mut sandbox.target_groups;
+        remembered.resize_with(config.target_groups.len(), Remembered::default);
         let (report, outcome) = Box::pin(invocation.run(&mut sandbox)).await;
         self.sandbox.set(sandbox);
         report.log();

@@ -1,26 +1,29 @@
 //! An invocation runs one loop of reconciles for every target group. The loops are concurrent and isolated from
 //! each other, and their outcome is reported. The answer to Lambda always comes before its timeout, whatever hangs.
 
+use std::rc::Rc;
+
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
+use tokio::join;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio::{join, select};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
 use crate::metrics::{Destination, Metrics, Sample};
-use crate::plan::{HeldBack, Moment};
-use crate::reconcile::{Context, Known, Progress, reconcile};
-use crate::report::{self, Doubt, Report, TargetGroupReport};
-use crate::target_group::Stage;
+use crate::plan::{Moment, Target};
+use crate::reconcile::{Context, Outcome, Remembered, Step, reconcile};
+use crate::report::{self, Report, TargetGroupReport};
+use crate::target_group::{Described, GROUPS_PER_CALL, TargetGroupArn, describe_target_groups};
 use crate::window::{Deadline, Window};
 
 /// What one sandbox keeps between invocations: one value for each target group, which is lent to its loop,
 /// and the metrics that are not published yet.
 #[derive(Debug, Default)]
 pub struct Sandbox {
-    pub target_groups: Vec<Known>,
+    pub target_groups: Vec<Remembered>,
     pub metrics: Metrics,
 }
 
@@ -46,39 +49,63 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             metrics,
         } = sandbox;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let Context {
-            config,
-            load_balancing,
-            pace,
-            unknown,
-            ..
-        } = self.context;
-        let loops = config.target_groups.iter().zip(target_groups);
-        let loops = join_all(
-            loops.map(|(group, known)| self.reconcile_in_window(group, known, sender.clone())),
-        );
-        drop(sender);
-        let loops = async {
-            select! {
-                biased;
-                ended = loops => ended,
-                never = unknown.answer(load_balancing, pace, self.deadline.work) => match never {},
-            }
-        };
+        let loops = self.reconcile_all(target_groups, sender);
         let (mut ended, unpublished) = join!(loops, self.publish(metrics, receiver));
         self.fail_unsent(&mut ended);
 
         let (target_groups, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-        let group_errors = outcomes
-            .into_iter()
-            .filter_map(Result::err)
-            .flat_map(|errors| errors.0);
+        let group_errors = outcomes.into_iter().filter_map(Result::err).flatten();
         let report = Report {
             dry_run: self.context.is_dry_run,
             target_groups,
             of_queue: None,
         };
         (report, Errors::check(group_errors.chain(unpublished)))
+    }
+
+    /// Runs the loops of all target groups, in an order that is drawn for this invocation. Several sandboxes whose
+    /// calls are refused would otherwise all leave the same groups to the end. Returns what became of the groups, in
+    /// configuration order.
+    async fn reconcile_all(
+        &self,
+        remembered: &mut [Remembered],
+        samples: UnboundedSender<Sample>,
+    ) -> Vec<Ended> {
+        let groups = self.context.config.target_groups.iter();
+        let mut groups: Vec<_> = groups.zip(remembered).enumerate().collect();
+        fastrand::shuffle(&mut groups);
+        let cold = groups
+            .iter()
+            .filter(|(_, (_, one))| one.properties.is_none());
+        let cold: Vec<_> = cold.map(|(_, (group, _))| &group.arn).collect();
+        let batches = cold.chunks(GROUPS_PER_CALL);
+        let batches: Vec<_> = batches
+            .map(|arns| (arns, self.describe(arns).shared()))
+            .collect();
+        let loops = groups
+            .into_iter()
+            .map(async |(index, (group, remembered))| {
+                let mut batches = batches.iter();
+                if let Some((_, batch)) = batches.find(|(arns, _)| arns.contains(&&group.arn)) {
+                    remembered.properties = batch.clone().await.get(&group.arn).cloned();
+                }
+                let ended = self.reconcile_in_window(group, remembered, &samples);
+                (index, ended.await)
+            });
+        let mut ended = join_all(loops).await;
+        ended.sort_unstable_by_key(|(index, _)| *index);
+        ended.into_iter().map(|(_, ended)| ended).collect()
+    }
+
+    async fn describe(&self, arns: &[&TargetGroupArn]) -> Rc<Described> {
+        let Context {
+            load_balancing,
+            pace,
+            deadline,
+            ..
+        } = self.context;
+        let described = describe_target_groups(load_balancing, pace, deadline, arns);
+        Rc::new(described.await)
     }
 
     /// A group that was not reached is left to the next invocation. It is a failure only where that would be taken
@@ -91,7 +118,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         for (report, outcome) in ended {
             if report.is_unsent && outcome.is_ok() {
                 let error = Error::DeadlineExceeded {
-                    step: "waiting to send a call about",
+                    step: Step::Wait,
                     target_group_arn: report.target_group_arn.clone(),
                 };
                 error.log();
@@ -106,92 +133,75 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     async fn reconcile_in_window(
         &self,
         group: &TargetGroupConfig,
-        known: &mut Known,
-        samples: UnboundedSender<Sample>,
+        remembered: &mut Remembered,
+        samples: &UnboundedSender<Sample>,
     ) -> Ended {
-        let window = self.window;
-        let send = |sample: Option<Sample>| sample.map(|sample| samples.send(sample));
-        let mut report = TargetGroupReport::new(group);
-        let (mut outcome, mut held_until, mut held_sample) = (Ok(()), None, None);
         if self.context.is_dry_run {
-            let mut progress = Progress::begin();
-            outcome = self.reconcile(group, known, &mut progress).await;
-            report::log_dry_run(group, &progress, &outcome);
-            report.add(progress, &outcome);
-            return (report, outcome);
+            return self.dry_run(group, remembered).await;
         }
-        let mut next = window.next(None, held_until, Instant::now());
-        let mut told: Option<HeldBack> = None;
-        known.begin();
+        let mut ended = (TargetGroupReport::new(group), Ok(()));
+        let (mut told, mut held_until, mut held_sample) = (Vec::new(), None, None);
+        let mut next = Some(self.window.begin());
+        remembered.begin();
         while let Some(start) = next {
             // A timer takes a millisecond even if its time is over already.
-            if start.earliest > Instant::now() {
-                sleep_until(start.earliest).await;
+            if start > Instant::now() {
+                sleep_until(start).await;
             }
-            let mut progress = Progress::begin();
-            outcome = self.reconcile(group, known, &mut progress).await;
-            held_until = match &outcome {
-                Ok(()) => progress
-                    .held_back
-                    .as_ref()
-                    .map(|held| self.instant(held.until)),
-                // A failed reconcile learns nothing, so the earlier doubt stands.
-                Err(_) => held_until.filter(|until| *until > Instant::now()),
-            };
-            next = window.next(Some(start.earliest), held_until, Instant::now());
-            let doubt = match &progress.held_back {
-                Some(held_back) if told.as_ref().is_some_and(|told| told.is_same(held_back)) => {
-                    Doubt::Told
-                }
-                _ if held_until.is_some_and(|until| window.reaches(until)) => Doubt::Reached,
-                _ => Doubt::NotReached,
-            };
-            report::log_reconcile(group, &progress, &outcome, doubt);
-            told = progress.held_back.clone().or(told);
-            let sample = self.sample(group, &progress, outcome.is_err());
-            send(held_sample.take());
-            match progress.held_back {
-                // Only the end of the invocation shows whether the plan is left undone.
-                Some(_) => held_sample = Some(sample),
-                None => _ = send(Some(sample)),
+            let outcome = reconcile(&self.context, group, remembered).await;
+            held_until = self.held_until(&outcome, held_until);
+            next = self.window.next(start, held_until, Instant::now());
+            self.tell(group, &outcome, &mut told);
+            // Only the end of the invocation shows whether something is left undone.
+            send(samples, held_sample.take());
+            let sample = Some(self.sample(group, &outcome));
+            match outcome.held_back.is_empty() {
+                true => send(samples, sample),
+                false => held_sample = sample,
             }
-            report.add(progress, &outcome);
+            ended.1 = ended.0.add(outcome);
         }
-        send(held_sample.map(|sample| Sample {
+        let left_undone = held_sample.map(|sample| Sample {
             is_failure: true,
             ..sample
-        }));
-        (report, outcome)
+        });
+        send(samples, left_undone);
+        ended
     }
 
-    /// Reconciles the group once, until the deadline at the latest.
-    async fn reconcile(
-        &self,
-        group: &TargetGroupConfig,
-        known: &mut Known,
-        progress: &mut Progress,
-    ) -> Result<(), Errors> {
-        let reconcile = reconcile(&self.context, group, known, progress);
-        let outcome = timeout_at(self.deadline.work, reconcile).await;
-        let is_dry_run = self.context.is_dry_run;
-        let was_left_over = !is_dry_run && std::mem::take(&mut known.is_left_over);
-        match (outcome, progress.line.stage()) {
-            (Ok(outcome), _) => outcome,
-            (Err(_), Stage::Refused(error)) => Err(Errors::from(error)),
-            // The group counts as not reached.
-            (Err(_), Stage::Unsent) if is_dry_run => {
-                (progress.step, progress.is_unsent) = (None, true);
-                Ok(())
+    /// Reconciles one target group once, and remembers only what the group is.
+    async fn dry_run(&self, group: &TargetGroupConfig, remembered: &mut Remembered) -> Ended {
+        let mut forgotten = remembered.clone();
+        forgotten.begin();
+        let outcome = reconcile(&self.context, group, &mut forgotten).await;
+        remembered.properties = forgotten.properties;
+        report::log_dry_run(group, &outcome);
+        let mut report = TargetGroupReport::new(group);
+        let result = report.add(outcome);
+        report.reconciles = u32::from(!report.is_unsent);
+        (report, result)
+    }
+
+    /// When the first change that is held back can be believed. A failed reconcile learns nothing, so the earlier
+    /// doubt stands.
+    fn held_until(&self, outcome: &Outcome, earlier: Option<Instant>) -> Option<Instant> {
+        let held_back = outcome.held_back.iter();
+        let until = held_back.map(|held| self.instant(held.until)).min();
+        let earlier = earlier.filter(|until| outcome.result.is_err() && *until > Instant::now());
+        until.or(earlier)
+    }
+
+    /// Logs the reconcile, and each doubt once in an invocation.
+    fn tell(&self, group: &TargetGroupConfig, outcome: &Outcome, told: &mut Vec<(Target, Moment)>) {
+        for held_back in &outcome.held_back {
+            let doubt = (held_back.target, held_back.until);
+            if !told.contains(&doubt) {
+                let is_reached = self.window.reaches(self.instant(held_back.until));
+                report::log_held_back(group, held_back, is_reached);
+                told.push(doubt);
             }
-            (Err(_), Stage::Unsent) => {
-                (known.is_left_over, progress.is_unsent) = (true, true);
-                match was_left_over {
-                    true => Err(deadline_exceeded(group, progress)),
-                    false => Ok(()),
-                }
-            }
-            (Err(_), _) => Err(deadline_exceeded(group, progress)),
         }
+        report::log_reconcile(group, outcome);
     }
 
     /// When both clocks will have come to this moment, by tokio's.
@@ -200,16 +210,16 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         at.monotonic.max(Instant::now() + left.unwrap_or_default())
     }
 
-    fn sample(&self, group: &TargetGroupConfig, progress: &Progress, is_failure: bool) -> Sample {
+    fn sample(&self, group: &TargetGroupConfig, outcome: &Outcome) -> Sample {
         Sample {
             at: self.context.clock.now(),
             target_group: group.arn.dimension().to_owned(),
-            is_failover: progress.is_failover,
-            is_failure: is_failure || progress.is_unsent,
+            is_failover: outcome.is_failover,
+            is_failure: outcome.result.is_err() || outcome.is_unsent,
             // The description is older than what was registered by it.
-            is_served: progress
+            is_served: outcome
                 .is_served
-                .map(|is_served| is_served || !progress.registered.is_empty()),
+                .map(|is_served| is_served || !outcome.registered.is_empty()),
         }
     }
 
@@ -268,9 +278,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     }
 }
 
-fn deadline_exceeded(group: &TargetGroupConfig, progress: &Progress) -> Errors {
-    Errors::from(Error::DeadlineExceeded {
-        step: progress.step.unwrap_or("waiting to reconcile"),
-        target_group_arn: group.arn.to_string(),
-    })
+fn send(samples: &UnboundedSender<Sample>, sample: Option<Sample>) {
+    // The receiver is gone only when the deadline has cut publishing off.
+    sample.map(|sample| samples.send(sample));
 }

@@ -1,6 +1,7 @@
 //! The result of an invocation, as it is returned and logged.
 
 use std::collections::BTreeSet;
+use std::slice;
 
 use aws_sdk_cloudwatch::primitives::DateTime;
 use serde::Serialize;
@@ -11,8 +12,8 @@ use crate::diagnose::Findings;
 use crate::endpoint::Endpoint;
 use crate::error::{Errors, MOST_IN_A_LINE, enumerate};
 use crate::log::json;
-use crate::plan::Target;
-use crate::reconcile::Progress;
+use crate::plan::{Change, HeldBack, Target};
+use crate::reconcile::Outcome;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,18 +115,19 @@ impl TargetGroupReport {
         }
     }
 
-    /// Adds one more reconcile, and how it ended.
-    pub fn add(&mut self, progress: Progress, outcome: &Result<(), Errors>) {
-        self.reconciles += u32::from(progress.step.is_some());
-        if !progress.desired.is_empty() {
-            self.desired = progress.desired;
+    /// Adds one more reconcile. Returns how it ended.
+    pub fn add(&mut self, outcome: Outcome) -> Result<(), Errors> {
+        self.reconciles += 1;
+        if !outcome.desired.is_empty() {
+            self.desired = outcome.desired;
         }
-        self.registered.extend(progress.registered);
-        self.deregistered.extend(progress.deregistered);
-        self.failover |= progress.is_failover;
-        self.is_held_back |= progress.held_back.is_some();
-        self.is_unsent = progress.is_unsent;
-        self.end(outcome);
+        self.registered.extend(outcome.registered);
+        self.deregistered.extend(outcome.deregistered);
+        self.failover |= outcome.is_failover;
+        self.is_held_back |= !outcome.held_back.is_empty();
+        self.is_unsent = outcome.is_unsent;
+        self.end(&outcome.result);
+        outcome.result
     }
 
     /// Reports how the last reconcile ended.
@@ -140,21 +142,47 @@ impl TargetGroupReport {
     }
 }
 
-/// Logs the one line of a reconcile. It is a DEBUG line unless the reconcile changed something, was held back
-/// or left over, or failed. A doubt that was told already is a DEBUG line too.
-pub fn log_reconcile(
-    group: &TargetGroupConfig,
-    progress: &Progress,
-    outcome: &Result<(), Errors>,
-    doubt: Doubt,
-) {
+/// Logs the one line of a doubt, when it begins.
+pub fn log_held_back(group: &TargetGroupConfig, held_back: &HeldBack, is_reached: bool) {
+    let HeldBack {
+        target,
+        change,
+        reason,
+        until,
+    } = held_back;
+    let none = <&[Target]>::default();
+    let (register, deregister) = match change {
+        Change::BringBack => (slice::from_ref(target), none),
+        Change::Remove => (none, slice::from_ref(target)),
+    };
+    let next = match is_reached {
+        true => {
+            "unless DNS says otherwise before, this invocation decides at the time in \"until\""
+        }
+        false => {
+            "this invocation ends before the time in \"until\". Only an invocation of this sandbox in the 90 s \
+             after that time can decide; otherwise the doubt begins anew"
+        }
+    };
+    warn!(
+        "targetGroupArn" = %group.arn,
+        "json.register" = json(&register),
+        "json.deregister" = json(&deregister),
+        "reason" = reason,
+        "until" = %DateTime::from(until.wall),
+        "held back: {reason}. Clients keep the targets that they have; {next}"
+    );
+}
+
+/// Logs the one line of a reconcile. It is a DEBUG line unless the reconcile changed something, could not send a call,
+/// or failed.
+pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
     let arn = &group.arn;
-    let desired = json(&progress.desired);
-    let registered = json(&progress.registered);
-    let deregistered = json(&progress.deregistered);
-    let is_changed = !progress.registered.is_empty() || !progress.deregistered.is_empty();
-    match (outcome, &progress.held_back) {
-        (Err(errors), _) => error!(
+    let desired = json(&outcome.desired);
+    let registered = json(&outcome.registered);
+    let deregistered = json(&outcome.deregistered);
+    match &outcome.result {
+        Err(errors) => error!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
@@ -163,46 +191,25 @@ pub fn log_reconcile(
             "errorMessage" = %errors,
             "reconcile failed"
         ),
-        (Ok(()), Some(held_back)) if doubt != Doubt::Told => warn!(
-            "targetGroupArn" = %arn,
-            "json.desired" = desired,
-            "json.register" = json(&held_back.plan.register),
-            "json.deregister" = json(&held_back.plan.targets_to_deregister()),
-            "reason" = held_back.reason,
-            "until" = %DateTime::from(held_back.until.wall),
-            "held back: {}. Clients keep the targets that they have; {}",
-            held_back.reason,
-            match doubt {
-                Doubt::Reached => "unless DNS says otherwise before, this invocation decides at the time in \"until\"",
-                _ => "this invocation ends before the time in \"until\". Only an invocation of this sandbox in the 90 s \
-                      after that time can decide; otherwise the doubt begins anew",
-            }
-        ),
-        (Ok(()), None) if progress.is_unsent => warn!(
+        Ok(()) if outcome.is_unsent => warn!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
-            "left over: the invocation ran out of time before it could send a call, while {} {arn}. \
+            "unsent: the invocation ran out of time before it could send a call, while {} {arn}. \
              Clients keep the targets that they have; the group comes first in the next invocation of \
              this sandbox",
-            progress.step.unwrap_or_default()
+            outcome.step
         ),
-        (Ok(()), None) if is_changed => info!(
+        Ok(()) if outcome.is_changed() => info!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
             "json.deregistered" = deregistered,
-            "failover" = progress.is_failover,
+            "failover" = outcome.is_failover,
             "reconciled"
         ),
-        (Ok(()), Some(held_back)) => debug!(
-            "targetGroupArn" = %arn,
-            "json.desired" = desired,
-            "still held back: {}",
-            held_back.reason
-        ),
-        (Ok(()), None) => debug!(
+        Ok(()) => debug!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "reconciled"
@@ -210,43 +217,46 @@ pub fn log_reconcile(
     }
 }
 
-/// Logs the one line of a reconcile that only plans. Nobody may take it for a change.
-pub fn log_dry_run(group: &TargetGroupConfig, progress: &Progress, outcome: &Result<(), Errors>) {
+/// Logs the lines of a reconcile that only says what would change. Nobody may take them for a change.
+pub fn log_dry_run(group: &TargetGroupConfig, outcome: &Outcome) {
     let arn = &group.arn;
-    let desired = json(&progress.desired);
-    let register = json(&progress.registered);
-    let deregister = json(&progress.deregistered);
+    let desired = json(&outcome.desired);
+    let register = json(&outcome.registered);
+    let deregister = json(&outcome.deregistered);
     let verbs = [
-        ("register", &progress.registered),
-        ("deregister", &progress.deregistered),
+        ("register", &outcome.registered),
+        ("deregister", &outcome.deregistered),
     ];
     let changes = verbs.into_iter().filter(|(_, targets)| !targets.is_empty());
     let changes: Vec<_> = changes
         .map(|(verb, targets)| format!("{verb} {}", enumerate(targets)))
         .collect();
-    match (outcome, &progress.held_back) {
-        (Err(errors), _) => error!(
+    let reasons = outcome.held_back.iter().map(|held| &held.reason);
+    let reasons: Vec<_> = reasons.map(String::as_str).collect();
+    match &outcome.result {
+        Err(errors) => error!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "errorType" = errors.error_type(),
             "errorMessage" = %errors,
             "dry run: the reconcile would fail"
         ),
-        (Ok(()), Some(held_back)) => warn!(
-            "targetGroupArn" = %arn,
-            "json.desired" = desired,
-            "json.register" = register,
-            "json.deregister" = deregister,
-            "reason" = held_back.reason,
-            "dry run: would be held back: {}",
-            held_back.reason
-        ),
-        (Ok(()), None) if progress.is_unsent => warn!(
+        Ok(()) if outcome.is_unsent => warn!(
             "targetGroupArn" = %arn,
             "dry run: nobody knows what would change, because the invocation ran out of time before it could \
              describe {arn}"
         ),
-        (Ok(()), None) if !changes.is_empty() => info!(
+        Ok(()) if !reasons.is_empty() => warn!(
+            "targetGroupArn" = %arn,
+            "json.desired" = desired,
+            "json.register" = register,
+            "json.deregister" = deregister,
+            "reason" = reasons.join("; "),
+            "dry run: would {}, of which some would be held back: {}",
+            changes.join(" and then "),
+            reasons.join("; ")
+        ),
+        Ok(()) if !changes.is_empty() => info!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.register" = register,
@@ -254,20 +264,10 @@ pub fn log_dry_run(group: &TargetGroupConfig, progress: &Progress, outcome: &Res
             "dry run: would {}",
             changes.join(" and then ")
         ),
-        (Ok(()), None) => debug!(
+        Ok(()) => debug!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "dry run: nothing would change"
         ),
     }
-}
-
-/// What to tell about a plan that is held back. Each doubt is told once in an invocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
-    Told,
-    /// The invocation lasts until the plan can be believed.
-    Reached,
-    /// The invocation ends before.
-    NotReached,
 }

@@ -1,4 +1,4 @@
-//! This module describes, registers and deregisters: it has the four calls to Elastic Load Balancing.
+//! The four calls to Elastic Load Balancing: they describe, register and deregister.
 
 mod arn;
 mod call;
@@ -8,6 +8,8 @@ mod group;
 mod properties;
 
 pub use arn::TargetGroupArn;
-pub use call::{Calls, Line, Sent, Stage};
+pub use call::{Attempts, Limits, Stop};
 pub use group::TargetGroup;
-pub use properties::{Properties, UNFIT_PROTOCOLS, Unknown};
+pub use properties::{
+    Described, GROUPS_PER_CALL, Properties, UNFIT_PROTOCOLS, describe_target_groups,
+};

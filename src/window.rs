@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// The time between two reconciles while something is held back: another answer ends the doubt.
+const HELD_BACK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// When an invocation starts its last reconcile, when it stops working on target groups, and when it
 /// answers.
 #[derive(Debug, Clone, Copy)]
@@ -45,13 +48,6 @@ pub struct Window {
     deadline: Deadline,
 }
 
-/// When a reconcile starts. It starts as soon as it may from `earliest` on, and not at all after `latest`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
-    pub earliest: Instant,
-    pub latest: Instant,
-}
-
 impl Window {
     /// Begins a window now. Its steps are one `interval` apart, whatever a reconcile takes: a window of 55 s
     /// in steps of 5 s leaves no gap to the next minute's.
@@ -65,43 +61,40 @@ impl Window {
         }
     }
 
-    /// True if a reconcile may start at that time, for a plan that can be believed then.
+    /// When the first reconcile starts.
+    pub fn begin(&self) -> Instant {
+        self.begin
+    }
+
+    /// True if a reconcile may start at that time, for what can be believed then.
     pub fn reaches(&self, held_until: Instant) -> bool {
         held_until <= self.deadline.last_start
     }
 
-    /// When the next reconcile starts. That depends on when the `last` one started, and until when its plan
-    /// is held back:
+    /// When the next reconcile starts, or `None` if the invocation is over. That depends on when the `last` one
+    /// started, and until when something is held back:
     ///
-    /// | Before | The next one starts |
+    /// | Held back | The next one starts |
     /// | --- | --- |
-    /// | no reconcile | now, as long as there is time for any work |
-    /// | any | at the next step of the window, up to its end |
-    /// | a plan that is held back | when it can be believed, up to the deadline |
-    ///
-    /// The earlier of the last two counts. If there is neither, the invocation is over.
+    /// | nothing | at the next step of the window, up to its end |
+    /// | until after the deadline | after a second at the latest, up to the end of the window |
+    /// | until then | after a second at the latest and when it can be believed, up to the deadline |
     pub fn next(
         &self,
-        last: Option<Instant>,
+        last: Instant,
         held_until: Option<Instant>,
         now: Instant,
-    ) -> Option<Start> {
-        let Some(last) = last else {
-            let (earliest, latest) = (self.begin, self.deadline.work);
-            return Some(Start { earliest, latest });
-        };
+    ) -> Option<Instant> {
         let steps = (last - self.begin).div_duration_f64(self.interval).floor();
         let step = self.begin + self.interval.mul_f64(steps + 1.0);
-        let starts = [
-            Some((step, self.end)),
-            held_until.map(|until| (until, self.deadline.last_start)),
-        ];
-        let starts = starts.into_iter().flatten().map(|(at, latest)| Start {
-            earliest: at.max(now),
-            latest,
-        });
-        starts
-            .filter(|start| start.earliest <= start.latest)
-            .min_by_key(|start| start.earliest)
+        let asks_again = last + HELD_BACK_INTERVAL;
+        let (next, latest) = match held_until {
+            None => (step, self.end),
+            Some(until) if self.reaches(until) => {
+                (step.min(asks_again).min(until), self.deadline.last_start)
+            }
+            Some(_) => (step.min(asks_again), self.end),
+        };
+        Some(next.max(now)).filter(|next| *next <= latest)
     }
 }

@@ -1,6 +1,5 @@
 //! This module gathers what the diagnosis can see, with calls that change nothing.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use tokio::join;
 use tokio::time::{Instant, sleep_until};
 
 use super::seen::{Attributes, Group, LoadBalancer, Look, Name, Seen, Server, Unseen};
-use crate::aws::{Cause, SdkError};
+use crate::aws::SdkError;
 use crate::config::{Config, TargetGroupConfig};
 use crate::endpoint::{Dns, Endpoint};
-use crate::pace::{Pace, Place, Read};
-use crate::target_group::{Calls, Line, Sent};
+use crate::pace::Pace;
+use crate::target_group::{Attempts, Limits, Stop};
 
 /// The number of lookups of each name. A name that answers in part shows it over several lookups.
 const LOOKUPS: u32 = 12;
@@ -139,7 +138,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
             let mut next = Instant::now();
             for _ in 0..LOOKUPS {
                 sleep_until(next).await;
-                self.pace.lookups.turn((), Place::now()).await;
+                self.pace.lookups.turns(1).await;
                 next = Instant::now() + LOOKUP_INTERVAL;
                 let answers = resolver.resolve_everywhere(endpoint, record_type).await;
                 let is_answered = answers.iter().any(|(_, known)| matches!(known, Ok(Ok(_))));
@@ -174,22 +173,17 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let (line, last) = (Line::begin(), RefCell::new(None));
-        let calls = Calls {
-            pace: self.pace,
-            line: &line,
-        };
-        let refused = |cause| _ = last.replace(Some(cause));
-        let sent = calls.read(None, Read::Unknown, self.until, refused, send);
-        let cause = match sent.await {
-            Ok(Sent::Done(output)) => return Ok(output),
-            Ok(Sent::TooLate) => {
-                let late = || Cause::from("the invocation ran out of time".to_owned());
-                last.take().unwrap_or_else(late)
-            }
-            Err(cause) => cause,
-        };
-        Err(Unseen { action, cause })
+        let (act_by, deadline) = (self.until, self.until);
+        let limits = Limits { act_by, deadline };
+        let mut attempts = Attempts::default();
+        let sent = attempts.send(&self.pace.reads, false, limits, send).await;
+        sent.map_err(|stop| {
+            let cause = match stop {
+                Stop::Failed(cause) => cause,
+                Stop::Unsent | Stop::Expired => "the invocation ran out of time".to_owned().into(),
+            };
+            Unseen { action, cause }
+        })
     }
 }
 

@@ -34,13 +34,8 @@ impl Slots {
     }
 
     /// When the next call may be sent.
-    pub fn next(&self) -> Option<Instant> {
-        self.free.front().copied()
-    }
-
-    /// How many calls may be sent now.
-    pub fn count(&self, now: Instant) -> usize {
-        self.free.partition_point(|at| *at <= now)
+    pub fn next(&self) -> Instant {
+        self.free[0]
     }
 
     /// Takes a slot. The burst is given once. After it, each call makes room for another one a second later.

@@ -1,17 +1,17 @@
-//! This module applies a plan, which becomes calls to Elastic Load Balancing. Nothing is decided here.
+//! Applies a plan, which becomes calls to Elastic Load Balancing. Nothing is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_smithy_async::time::SharedTimeSource;
+use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::known::Known;
-use super::progress::Progress;
+use super::Reconcile;
+use super::outcome::Step;
 use crate::error::{Errors, enumerate};
 use crate::log::json;
-use crate::plan::{Answer, DescribedTarget, Plan, Target};
-use crate::target_group::{Sent, TargetGroup};
+use crate::plan::{DescribedTarget, Plan, Target};
+use crate::target_group::Stop;
 
 /// The number of targets that one call deregisters. The API documents no limit, so it is the same as in the
 /// AWS Load Balancer Controller. The next reconcile deregisters what is left.
@@ -22,78 +22,89 @@ const NEW_CONNECTIONS: &str =
     "new connections reach them once the load balancer finds them healthy";
 const OLD_CONNECTIONS: &str = "their connections end when the deregistration delay is over";
 
-/// A plan, and what it is based on.
-pub struct Change<'a> {
-    pub target_group: TargetGroup<'a>,
-    pub plan: Plan,
-    pub described: Vec<DescribedTarget>,
-    pub answer: Answer,
-    /// No call is sent after this time.
-    pub act_by: Instant,
-}
-
-impl Change<'_> {
+impl<P: RuntimeProvider> Reconcile<'_, P> {
     /// Make before break: nothing is deregistered before every target is registered, so that no
     /// failure between the two leaves clients with less than they had.
     ///
     /// # Errors
-    /// The errors of [`TargetGroup::register`] and [`TargetGroup::deregister`].
-    pub async fn apply(
-        &self,
-        clock: &SharedTimeSource,
-        known: &mut Known,
-        progress: &mut Progress,
-    ) -> Result<Sent<()>, Errors> {
-        let Plan { register, .. } = &self.plan;
-        if !register.is_empty() {
-            progress.step = Some("registering in");
-            self.log("registering", register.iter().copied(), NEW_CONNECTIONS);
-            let acknowledge = |targets: &[Target]| {
-                progress.registered.extend(targets);
-                known.registered(targets, clock.now());
-            };
-            let register = self
-                .target_group
-                .register(register, self.act_by, acknowledge);
-            if let Sent::TooLate = register.await? {
-                return Ok(Sent::TooLate);
-            }
+    /// The errors of [`TargetGroup::register`](crate::target_group::TargetGroup::register) and
+    /// [`TargetGroup::deregister`](crate::target_group::TargetGroup::deregister).
+    pub(super) async fn apply(
+        &mut self,
+        plan: Plan,
+        described: &[DescribedTarget],
+        act_by: Instant,
+    ) -> Result<(), Stop<Errors>> {
+        let sent = self.target_group.changes.sent;
+        let mut applied = self.register(&plan.register, described, act_by).await;
+        if applied.is_ok() {
+            applied = self.deregister(&plan.deregister, described, act_by).await;
         }
-        let stale = self
-            .plan
-            .deregister
-            .chunks(TARGETS_PER_CALL)
-            .next()
-            .unwrap_or_default();
-        if !stale.is_empty() {
-            progress.step = Some("deregistering from");
-            let targets = stale.iter().map(|stale| stale.target);
-            self.log("deregistering", targets.clone(), OLD_CONNECTIONS);
-            let deregister = self.target_group.deregister(stale, self.act_by);
-            if let Sent::TooLate = deregister.await? {
-                return Ok(Sent::TooLate);
-            }
-            progress.deregistered.extend(targets);
-            known.deregistered(&progress.deregistered);
-            let is_all = stale.len() == self.plan.deregister.len();
-            progress.is_failover = is_all && self.plan.is_failover(&self.answer);
+        if self.target_group.changes.sent > sent {
+            self.remembered.change();
         }
-        Ok(Sent::Done(()))
+        applied
+    }
+
+    async fn register(
+        &mut self,
+        targets: &BTreeSet<Target>,
+        described: &[DescribedTarget],
+        act_by: Instant,
+    ) -> Result<(), Stop<Errors>> {
+        if targets.is_empty() {
+            return Ok(());
+        }
+        self.outcome.step = Step::Register;
+        self.log("registering", targets, described, NEW_CONNECTIONS);
+        let (outcome, remembered) = (&mut self.outcome, &mut self.remembered);
+        let acknowledge = |targets: &[Target]| {
+            outcome.registered.extend(targets);
+            remembered.acknowledge(targets);
+        };
+        self.target_group
+            .register(targets, act_by, acknowledge)
+            .await
+    }
+
+    async fn deregister(
+        &mut self,
+        stale: &[DescribedTarget],
+        described: &[DescribedTarget],
+        act_by: Instant,
+    ) -> Result<(), Stop<Errors>> {
+        let Some(first) = stale.chunks(TARGETS_PER_CALL).next() else {
+            return Ok(());
+        };
+        self.outcome.step = Step::Deregister;
+        let targets = first.iter().map(|stale| stale.target).collect();
+        self.log("deregistering", &targets, described, OLD_CONNECTIONS);
+        let deregistered = self.target_group.deregister(first, act_by).await;
+        deregistered.map_err(|stop| stop.map(Errors::from))?;
+        self.remembered.acknowledge(&targets);
+        self.outcome.is_failover |= first.len() == stale.len() && self.outcome.has_moved(&targets);
+        self.outcome.deregistered.extend(targets);
+        Ok(())
     }
 
     /// Logs the line before a change, with the targets that the group has.
-    fn log(&self, verb: &str, targets: impl Iterator<Item = Target>, outcome: &str) {
-        let targets: Vec<_> = targets.collect();
-        let current = self.described.iter().filter(|one| one.is_current());
+    fn log(
+        &self,
+        verb: &str,
+        targets: &BTreeSet<Target>,
+        described: &[DescribedTarget],
+        outcome: &str,
+    ) {
+        let current = described.iter().filter(|one| one.is_current());
         let current: BTreeMap<_, _> = current
             .map(|one| (one.target, one.state.as_str()))
             .collect();
         info!(
-            "targetGroupArn" = %self.target_group.arn,
-            "json.targets" = json(&targets),
+            "targetGroupArn" = %self.group.arn,
+            "json.targets" = json(targets),
             "json.current" = json(&current),
             "{verb} {}: {outcome}",
-            enumerate(&targets)
+            enumerate(targets)
         );
     }
 }

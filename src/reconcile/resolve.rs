@@ -1,4 +1,4 @@
-//! This module unites the answers of all endpoints of a target group, or says why there is no answer to act on.
+//! Unites the answers of all endpoints of a target group.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,25 +9,30 @@ use hickory_resolver::net::runtime::RuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Config, MAX_ADDRESSES};
+use crate::config::Config;
 use crate::endpoint::{Dns, Endpoint, Found, Resolver};
-use crate::error::{Error, Errors, enumerate};
-use crate::plan::{ACT, Answer, Moment};
+use crate::error::{Error, enumerate};
+use crate::plan::{ACT, Answer, MAX_ADDRESSES, Moment};
 
-/// Resolves all endpoints to one answer. Any lookup that failed or was refused fails the whole.
+/// What the endpoints of a target group gave.
+pub struct Resolved {
+    /// It is in part if some endpoints failed, and `None` if all of them did.
+    pub answer: Option<Answer>,
+    pub failures: Vec<Error>,
+}
+
+/// Resolves all endpoints to one answer. Fails with [`Error::ResolveFailed`] and [`Error::AnswerRefused`], for each
+/// endpoint concerned.
 ///
 /// The resolver is made for this reconcile. It has nothing of an earlier one, and two reconciles that ask for
 /// the same name at once each get an answer of their own.
-///
-/// # Errors
-/// [`Error::ResolveFailed`] and [`Error::AnswerRefused`], for each endpoint concerned.
 pub async fn resolve<P: RuntimeProvider>(
     config: &Config,
     dns: &Dns<'_, P>,
     clock: &SharedTimeSource,
     endpoints: &[Endpoint],
     record_type: RecordType,
-) -> Result<Answer, Errors> {
+) -> Resolved {
     let resolver = &dns.resolver();
     let now = || Moment {
         wall: clock.now(),
@@ -42,27 +47,29 @@ pub async fn resolve<P: RuntimeProvider>(
             Err(resolve_failed(endpoint, cause))
         })
     });
-    let (mut addresses, mut ttl, mut errors) = (BTreeSet::new(), Duration::ZERO, Vec::new());
+    let (mut addresses, mut ttl, mut failures) = (BTreeSet::new(), Duration::ZERO, Vec::new());
     for lookup in join_all(lookups).await {
         match lookup {
             Ok(found) => {
                 addresses.extend(found.addresses);
                 ttl = ttl.max(found.ttl);
             }
-            Err(error) => errors.push(error),
+            Err(error) => failures.push(error),
         }
     }
-    let expires = now() + ttl;
-    Errors::check(errors)?;
     let count = addresses.len();
     if count > MAX_ADDRESSES {
-        Err(Error::AnswerRefused {
+        failures.push(Error::AnswerRefused {
             endpoints: enumerate(endpoints),
             reason: format!("it has {count} addresses, and at most {MAX_ADDRESSES} are allowed"),
-        })?;
+        });
+        addresses.clear();
     }
-    let answer = Answer::new(addresses, asked, expires);
-    answer.ok_or_else(|| resolve_failed(&enumerate(endpoints), "no addresses".to_owned()).into())
+    let mut answer = Answer::new(addresses, asked, now() + ttl);
+    if let Some(answer) = &mut answer {
+        answer.is_partial = !failures.is_empty();
+    }
+    Resolved { answer, failures }
 }
 
 /// Unites the addresses of all lookups of one endpoint, with the longest TTL. The lookups follow one after

@@ -1,4 +1,4 @@
-//! These calls register and deregister targets.
+//! Registers and deregisters targets.
 
 use std::collections::BTreeSet;
 use std::slice;
@@ -6,11 +6,10 @@ use std::slice;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use tokio::time::Instant;
 
-use super::call::Sent;
+use super::call::Stop;
 use super::group::TargetGroup;
 use crate::aws::Cause;
 use crate::error::{Error, Errors, enumerate};
-use crate::pace::Registration;
 use crate::plan::{DescribedTarget, Target};
 
 /// This zone registers a target that is outside the target group's VPC.
@@ -26,48 +25,47 @@ impl TargetGroup<'_> {
     /// # Errors
     /// [`Error::RegisterFailed`] for each call that failed. The others are tried too.
     pub async fn register(
-        &self,
+        &mut self,
         targets: &BTreeSet<Target>,
         act_by: Instant,
         mut acknowledge: impl FnMut(&[Target]),
-    ) -> Result<Sent<()>, Errors> {
+    ) -> Result<(), Stop<Errors>> {
         let targets: Vec<_> = targets.iter().copied().collect();
-        let (mut sent, mut failures) = (Sent::Done(()), Vec::new());
-        let mut end = |targets: &[Target], outcome| match outcome {
-            Ok(Sent::Done(())) => acknowledge(targets),
-            Ok(Sent::TooLate) => sent = Sent::TooLate,
-            Err(cause) => failures.push(self.register_failed(targets, cause)),
-        };
-        match self.register_call(&targets, None, act_by).await {
-            Err(cause) if is_zone_required(&cause) => {
-                for target in targets.iter().map(slice::from_ref) {
-                    let alone = match targets.len() {
-                        1 => Err(cause.clone()),
-                        _ => self.register_call(target, None, act_by).await,
-                    };
-                    end(
-                        target,
-                        match alone {
-                            Err(cause) if is_zone_required(&cause) => {
-                                self.register_call(target, Some(ALL_ZONES), act_by).await
-                            }
-                            outcome => outcome,
-                        },
-                    );
-                }
+        let cause = match self.register_call(&targets, None, act_by).await {
+            Ok(()) => {
+                acknowledge(&targets);
+                return Ok(());
             }
-            outcome => end(&targets, outcome),
+            Err(Stop::Failed(cause)) if is_zone_required(&cause) => cause,
+            Err(stop) => return Err(self.register_stopped(&targets, stop).map(Errors::from)),
+        };
+        let mut failures = Vec::new();
+        for target in targets.iter().map(slice::from_ref) {
+            let alone = match targets.len() {
+                1 => Err(Stop::Failed(cause.clone())),
+                _ => self.register_call(target, None, act_by).await,
+            };
+            let registered = match alone {
+                Err(Stop::Failed(cause)) if is_zone_required(&cause) => {
+                    self.register_call(target, Some(ALL_ZONES), act_by).await
+                }
+                alone => alone,
+            };
+            match registered.map_err(|stop| self.register_stopped(target, stop)) {
+                Ok(()) => acknowledge(target),
+                Err(Stop::Failed(error)) => failures.push(error),
+                Err(stop) => return Err(stop.map(Errors::from)),
+            }
         }
-        Errors::check(failures)?;
-        Ok(sent)
+        Errors::check(failures).map_err(Stop::Failed)
     }
 
     async fn register_call(
-        &self,
+        &mut self,
         targets: &[Target],
         zone: Option<&str>,
         act_by: Instant,
-    ) -> Result<Sent<()>, Cause> {
+    ) -> Result<(), Stop<Cause>> {
         let mut call = self.client.register_targets();
         for target in targets {
             let description = TargetDescription::builder()
@@ -77,25 +75,17 @@ impl TargetGroup<'_> {
             call = call.targets(description.build());
         }
         let call = call.target_group_arn(self.arn.to_string());
-        let calls = &self.calls;
-        let refused = |cause| {
-            calls
-                .line
-                .change
-                .refuse(self.register_failed(targets, cause))
-        };
+        let (door, limits) = (&self.pace.registrations, self.limits(act_by));
         let send = async || call.clone().send().await.map(drop);
-        calls
-            .change(Registration::Register, act_by, refused, send)
-            .await
+        self.changes.send(door, true, limits, send).await
     }
 
-    fn register_failed(&self, targets: &[Target], cause: Cause) -> Error {
-        Error::RegisterFailed {
+    fn register_stopped(&mut self, targets: &[Target], stop: Stop<Cause>) -> Stop<Error> {
+        self.stopped(stop, |target_group_arn, cause| Error::RegisterFailed {
             targets: enumerate(targets),
-            target_group_arn: self.arn.to_string(),
+            target_group_arn,
             cause,
-        }
+        })
     }
 
     /// Calls `DeregisterTargets` before `act_by`, with each target as it was described. Without the
@@ -105,26 +95,39 @@ impl TargetGroup<'_> {
     /// # Errors
     /// [`Error::DeregisterFailed`] if ELB did not acknowledge the call.
     pub async fn deregister(
-        &self,
+        &mut self,
         described: &[DescribedTarget],
         act_by: Instant,
-    ) -> Result<Sent<()>, Error> {
+    ) -> Result<(), Stop<Error>> {
         let descriptions = described.iter().map(|one| one.description.clone());
         let call = self.client.deregister_targets();
         let call = call.set_targets(Some(descriptions.collect()));
         let call = call.target_group_arn(self.arn.to_string());
-        let failed = |cause| Error::DeregisterFailed {
-            targets: enumerate(described.iter().map(|described| described.target)),
-            target_group_arn: self.arn.to_string(),
-            cause,
-        };
-        let calls = &self.calls;
-        let refused = |cause| calls.line.change.refuse(failed(cause));
+        let (door, limits) = (&self.pace.registrations, self.limits(act_by));
         let send = async || call.clone().send().await.map(drop);
-        let sent = calls
-            .change(Registration::Deregister, act_by, refused, send)
-            .await;
-        sent.map_err(failed)
+        let sent = self.changes.send(door, false, limits, send).await;
+        sent.map_err(|stop| {
+            self.stopped(stop, |target_group_arn, cause| Error::DeregisterFailed {
+                targets: enumerate(described.iter().map(|described| described.target)),
+                target_group_arn,
+                cause,
+            })
+        })
+    }
+
+    /// Names the change that failed. Keeps the error of one that was refused and is to be sent again.
+    fn stopped(
+        &mut self,
+        stop: Stop<Cause>,
+        failed: impl Fn(String, Cause) -> Error,
+    ) -> Stop<Error> {
+        let arn = self.arn.to_string();
+        self.refused = self
+            .changes
+            .last
+            .clone()
+            .map(|cause| failed(arn.clone(), cause));
+        stop.map(|cause| failed(arn, cause))
     }
 }
 

@@ -1,29 +1,27 @@
-//! This call describes which targets a target group has.
+//! Describes which targets a target group has.
 
 use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthDescription};
 use tokio::time::Instant;
 
-use super::call::Sent;
+use super::call::Stop;
 use super::group::TargetGroup;
-use super::properties::invalid;
+use super::properties::{invalid, undescribed};
 use crate::aws::Cause;
 use crate::error::Error;
-use crate::pace::{Read, Turn};
 use crate::plan::{DescribedTarget, Target};
 
 impl TargetGroup<'_> {
-    /// Calls `DescribeTargetHealth`, which is not paginated and lists draining targets too. The call is sent
-    /// with the `turn` if there is one, or when its turn comes, but not after `act_by`.
+    /// Calls `DescribeTargetHealth`, which is not paginated and lists draining targets too. Nothing is sent after
+    /// `act_by`.
     ///
     /// # Errors
     /// [`Error::TargetGroupInvalid`] for a group that does not exist. [`Error::DescribeFailed`] for every
     /// other failure of the call, and for a target that is not an address with a port or has no state.
     pub async fn describe_targets(
-        &self,
-        turn: Option<Turn>,
-        read: Read,
+        &mut self,
+        is_urgent: bool,
         act_by: Instant,
-    ) -> Result<Sent<Vec<DescribedTarget>>, Error> {
+    ) -> Result<Vec<DescribedTarget>, Stop<Error>> {
         let call = self
             .client
             .describe_target_health()
@@ -32,28 +30,16 @@ impl TargetGroup<'_> {
             Some("TargetGroupNotFound") => {
                 invalid(self.arn, format!("it does not exist ({cause})"))
             }
-            _ => self.undescribed(cause),
+            _ => undescribed(self.arn, "the targets of", cause),
         };
-        let refused = |cause| self.calls.line.read.refuse(failed(cause));
+        let (door, limits) = (&self.pace.reads, self.limits(act_by));
         let send = async || call.clone().send().await;
-        let sent = self.calls.read(turn, read, act_by, refused, send).await;
-        let Sent::Done(output) = sent.map_err(failed)? else {
-            return Ok(Sent::TooLate);
-        };
+        let sent = self.reads.send(door, is_urgent, limits, send).await;
+        let output = sent.map_err(|stop| stop.map(failed))?;
         let described = output.target_health_descriptions.unwrap_or_default();
         let described = described.into_iter().map(described_target);
         let described = described.collect::<Result<_, String>>();
-        described
-            .map(Sent::Done)
-            .map_err(|cause| self.undescribed(cause.into()))
-    }
-
-    fn undescribed(&self, cause: Cause) -> Error {
-        Error::DescribeFailed {
-            what: "the targets of",
-            target_group_arn: self.arn.to_string(),
-            cause,
-        }
+        described.map_err(|cause| Stop::Failed(failed(cause.into())))
     }
 }
 

@@ -1,13 +1,46 @@
-//! The target group that the calls are about.
+//! The target group that the calls of a reconcile are about.
 
 use aws_sdk_elasticloadbalancingv2::Client;
+use tokio::time::Instant;
 
 use super::arn::TargetGroupArn;
-use super::call::Calls;
+use super::call::{Attempts, Limits};
+use crate::error::Error;
+use crate::pace::Pace;
 
-/// One target group, with the client to call and the pace of its calls.
+/// One target group, with the client to call, the pace of its calls and their attempts.
 pub struct TargetGroup<'a> {
     pub client: &'a Client,
     pub arn: &'a TargetGroupArn,
-    pub calls: Calls<'a>,
+    pub pace: &'a Pace,
+    /// No call is sent after this time.
+    pub deadline: Instant,
+    pub reads: Attempts,
+    pub changes: Attempts,
+    /// What the reconcile fails with if the deadline comes before a refused change is sent again.
+    pub refused: Option<Error>,
+}
+
+impl<'a> TargetGroup<'a> {
+    pub fn new(
+        client: &'a Client,
+        arn: &'a TargetGroupArn,
+        pace: &'a Pace,
+        deadline: Instant,
+    ) -> Self {
+        TargetGroup {
+            client,
+            arn,
+            pace,
+            deadline,
+            reads: Attempts::default(),
+            changes: Attempts::default(),
+            refused: None,
+        }
+    }
+
+    pub(super) fn limits(&self, act_by: Instant) -> Limits {
+        let deadline = self.deadline;
+        Limits { act_by, deadline }
+    }
 }

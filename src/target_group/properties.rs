@@ -1,29 +1,23 @@
-//! This module describes what target groups are, 20 of them in one call.
+//! Describes what target groups are, several of them in one call.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
-use std::mem::take;
-use std::rc::Rc;
+use std::collections::HashMap;
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
     ProtocolEnum, TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum, TargetTypeEnum,
 };
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use hickory_resolver::proto::rr::RecordType;
-use tokio::select;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::arn::TargetGroupArn;
-use super::call::{Calls, Line, Sent};
+use super::call::{Attempts, Limits, Stop};
 use crate::aws::Cause;
 use crate::error::Error;
-use crate::pace::{Pace, Read};
+use crate::pace::Pace;
+use crate::reconcile::Step;
 
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html>
-const GROUPS_PER_CALL: usize = 20;
+pub const GROUPS_PER_CALL: usize = 20;
 /// One bad ARN fails the whole call with one of these codes.
 const OF_ONE: [&str; 2] = ["TargetGroupNotFound", "ValidationError"];
 
@@ -45,136 +39,75 @@ pub struct Properties {
     pub record_type: RecordType,
 }
 
-/// The target groups that are not described yet. The same call answers all reconciles that ask at the same time.
-#[derive(Default)]
-pub struct Unknown {
-    waiting: RefCell<Vec<Question>>,
-    added: Notify,
-}
+/// What target groups are, or why they cannot be followed. A group that was not asked about before the deadline is missing.
+pub type Described = HashMap<TargetGroupArn, Result<Properties, Error>>;
 
-struct Question {
-    arn: TargetGroupArn,
-    line: Rc<Line>,
-    answer: oneshot::Sender<Result<Properties, Error>>,
-}
-
-impl Unknown {
-    /// Describes what the target group is.
-    ///
-    /// # Errors
-    /// [`Error::TargetGroupInvalid`] for a group that does not exist or whose target type is not `ip`.
-    /// [`Error::DescribeFailed`] for every other failure of the call.
-    pub async fn describe(
-        &self,
-        arn: &TargetGroupArn,
-        line: &Rc<Line>,
-    ) -> Result<Properties, Error> {
-        let (answer, answered) = oneshot::channel();
-        line.read.wait();
-        self.waiting.borrow_mut().push(Question {
-            arn: arn.clone(),
-            line: Rc::clone(line),
-            answer,
-        });
-        self.added.notify_one();
-        let gone = |_| {
-            let cause = "the invocation ran out of time before the answer came".to_owned();
-            Err(undescribed(arn, cause.into()))
-        };
-        let answer = answered.await.unwrap_or_else(gone);
-        line.read.end();
-        answer
-    }
-
-    /// Calls `DescribeTargetGroups` for all reconciles that ask, and sends nothing after `until`.
-    pub async fn answer(&self, client: &Client, pace: &Pace, until: Instant) -> Infallible {
-        let mut batches = FuturesUnordered::new();
-        loop {
-            let mut questions = take(&mut *self.waiting.borrow_mut());
-            while !questions.is_empty() {
-                let rest = questions.split_off(GROUPS_PER_CALL.min(questions.len()));
-                batches.push(ask(client, pace, questions, until));
-                questions = rest;
-            }
-            select! {
-                () = self.added.notified() => (),
-                Some(halves) = batches.next() => {
-                    let halves = halves.into_iter().flatten();
-                    batches.extend(halves.map(|half| ask(client, pace, half, until)));
-                }
-            }
-        }
-    }
-}
-
-/// Answers the questions, or gives them back in halves until the bad ARN stands alone.
-async fn ask(
+/// Describes what the target groups are, as many of them as one call takes. A call that fails for one of them is
+/// sent again for each half of them, until the bad ARN stands alone.
+///
+/// # Errors
+/// For each group, [`Error::TargetGroupInvalid`] if it does not exist or its target type is not `ip`, and
+/// [`Error::DescribeFailed`] for every other failure of the call.
+pub async fn describe_target_groups(
     client: &Client,
     pace: &Pace,
-    mut questions: Vec<Question>,
-    until: Instant,
-) -> Option<[Vec<Question>; 2]> {
-    questions.retain(|question| !question.answer.is_closed());
-    if questions.is_empty() {
-        return None;
-    }
-    let arns = questions.iter().map(|question| question.arn.to_string());
-    let call = client
-        .describe_target_groups()
-        .set_target_group_arns(Some(arns.collect()));
-    let calls = Calls {
-        pace,
-        line: &Line::begin(),
+    deadline: Instant,
+    arns: &[&TargetGroupArn],
+) -> Described {
+    let limits = Limits {
+        act_by: deadline,
+        deadline,
     };
-    let outcome = calls.read(
-        None,
-        Read::Unknown,
-        until,
-        |cause| {
-            for question in &questions {
-                let refused = undescribed(&question.arn, cause.clone());
-                question.line.read.refuse(refused);
+    let (mut described, mut batches) = (Described::new(), vec![arns]);
+    while let Some(batch) = batches.pop() {
+        let names = batch.iter().map(ToString::to_string).collect();
+        let call = client.describe_target_groups();
+        let call = call.set_target_group_arns(Some(names));
+        let send = async || call.clone().send().await;
+        let mut attempts = Attempts::default();
+        let sent = attempts.send(&pace.reads, false, limits, send);
+        let Ok(sent) = timeout_at(deadline, sent).await else {
+            let cut_off = |arn: &TargetGroupArn| Error::DeadlineExceeded {
+                step: Step::DescribeGroup,
+                target_group_arn: arn.to_string(),
+            };
+            described.extend(batch.iter().map(|arn| ((*arn).clone(), Err(cut_off(arn)))));
+            continue;
+        };
+        match sent {
+            Ok(output) => {
+                let groups = output.target_groups.unwrap_or_default();
+                described.extend(
+                    batch
+                        .iter()
+                        .map(|arn| ((*arn).clone(), found(arn, &groups))),
+                );
             }
-        },
-        async || {
-            for question in &questions {
-                question.line.read.send();
+            Err(Stop::Failed(cause)) if batch.len() > 1 && is_of_one(&cause) => {
+                batches.extend(<[_; 2]>::from(batch.split_at(batch.len() / 2)));
             }
-            call.clone().send().await
-        },
-    );
-    match outcome.await {
-        Ok(Sent::TooLate) => (),
-        Ok(Sent::Done(output)) => {
-            let described = output.target_groups.unwrap_or_default();
-            for Question { arn, answer, .. } in questions {
-                let name = Some(arn.to_string());
-                let found = described
-                    .iter()
-                    .find(|one| one.target_group_arn == name)
-                    .ok_or_else(|| "it does not exist".to_owned());
-                let properties = found.and_then(properties);
-                // The deadline may have cut off the reconcile that asked.
-                let _ = answer.send(properties.map_err(|reason| invalid(&arn, reason)));
-            }
-        }
-        Err(cause) if questions.len() > 1 && is_of_one(&cause) => {
-            let half = questions.split_off(questions.len() / 2);
-            return Some([questions, half]);
-        }
-        Err(cause) => {
-            for Question { arn, answer, .. } in questions {
-                let failed = match cause.code.as_deref() {
+            Err(Stop::Failed(cause)) => {
+                let failed = |arn| match cause.code.as_deref() {
                     Some("TargetGroupNotFound") => {
-                        invalid(&arn, format!("it does not exist ({cause})"))
+                        invalid(arn, format!("it does not exist ({cause})"))
                     }
-                    _ => undescribed(&arn, cause.clone()),
+                    _ => undescribed(arn, "target group", cause.clone()),
                 };
-                let _ = answer.send(Err(failed));
+                described.extend(batch.iter().map(|arn| ((*arn).clone(), Err(failed(arn)))));
             }
+            Err(Stop::Unsent | Stop::Expired) => (),
         }
     }
-    None
+    described
+}
+
+fn found(arn: &TargetGroupArn, groups: &[DescribedTargetGroup]) -> Result<Properties, Error> {
+    let name = Some(arn.to_string());
+    let mut groups = groups.iter();
+    let group = groups.find(|group| group.target_group_arn == name);
+    let group = group.ok_or_else(|| "it does not exist".to_owned());
+    let properties = group.and_then(properties);
+    properties.map_err(|reason| invalid(arn, reason))
 }
 
 fn is_of_one(cause: &Cause) -> bool {
@@ -182,9 +115,9 @@ fn is_of_one(cause: &Cause) -> bool {
     code.is_some_and(|code| OF_ONE.contains(&code))
 }
 
-fn undescribed(arn: &TargetGroupArn, cause: Cause) -> Error {
+pub(super) fn undescribed(arn: &TargetGroupArn, what: &'static str, cause: Cause) -> Error {
     Error::DescribeFailed {
-        what: "target group",
+        what,
         target_group_arn: arn.to_string(),
         cause,
     }

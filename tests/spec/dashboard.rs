@@ -126,7 +126,7 @@ async fn the_query_finds_what_was_changed_held_back_or_failed_and_nothing_else()
         message.split([' ', ':']).next().unwrap()
     });
     let failover = ["registering", "deregistering", "reconciled"];
-    let fail_back = [&["held"][..], &failover].concat();
+    let fail_back = [&["held", "held"][..], &failover].concat();
     let expected = [&failover[..], &fail_back, &["reconcile"]].concat();
     assert_eq!(found.collect::<Vec<_>>(), expected);
 }

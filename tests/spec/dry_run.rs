@@ -51,7 +51,7 @@ async fn a_dry_run_reports_errors_and_leaves_unpublished_metrics_alone() {
     world.answer(Answer::NxDomain);
     let answer = sandbox.invoke(r#"{"dryRun":true}"#, TIMEOUT).await;
     assert_eq!(error(&answer).0, "ResolveFailed");
-    assert_eq!(world.actions(), ["DescribeTargetHealth"]);
+    assert_eq!(world.actions(), [""; 0]);
 
     world.point("10.0.1.7");
     sandbox.schedule().await.outcome.unwrap();
@@ -111,7 +111,9 @@ async fn a_dry_run_says_what_would_be_held_back() {
     let answer = sandbox.invoke(DRY_RUN, TIMEOUT).await;
     assert_eq!(result(&answer)["registered"], json!(["10.0.1.7:6379"]));
     assert!(answer.took < Duration::from_secs(3), "{:?}", answer.took);
-    let would = "dry run: would be held back: 10.0.1.7:6379 is draining, and DNS names it again";
+    let would = "dry run: would register 10.0.1.7:6379 and then deregister 10.0.2.9:6379, of which some would be \
+                 held back: 10.0.1.7:6379 is draining, and DNS names it again; DNS does not name 10.0.2.9:6379, but \
+                 no new target takes over from it now";
     assert_eq!(told(&sandbox), [("WARN".to_owned(), would.to_owned())]);
 }
 

@@ -486,7 +486,7 @@ async fn a_call_that_times_out_says_so() {
 fn a_message_names_100_failures_and_counts_the_others() {
     let message = |count: usize| {
         let failures = (0..count).map(|index| Error::AnswerFailed(format!("failure {index}")));
-        Errors(failures.collect()).to_string()
+        Errors::check(failures).unwrap_err().to_string()
     };
     assert!(message(100).contains("failure 99") && !message(100).contains("more"));
     assert!(message(102).contains("failure 99") && !message(102).contains("failure 100"));
@@ -519,9 +519,10 @@ async fn a_target_group_that_is_deleted_is_invalid_also_where_it_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resolve_and_describe_that_both_fail_are_both_told() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.answer(Answer::NxDomain);
+async fn an_endpoint_and_a_description_that_both_fail_are_both_told() {
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.follow([ENDPOINT, OTHER_ENDPOINT].map(|endpoint| (endpoint, ARN)));
+    world.zone.set(OTHER_ENDPOINT, Answer::NxDomain);
     world.aws.inject_always("DescribeTargetHealth", DENIED);
     let (error_type, message) = failed(&world).await;
     assert_eq!(error_type, "ResolveFailed");
@@ -529,7 +530,7 @@ async fn resolve_and_describe_that_both_fail_are_both_told() {
     assert_eq!(
         message,
         format!(
-            "cannot resolve {ENDPOINT}: {server} answered NXDOMAIN; cannot describe the targets of {ARN}: \
+            "cannot resolve {OTHER_ENDPOINT}: {server} answered NXDOMAIN; cannot describe the targets of {ARN}: \
              AccessDenied: not authorized to perform this action"
         )
     );

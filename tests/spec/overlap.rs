@@ -564,7 +564,7 @@ async fn i8_a_plain_invocation_waits_for_the_ttl_and_the_margin_and_completes() 
         world.aws.take_calls();
         let begin = Instant::now();
         let report = first(function.schedule().await);
-        assert_eq!(report.reconciles, 2);
+        assert_eq!(report.reconciles, 15, "every second, and once more");
         assert!(report.failover);
         let took = begin.elapsed();
         let wait = seconds(5) + MARGIN;
@@ -582,16 +582,23 @@ async fn i8_the_ttl_counts_from_the_answer_to_the_last_lookup() {
     let function = world.function();
     let begin = Instant::now();
     let report = first(function.schedule().await);
-    assert_eq!((report.reconciles, report.failover), (2, true));
+    assert!(report.failover);
     let took = begin.elapsed();
     let lookups = 4 * Duration::from_millis(900);
     let wait = lookups + seconds(5) + MARGIN + lookups;
-    assert!((wait..wait + A_MOMENT).contains(&took), "{took:?}");
+    // Another reconcile may be under way then.
+    assert!(
+        (wait..wait + lookups + A_MOMENT).contains(&took),
+        "{took:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remembered() {
     let world = World::settled_in_memory(A, 60).await;
+    world
+        .aws
+        .target_group(ARN, |group| group.deregistration_delay = seconds(300));
     let function = world.function();
     world.point(B);
     first(function.schedule().await);
@@ -627,11 +634,11 @@ async fn i8_a_plain_invocation_waits_for_what_can_be_believed_before_63_s() {
         world.aws.take_data();
         let begin = Instant::now();
         let report = first(function.schedule().await);
-        assert_eq!((report.reconciles, report.failover), (2, true));
+        assert_eq!((report.reconciles, report.failover), (64, true));
         let took = begin.elapsed();
         let wait = seconds(ttl) + MARGIN;
         assert!((wait..wait + A_MOMENT).contains(&took), "{took:?}");
-        assert_eq!(failures(&world), [0.0; 2]);
+        assert_eq!(failures(&world), [0.0; 64]);
     }
 }
 
@@ -648,8 +655,8 @@ async fn i8_a_doubt_prolongs_a_window_and_nothing_else_does() {
     };
     let (outcome, ()) = join!(function.schedule(), fail_back);
     let report = first(outcome);
-    // Reconciles start at 0, 5, 10, 15 and 20, of which the last two doubt, and then at 38.5.
-    assert_eq!(report.reconciles, 6);
+    // Reconciles start at 0, 5, 10 and, every second from 15 on, while something is held back, and then at 38.5.
+    assert_eq!(report.reconciles, 3 + 24 + 1);
     assert_eq!(
         targets(&report.registered),
         ["10.0.1.7:6379", "10.0.2.9:6379"]
@@ -687,7 +694,7 @@ async fn i8_a_dry_run_reports_a_doubtful_plan_and_remembers_nothing() {
         sleep(seconds(7)).await;
     }
     let report = first(function.schedule().await);
-    assert_eq!(report.reconciles, 2, "the doubt is new");
+    assert_eq!(report.reconciles, 15, "the doubt is new");
 }
 
 #[tokio::test(start_paused = true)]
@@ -826,7 +833,7 @@ async fn i8_a_failed_reconcile_does_not_end_the_wait() {
     let (outcome, ()) = join!(function.schedule(), fail_back);
     assert!(first(outcome).failover);
     let failures: f64 = samples(&world, "ReconcileFailure").iter().sum();
-    assert_eq!(failures, 1.0, "one lookup failed meanwhile");
+    assert_eq!(failures, 2.0, "two lookups failed meanwhile");
     assert_eq!(world.group()[0], "10.0.1.7:6379 initial");
     let took = begin.elapsed();
     assert!((seconds(38)..seconds(39)).contains(&took), "{took:?}");
@@ -854,11 +861,12 @@ async fn i8_ever_new_doubts_prolong_an_invocation_until_its_last_start_at_most()
         () = wander => unreachable!("it wanders for ever"),
     };
     let report = first(outcome);
-    // Each of the doubts lasts for 17.5 s, and a fifth reconcile would start at 70 s.
-    assert_eq!((report.reconciles, report.failover), (4, false));
+    // The fourth doubt begins at 51 s, and could be believed at 68.5 s.
+    assert_eq!((report.reconciles, report.failover), (53, false));
     assert!(begin.elapsed() <= LAST_START, "{:?}", begin.elapsed());
     assert_eq!(changes(&world.aws.take_calls()), [""; 0]);
-    assert_eq!(failures(&world), [0.0, 0.0, 0.0, 1.0]);
+    let failures = failures(&world);
+    assert_eq!((failures.len(), failures.iter().sum()), (53, 1.0));
 }
 
 /// The real binary twice, with sockets, on the wall clock.
@@ -1019,5 +1027,125 @@ async fn i8_two_sandboxes_that_poll_at_once_follow_an_endpoint_there_and_back() 
     assert_eq!(
         world.group(),
         ["10.0.1.7:6379 initial", "10.0.2.9:6379 draining"]
+    );
+}
+
+/// One more target empties nothing, and the load balancer's minutes begin. B's removal is held back for longer than
+/// any invocation lasts.
+#[tokio::test(start_paused = true)]
+async fn i8_a_fresh_target_is_registered_at_once_beside_what_is_held_back() {
+    for is_first_deployment in [false, true] {
+        let world = World::settled_in_memory(A, 3600).await;
+        let function = world.function();
+        if is_first_deployment {
+            // A wrong target was registered minutes ago.
+            world.aws.target_group(ARN, |group| {
+                group.dictate(A.parse().unwrap(), 6379, "initial");
+            });
+        } else {
+            world.point(B);
+            first(function.schedule().await);
+            assert_eq!(
+                world.group(),
+                ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
+            );
+        }
+        world.point(C);
+        world.aws.take_calls();
+        let begin = Instant::now();
+        let report = first(function.schedule().await);
+        assert_eq!(targets(&report.registered), ["10.0.3.3:6379"]);
+        assert!(begin.elapsed() < A_MOMENT, "{:?}", begin.elapsed());
+        assert_eq!(changes(&world.aws.take_calls()), ["+10.0.3.3"]);
+        assert!(!report.failover);
+    }
+}
+
+/// Aurora's name does that in a failover. The second sandbox sees A when the doubt began and 13.5 s later, when it
+/// could be believed.
+#[tokio::test(start_paused = true)]
+async fn i8_a_name_that_flickers_undoes_no_failover() {
+    let world = World::settled_in_memory(A, 5).await;
+    world.point(B);
+    first(world.function().schedule().await);
+    world.aws.take_calls();
+    let another = world.function();
+    world.point(A);
+    let flicker = async {
+        for address in [B, A, B, A, B] {
+            sleep(seconds(5)).await;
+            world.point(address);
+        }
+    };
+    let (outcome, ()) = join!(another.schedule(), flicker);
+    let report = first(outcome);
+    assert_eq!(
+        (report.failover, changes(&world.aws.take_calls())),
+        (false, vec![])
+    );
+    assert_eq!(
+        world.group(),
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
+    );
+}
+
+/// Independence counts from the first answer with a description. Another invocation may have changed the group since
+/// an answer that no description went with.
+#[tokio::test(start_paused = true)]
+async fn i8_a_doubt_begins_with_the_first_answer_that_a_description_goes_with() {
+    let world = long_standing(60).await;
+    let function = world.function();
+    let denied = Fault::Error(403, "AccessDenied", "no");
+    world.aws.inject("DescribeTargetHealth", denied);
+    function.schedule().await.unwrap_err();
+    sleep(seconds(70)).await;
+    assert_left_undone(&world, &function).await;
+    sleep(seconds(70)).await;
+    assert!(first(function.schedule().await).failover);
+}
+
+/// An answer that names the target ends the doubt about it, also where the description fails.
+#[tokio::test(start_paused = true)]
+async fn i8_an_answer_ends_a_doubt_without_a_description() {
+    let world = long_standing(60).await;
+    let function = world.function();
+    assert_left_undone(&world, &function).await;
+    sleep(seconds(30)).await;
+    world.point(B);
+    let denied = Fault::Error(403, "AccessDenied", "no");
+    world.aws.inject("DescribeTargetHealth", denied);
+    function.schedule().await.unwrap_err();
+    world.point(A);
+    sleep(seconds(40)).await;
+    assert_left_undone(&world, &function).await;
+}
+
+/// Another answer of a cache behind the resolver ended the doubt.
+#[tokio::test(start_paused = true)]
+async fn i8_a_doubt_that_a_stray_answer_ended_begins_anew_in_the_same_invocation() {
+    let mut world = World::settled_in_memory(A, 5).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    world.point(B);
+    first(world.function().invoke_within("{}", seconds(16)).await);
+    let function = world.function();
+    world.point(A);
+    world.aws.take_calls();
+    let begin = Instant::now();
+    let stray = async {
+        sleep(Duration::from_millis(4500)).await;
+        world.point(B);
+        sleep(seconds(1)).await;
+        world.point(A);
+    };
+    let (outcome, ()) = join!(function.schedule(), stray);
+    assert!(first(outcome).failover);
+    let calls = world.aws.take_calls();
+    assert_eq!(changes(&calls), ["+10.0.1.7", "-10.0.2.9"]);
+    let registered = calls.iter().find(|call| call.is_change()).unwrap().at - begin;
+    let anew = Duration::from_millis(5500);
+    let limit = anew + seconds(5) + MARGIN + seconds(5) + A_MOMENT;
+    assert!(
+        (anew + MARGIN..limit).contains(&registered),
+        "{registered:?}"
     );
 }

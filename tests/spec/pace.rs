@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nlb_hostname_target::pace::{Pace, Place, Read, Registration};
+use nlb_hostname_target::pace::{Door, Pace};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
@@ -51,19 +51,12 @@ async fn at_random(seed: u64, turn: impl AsyncFn()) -> Vec<Instant> {
 
 #[tokio::test(start_paused = true)]
 async fn reads_are_20_at_first_and_then_5_a_second() {
-    let turn = async |pace: &Pace| _ = pace.reads.turn(Read::Moved, Place::now()).await;
-    is_paced(20, 5, turn).await;
+    is_paced(20, 5, async |pace| _ = pace.reads.turn(true).await).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn registrations_are_16_at_first_and_then_3_a_second() {
-    let turn = async |pace: &Pace| {
-        let turn = pace
-            .registrations
-            .turn(Registration::Register, Place::now());
-        _ = turn.await;
-    };
-    is_paced(16, 3, turn).await;
+    is_paced(16, 3, async |pace| _ = pace.registrations.turn(true).await).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +64,7 @@ async fn lookups_are_200_a_second_and_one_reconcile_has_all_of_its_own_first() {
     let pace = Pace::default();
     let begin = Instant::now();
     let reconcile = async || {
-        pace.lookups.turns(150, (), Place::now()).await;
+        pace.lookups.turns(150).await;
         begin.elapsed().as_secs_f64()
     };
     let (first, second, third) = join!(reconcile(), reconcile(), reconcile());
@@ -82,14 +75,17 @@ async fn lookups_are_200_a_second_and_one_reconcile_has_all_of_its_own_first() {
     assert!((2.2..2.3).contains(&times[2]), "{times:?}");
 }
 
-/// What goes first of calls that wait at one moment, when the burst is gone.
-async fn order<T: Clone>(kinds: &[T], turn: impl AsyncFn(T)) -> Vec<usize> {
+/// In which order calls go that come one after the other, when the burst is gone.
+async fn order(door: &Door, are_urgent: &[bool]) -> Vec<usize> {
+    for _ in 0..20 {
+        door.turn(true).await;
+    }
     let order = RefCell::new(Vec::new());
-    let calls = kinds.iter().enumerate().map(|(index, kind)| {
-        let (order, turn) = (&order, &turn);
+    let calls = are_urgent.iter().enumerate().map(|(index, is_urgent)| {
+        let order = &order;
         async move {
             sleep(Duration::from_millis(index as u64)).await;
-            turn(kind.clone()).await;
+            door.turn(*is_urgent).await;
             order.borrow_mut().push(index);
         }
     });
@@ -98,47 +94,34 @@ async fn order<T: Clone>(kinds: &[T], turn: impl AsyncFn(T)) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_urgent_is_read_first() {
-    let pace = Pace::default();
-    for _ in 0..20 {
-        pace.reads.turn(Read::Moved, Place::now()).await;
-    }
-    let kinds = [
-        Read::Settled,
-        Read::Unknown,
-        Read::Changed,
-        Read::Believed,
-        Read::LeftOver,
-        Read::Moved,
-        Read::Settled,
-        Read::Moved,
-    ];
-    let turn = async |kind| _ = pace.reads.turn(kind, Place::now()).await;
-    assert_eq!(order(&kinds, turn).await, [5, 7, 4, 3, 2, 1, 0, 6]);
+async fn urgent_calls_pass_the_ordinary_ones_of_which_one_stands_in_front() {
+    let calls = [false, false, false, true, true, true];
+    let order = order(&Pace::default().reads, &calls).await;
+    // Call 0 stood in front when the urgent ones came, and then call 1 comes behind them.
+    assert_eq!(order, [0, 3, 4, 5, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn registers_go_first_and_one_turn_in_ten_to_the_deregister_that_waited_longest() {
-    use Registration::{Deregister, Register};
+async fn urgent_calls_starve_no_ordinary_one() {
+    let mut calls = vec![false; 2];
+    calls.extend([true; 20]);
     let pace = Pace::default();
-    for _ in 0..20 {
-        pace.registrations.turn(Register, Place::now()).await;
-    }
-    let mut kinds = vec![Deregister; 3];
-    kinds.extend([Register; 16]);
-    let turn = async |kind| _ = pace.registrations.turn(kind, Place::now()).await;
-    let order = order(&kinds, turn).await;
-    // Turns 21 to 29, the thirtieth, and so on.
-    let expected = [
-        3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, 13, 14, 15, 16, 17, 18, 1, 2,
-    ];
-    assert_eq!(order, expected);
+    let order = async {
+        let urgent = async {
+            sleep(Duration::from_secs(10)).await;
+            join_all((0..20).map(|_| pace.registrations.turn(true))).await;
+        };
+        join!(order(&pace.registrations, &calls), urgent).0
+    };
+    let order = order.await;
+    let place = order.iter().position(|call| *call == 1).unwrap();
+    assert!(place <= 21, "{order:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_slows_the_calls_down_to_a_third_and_not_for_longer_than_a_minute() {
     let pace = Pace::default();
-    let read = async || _ = pace.reads.turn(Read::Moved, Place::now()).await;
+    let read = async || _ = pace.reads.turn(true).await;
     let seconds = async |calls: usize| {
         let begin = Instant::now();
         for _ in 0..calls {

@@ -86,11 +86,9 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
         .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");
     // A minute may end between any two of them.
     let values: Vec<_> = failovers.flat_map(|datum| datum.samples.clone()).collect();
-    assert_eq!(
-        values,
-        [0.0, 0.0, 1.0, 0.0],
-        "the target that was registered a moment ago stays for sure"
-    );
+    // Two reconciles fail, and DNS is asked for 13.5 s until the removal is believed.
+    assert_eq!(values.iter().position(|value| *value > 0.0), Some(16));
+    assert_eq!((values.len(), values.iter().sum()), (18, 1.0));
 }
 
 #[tokio::test(start_paused = true)]

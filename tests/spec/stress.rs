@@ -59,7 +59,7 @@ async fn in_time(function: &Function) -> Result<Report, Errors> {
 
 /// The groups and endpoints whose errors there are.
 fn failed(outcome: Result<Report, Errors>) -> BTreeSet<String> {
-    let errors = outcome.err().map_or(Vec::new(), |errors| errors.0);
+    let errors = outcome.err().into_iter().flatten().collect::<Vec<_>>();
     let whose = |error: Error| match error {
         Error::ResolveFailed { endpoint, .. } => endpoint,
         Error::DescribeFailed {

@@ -13,9 +13,10 @@ use super::target::{
     address, cross_zone_off, elsewhere, foreign_target, state, unhealthy, zone_not_enabled,
 };
 use super::{error, is_denied, is_missing, modify, set, unseen, warning};
-use crate::config::{Config, MAX_ADDRESSES};
+use crate::config::Config;
 use crate::diagnose::finding::Finding;
 use crate::diagnose::seen::{Attributes, Group, Name, Seen, Unseen};
+use crate::plan::MAX_ADDRESSES;
 use crate::plan::{MARGIN, State, Target};
 use crate::target_group::UNFIT_PROTOCOLS;
 

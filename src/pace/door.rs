@@ -1,0 +1,70 @@
+//! The door through which calls go one after the other.
+
+use std::cell::RefCell;
+
+use tokio::sync::Mutex;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+
+use super::slots::Slots;
+
+/// Lets calls through in the order in which they came. Urgent calls pass the ordinary ones. Of these, one stands
+/// in front among the urgent calls, so that they cannot starve it.
+pub struct Door {
+    slots: RefCell<Slots>,
+    front: Mutex<()>,
+    ordinary: Mutex<()>,
+}
+
+/// The permission to send one call.
+#[derive(Debug)]
+pub struct Turn(());
+
+impl Door {
+    pub(super) fn new(slots: Slots) -> Self {
+        Door {
+            slots: RefCell::new(slots),
+            front: Mutex::default(),
+            ordinary: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn.
+    pub async fn turn(&self, is_urgent: bool) -> Turn {
+        let _first = match is_urgent {
+            true => None,
+            false => {
+                // An urgent call may come at the same moment.
+                yield_now().await;
+                Some(self.ordinary.lock().await)
+            }
+        };
+        let _front = self.front.lock().await;
+        self.slot().await;
+        Turn(())
+    }
+
+    /// Waits for `count` turns. Nobody else has one in between.
+    pub async fn turns(&self, count: usize) {
+        let _front = self.front.lock().await;
+        for _ in 0..count {
+            self.slot().await;
+        }
+    }
+
+    /// Slows the calls down, because a call that was `sent` then was refused.
+    pub fn slow_down(&self, sent: Instant) {
+        self.slots.borrow_mut().slow_down(sent, Instant::now());
+    }
+
+    /// Waits for a slot and takes it. A refusal may move the slot while it is waited for.
+    async fn slot(&self) {
+        loop {
+            let (at, now) = (self.slots.borrow().next(), Instant::now());
+            if at <= now {
+                return self.slots.borrow_mut().take(now);
+            }
+            sleep_until(at).await;
+        }
+    }
+}

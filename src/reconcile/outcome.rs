@@ -1,0 +1,111 @@
+//! What became of a reconcile.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::error::Errors;
+use crate::plan::{Answer, Change, Decision, DescribedTarget, HeldBack, Policy, State, Target};
+
+/// A step of a reconcile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Step {
+    #[default]
+    DescribeGroup,
+    Resolve,
+    DescribeTargets,
+    Register,
+    Deregister,
+    Wait,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::DescribeGroup => "describing the target group",
+            Step::Resolve => "resolving the endpoints of",
+            Step::DescribeTargets => "describing the targets of",
+            Step::Register => "registering in",
+            Step::Deregister => "deregistering from",
+            Step::Wait => "waiting to send a call about",
+        })
+    }
+}
+
+/// What became of a reconcile.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The step in which the reconcile ended.
+    pub step: Step,
+    /// The desired targets. It is empty if there was no answer in full.
+    pub desired: BTreeSet<Target>,
+    pub registered: BTreeSet<Target>,
+    pub deregistered: BTreeSet<Target>,
+    pub is_failover: bool,
+    /// True if any desired target was described as healthy or initial. It is `None` if that is not known.
+    pub is_served: Option<bool>,
+    pub held_back: Vec<HeldBack>,
+    /// The deadline came before a call had its turn.
+    pub is_unsent: bool,
+    pub result: Result<(), Errors>,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Outcome {
+            step: Step::default(),
+            desired: BTreeSet::new(),
+            registered: BTreeSet::new(),
+            deregistered: BTreeSet::new(),
+            is_failover: false,
+            is_served: None,
+            held_back: Vec::new(),
+            is_unsent: false,
+            result: Ok(()),
+        }
+    }
+}
+
+impl Outcome {
+    pub fn is_changed(&self) -> bool {
+        !self.registered.is_empty() || !self.deregistered.is_empty()
+    }
+
+    /// Takes the desired targets from an answer in full.
+    pub(super) fn hear(&mut self, answer: &Answer, policy: Policy<'_>) {
+        self.held_back.clear();
+        if !answer.is_partial {
+            self.desired = answer.targets(policy.port);
+        }
+    }
+
+    /// Sees whether any desired target serves, if the answer was in full.
+    pub(super) fn see(&mut self, answer: &Answer, described: &[DescribedTarget]) {
+        let is_serving = |one: &DescribedTarget| {
+            matches!(one.state, State::Healthy | State::Initial)
+                && self.desired.contains(&one.target)
+        };
+        self.is_served = (!answer.is_partial).then(|| described.iter().any(is_serving));
+    }
+
+    /// Reports what would change, now or when it is believed.
+    pub(super) fn would(&mut self, decision: Decision) {
+        let stale = decision.now.deregister.iter().map(|stale| stale.target);
+        self.deregistered = stale.collect();
+        self.registered = decision.now.register;
+        for held in &decision.held_back {
+            let targets = match held.change {
+                Change::BringBack => &mut self.registered,
+                Change::Remove => &mut self.deregistered,
+            };
+            targets.insert(held.target);
+        }
+        self.held_back = decision.held_back;
+        self.is_failover = self.has_moved(&self.deregistered);
+    }
+
+    /// True if the endpoint moved away from any of these targets.
+    pub(super) fn has_moved(&self, deregistered: &BTreeSet<Target>) -> bool {
+        let is_at = |address| self.desired.iter().any(|desired| desired.ip() == address);
+        deregistered.iter().any(|stale| !is_at(stale.ip()))
+    }
+}
