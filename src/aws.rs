@@ -1,4 +1,4 @@
-//! This module configures the AWS SDK. Its time limits, retries and connections are set by hand, because the
+//! Configures the AWS SDK. Its time limits, retries and connections are set by hand, because the
 //! defaults hurt here: a call has no time limit at all, the first retry waits up to a second, and a
 //! connection that went stale while the sandbox was frozen costs another second. The AWS endpoints, Region
 //! and credentials follow the SDK's standard variables.

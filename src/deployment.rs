@@ -1,4 +1,4 @@
-//! This module answers the custom resource of the template. During a deployment CloudFormation asks whether
+//! Answers the custom resource of the template. During a deployment CloudFormation asks whether
 //! the function does its work. It waits for the answer, which is put to a URL that comes with the question.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
 

@@ -1,4 +1,4 @@
-//! This module finds what is wrong with a deployment, without changing anything. It gathers what can be seen.
+//! Finds what is wrong with a deployment, without changing anything. It gathers what can be seen.
 //! A pure function then says what cannot work or will hurt in a failover.
 
 mod finding;

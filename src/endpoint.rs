@@ -1,4 +1,4 @@
-//! An endpoint is the DNS name that is followed. This module resolves it to addresses.
+//! An endpoint is the DNS name that is followed, and is resolved to addresses.
 
 mod lookup;
 mod name;

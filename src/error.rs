@@ -1,4 +1,4 @@
-//! This module lists what can go wrong. Each error has a stable type for alarms, and a message that names the
+//! Lists what can go wrong. Each error has a stable type for alarms, and a message that names the
 //! endpoint or target group, the action and the cause once. Nothing is recovered from here: a failed
 //! reconcile is reported, and the next one is the retry.
 
@@ -7,6 +7,8 @@ use std::fmt;
 use std::{slice, vec};
 
 use lambda_runtime::Diagnostic;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use tracing::error;
 
 use crate::aws::Cause;
@@ -189,6 +191,16 @@ impl fmt::Display for Errors {
 }
 
 impl std::error::Error for Errors {}
+
+/// Lambda's error object.
+impl Serialize for Errors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Errors", 2)?;
+        object.serialize_field("errorType", self.error_type())?;
+        object.serialize_field("errorMessage", &self.to_string())?;
+        object.end()
+    }
+}
 
 impl From<Errors> for Diagnostic {
     fn from(errors: Errors) -> Self {

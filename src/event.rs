@@ -1,4 +1,4 @@
-//! This module reads the event that caused the invocation. An event says *when*, never *what*: any JSON
+//! Reads the event that caused the invocation. An event says *when*, never *what*: any JSON
 //! causes a reconcile, and a field of another type than expected is ignored.
 
 mod fields;

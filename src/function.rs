@@ -23,7 +23,7 @@ use crate::invocation::{Invocation, Sandbox};
 use crate::metrics::Destination;
 use crate::pace::Pace;
 use crate::reconcile::{Context, Remembered};
-use crate::report::{OfQueue, Output, Report};
+use crate::report::{Output, QueueResult, Report};
 use crate::window::{Deadline, Window};
 
 /// The time between the reconciles after a notification. It is short, because the endpoint is about to move.
@@ -107,7 +107,7 @@ impl<P: RuntimeProvider> Function<P> {
                     if event.cause != Cause::Queue {
                         return outcome.map(|()| Output::Report(report));
                     }
-                    report.of_queue = Some(OfQueue::new(&outcome));
+                    report.queue_result = Some(QueueResult::new(outcome.err()));
                     Ok(Output::Report(report))
                 }
             }

@@ -27,9 +27,6 @@ pub struct Sandbox {
     pub metrics: Metrics,
 }
 
-/// The report about one target group, and the outcome of its last reconcile.
-type Ended = (TargetGroupReport, Result<(), Errors>);
-
 /// What one invocation works with.
 pub struct Invocation<'a, P: RuntimeProvider> {
     pub context: Context<'a, P>,
@@ -50,27 +47,28 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         } = sandbox;
         let (sender, receiver) = mpsc::unbounded_channel();
         let loops = self.reconcile_all(target_groups, sender);
-        let (mut ended, unpublished) = join!(loops, self.publish(metrics, receiver));
-        self.fail_unsent(&mut ended);
-
-        let (target_groups, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-        let group_errors = outcomes.into_iter().filter_map(Result::err).flatten();
+        let (mut target_groups, unpublished) = join!(loops, self.publish(metrics, receiver));
+        self.fail_unsent(&mut target_groups);
+        let failures = target_groups
+            .iter()
+            .filter_map(|group| group.errors.clone());
+        let outcome = Errors::check(failures.flatten().chain(unpublished));
         let report = Report {
             dry_run: self.context.is_dry_run,
             target_groups,
-            of_queue: None,
+            queue_result: None,
         };
-        (report, Errors::check(group_errors.chain(unpublished)))
+        (report, outcome)
     }
 
     /// Runs the loops of all target groups, in an order that is drawn for this invocation. Several sandboxes whose
-    /// calls are refused would otherwise all leave the same groups to the end. Returns what became of the groups, in
-    /// configuration order.
+    /// calls are refused would otherwise all leave the same groups to the end. Returns their reports in configuration
+    /// order.
     async fn reconcile_all(
         &self,
         remembered: &mut [Remembered],
         samples: UnboundedSender<Sample>,
-    ) -> Vec<Ended> {
+    ) -> Vec<TargetGroupReport> {
         let groups = self.context.config.target_groups.iter();
         let mut groups: Vec<_> = groups.zip(remembered).enumerate().collect();
         fastrand::shuffle(&mut groups);
@@ -89,12 +87,12 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 if let Some((_, batch)) = batches.find(|(arns, _)| arns.contains(&&group.arn)) {
                     remembered.properties = batch.clone().await.get(&group.arn).cloned();
                 }
-                let ended = self.reconcile_in_window(group, remembered, &samples);
-                (index, ended.await)
+                let report = self.reconcile_in_window(group, remembered, &samples);
+                (index, report.await)
             });
-        let mut ended = join_all(loops).await;
-        ended.sort_unstable_by_key(|(index, _)| *index);
-        ended.into_iter().map(|(_, ended)| ended).collect()
+        let mut reports = join_all(loops).await;
+        reports.sort_unstable_by_key(|(index, _)| *index);
+        reports.into_iter().map(|(_, report)| report).collect()
     }
 
     async fn describe(&self, arns: &[&TargetGroupArn]) -> Rc<Described> {
@@ -110,36 +108,34 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
 
     /// A group that was not reached is left to the next invocation. It is a failure only where that would be taken
     /// for a success: in a deployment, and in a dry run that looked at nothing.
-    fn fail_unsent(&self, ended: &mut [Ended]) {
-        let is_blind = self.context.is_dry_run && ended.iter().all(|(report, _)| report.is_unsent);
+    fn fail_unsent(&self, reports: &mut [TargetGroupReport]) {
+        let is_blind = self.context.is_dry_run && reports.iter().all(|report| report.is_unsent);
         if !is_blind && !self.is_deployment {
             return;
         }
-        for (report, outcome) in ended {
-            if report.is_unsent && outcome.is_ok() {
+        for report in reports {
+            if report.is_unsent && report.errors.is_none() {
                 let error = Error::DeadlineExceeded {
                     step: Step::Wait,
                     target_group_arn: report.target_group_arn.clone(),
                 };
                 error.log();
-                *outcome = Err(Errors::from(error));
-                report.end(outcome);
+                report.errors = Some(Errors::from(error));
             }
         }
     }
 
-    /// Reconciles one target group for as long as the window says. Returns its report and the outcome of the
-    /// last reconcile.
+    /// Reconciles one target group for as long as the window says. Returns its report.
     async fn reconcile_in_window(
         &self,
         group: &TargetGroupConfig,
         remembered: &mut Remembered,
         samples: &UnboundedSender<Sample>,
-    ) -> Ended {
+    ) -> TargetGroupReport {
         if self.context.is_dry_run {
             return self.dry_run(group, remembered).await;
         }
-        let mut ended = (TargetGroupReport::new(group), Ok(()));
+        let mut report = TargetGroupReport::new(group);
         let (mut told, mut held_until, mut held_sample) = (Vec::new(), None, None);
         let mut next = Some(self.window.begin());
         remembered.begin();
@@ -159,27 +155,31 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 true => send(samples, sample),
                 false => held_sample = sample,
             }
-            ended.1 = ended.0.add(outcome);
+            report.add(outcome);
         }
         let left_undone = held_sample.map(|sample| Sample {
             is_failure: true,
             ..sample
         });
         send(samples, left_undone);
-        ended
+        report
     }
 
     /// Reconciles one target group once, and remembers only what the group is.
-    async fn dry_run(&self, group: &TargetGroupConfig, remembered: &mut Remembered) -> Ended {
+    async fn dry_run(
+        &self,
+        group: &TargetGroupConfig,
+        remembered: &mut Remembered,
+    ) -> TargetGroupReport {
         let mut forgotten = remembered.clone();
         forgotten.begin();
         let outcome = reconcile(&self.context, group, &mut forgotten).await;
         remembered.properties = forgotten.properties;
         report::log_dry_run(group, &outcome);
         let mut report = TargetGroupReport::new(group);
-        let result = report.add(outcome);
+        report.add(outcome);
         report.reconciles = u32::from(!report.is_unsent);
-        (report, result)
+        report
     }
 
     /// When the first change that is held back can be believed. A failed reconcile learns nothing, so the earlier
@@ -187,7 +187,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     fn held_until(&self, outcome: &Outcome, earlier: Option<Instant>) -> Option<Instant> {
         let held_back = outcome.held_back.iter();
         let until = held_back.map(|held| self.instant(held.until)).min();
-        let earlier = earlier.filter(|until| outcome.result.is_err() && *until > Instant::now());
+        let earlier = earlier.filter(|until| outcome.errors.is_some() && *until > Instant::now());
         until.or(earlier)
     }
 
@@ -215,7 +215,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             at: self.context.clock.now(),
             target_group: group.arn.dimension().to_owned(),
             is_failover: outcome.is_failover,
-            is_failure: outcome.result.is_err() || outcome.is_unsent,
+            is_failure: outcome.errors.is_some() || outcome.is_unsent,
             // The description is older than what was registered by it.
             is_served: outcome
                 .is_served

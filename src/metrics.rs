@@ -64,7 +64,7 @@ impl Metrics {
     ///
     /// Returns one [`Error::PublishFailed`] for each call that failed.
     pub async fn publish(&mut self, destination: &Destination<'_>, now: SystemTime) -> Vec<Error> {
-        self.settle(destination.function_name, now);
+        self.make_data(destination.function_name, now);
         let mut failures = Vec::new();
         while !self.pending.is_empty() {
             let data: Vec<_> = self.pending.iter().take(DATA_PER_CALL).cloned().collect();
@@ -87,13 +87,13 @@ impl Metrics {
 
     /// The error of an invocation whose deadline came before CloudWatch had acknowledged everything.
     pub fn deadline_exceeded(&mut self, destination: &Destination<'_>, now: SystemTime) -> Error {
-        self.settle(destination.function_name, now);
+        self.make_data(destination.function_name, now);
         let cause = "the invocation ran out of time".to_owned();
         destination.failed(self.pending.len(), cause.into(), false)
     }
 
     /// Turns samples into pending data, and drops the oldest data if they are too many or too old.
-    fn settle(&mut self, function_name: &str, now: SystemTime) {
+    fn make_data(&mut self, function_name: &str, now: SystemTime) {
         self.pending
             .extend(self.minutes.take_data(function_name, now));
         let count = self.pending.len();

@@ -174,7 +174,7 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
             (Err(_), None) => outcome.is_unsent = true,
         }
         self.remembered.is_unsent = outcome.is_unsent;
-        outcome.result = Errors::check(failures);
+        outcome.errors = Errors::check(failures).err();
         outcome
     }
 }

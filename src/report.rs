@@ -24,29 +24,26 @@ pub struct Report {
     /// What failed, if the queue caused the invocation. It is reported here, because an error would only slow
     /// the queue down.
     #[serde(flatten)]
-    pub of_queue: Option<OfQueue>,
+    pub queue_result: Option<QueueResult>,
 }
 
 /// What an invocation that the queue caused returns in addition. Nothing is delivered again: the next
 /// scheduled invocation does what this one could not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OfQueue {
+pub struct QueueResult {
     /// The list names none of the messages.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     batch_item_failures: [String; 0],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<String>,
+    #[serde(flatten)]
+    errors: Option<Errors>,
 }
 
-impl OfQueue {
-    pub fn new(outcome: &Result<(), Errors>) -> Self {
-        OfQueue {
+impl QueueResult {
+    pub fn new(errors: Option<Errors>) -> Self {
+        QueueResult {
             batch_item_failures: [],
-            error_type: outcome.as_ref().err().map(Errors::error_type),
-            error_message: outcome.as_ref().err().map(Errors::to_string),
+            errors,
         }
     }
 }
@@ -72,11 +69,9 @@ pub struct TargetGroupReport {
     /// The deadline came before a call of the last reconcile had its turn.
     #[serde(skip)]
     pub is_unsent: bool,
-    /// The failure of the last reconcile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
+    /// The failures of the last reconcile.
+    #[serde(flatten)]
+    pub errors: Option<Errors>,
 }
 
 /// What the function returns.
@@ -115,8 +110,8 @@ impl TargetGroupReport {
         }
     }
 
-    /// Adds one more reconcile. Returns how it ended.
-    pub fn add(&mut self, outcome: Outcome) -> Result<(), Errors> {
+    /// Adds one more reconcile.
+    pub fn add(&mut self, outcome: Outcome) {
         self.reconciles += 1;
         if !outcome.desired.is_empty() {
             self.desired = outcome.desired;
@@ -126,19 +121,12 @@ impl TargetGroupReport {
         self.failover |= outcome.is_failover;
         self.is_held_back |= !outcome.held_back.is_empty();
         self.is_unsent = outcome.is_unsent;
-        self.end(&outcome.result);
-        outcome.result
-    }
-
-    /// Reports how the last reconcile ended.
-    pub fn end(&mut self, outcome: &Result<(), Errors>) {
-        self.error_type = outcome.as_ref().err().map(Errors::error_type);
-        self.error_message = outcome.as_ref().err().map(Errors::to_string);
+        self.errors = outcome.errors;
     }
 
     fn is_eventful(&self) -> bool {
         let is_changed = !self.registered.is_empty() || !self.deregistered.is_empty();
-        is_changed || self.is_held_back || self.is_unsent || self.error_type.is_some()
+        is_changed || self.is_held_back || self.is_unsent || self.errors.is_some()
     }
 }
 
@@ -181,8 +169,8 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
     let desired = json(&outcome.desired);
     let registered = json(&outcome.registered);
     let deregistered = json(&outcome.deregistered);
-    match &outcome.result {
-        Err(errors) => error!(
+    match &outcome.errors {
+        Some(errors) => error!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
@@ -191,7 +179,7 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
             "errorMessage" = %errors,
             "reconcile failed"
         ),
-        Ok(()) if outcome.is_unsent => warn!(
+        None if outcome.is_unsent => warn!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
@@ -201,7 +189,7 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
              this sandbox",
             outcome.step
         ),
-        Ok(()) if outcome.is_changed() => info!(
+        None if outcome.is_changed() => info!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.registered" = registered,
@@ -209,7 +197,7 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
             "failover" = outcome.is_failover,
             "reconciled"
         ),
-        Ok(()) => debug!(
+        None => debug!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "reconciled"
@@ -233,20 +221,20 @@ pub fn log_dry_run(group: &TargetGroupConfig, outcome: &Outcome) {
         .collect();
     let reasons = outcome.held_back.iter().map(|held| &held.reason);
     let reasons: Vec<_> = reasons.map(String::as_str).collect();
-    match &outcome.result {
-        Err(errors) => error!(
+    match &outcome.errors {
+        Some(errors) => error!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "errorType" = errors.error_type(),
             "errorMessage" = %errors,
             "dry run: the reconcile would fail"
         ),
-        Ok(()) if outcome.is_unsent => warn!(
+        None if outcome.is_unsent => warn!(
             "targetGroupArn" = %arn,
             "dry run: nobody knows what would change, because the invocation ran out of time before it could \
              describe {arn}"
         ),
-        Ok(()) if !reasons.is_empty() => warn!(
+        None if !reasons.is_empty() => warn!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.register" = register,
@@ -256,7 +244,7 @@ pub fn log_dry_run(group: &TargetGroupConfig, outcome: &Outcome) {
             changes.join(" and then "),
             reasons.join("; ")
         ),
-        Ok(()) if !changes.is_empty() => info!(
+        None if !changes.is_empty() => info!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "json.register" = register,
@@ -264,7 +252,7 @@ pub fn log_dry_run(group: &TargetGroupConfig, outcome: &Outcome) {
             "dry run: would {}",
             changes.join(" and then ")
         ),
-        Ok(()) => debug!(
+        None => debug!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
             "dry run: nothing would change"

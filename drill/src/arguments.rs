@@ -1,4 +1,4 @@
-//! This module parses the arguments of the command.
+//! Parses the arguments of the command.
 
 use std::env;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! This module connects to the cache step by step, so that it is known which step went wrong: TCP, TLS, the password or
+//! Connects to the cache step by step, so that it is known which step went wrong: TCP, TLS, the password or
 //! a write. The steps are tokio's, rustls' and the redis crate's.
 
 use std::fmt;

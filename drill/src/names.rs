@@ -1,4 +1,4 @@
-//! This module finds the addresses of the endpoint and of the load balancer.
+//! Finds the addresses of the endpoint and of the load balancer.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

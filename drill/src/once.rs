@@ -1,4 +1,4 @@
-//! This module tries everything once, from the name to a write, and finds what a client hangs on. A pure function
+//! Tries everything once, from the name to a write, and finds what a client hangs on. A pure function
 //! judges what was seen.
 
 use std::collections::BTreeSet;

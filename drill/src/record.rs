@@ -1,4 +1,4 @@
-//! This module finds where the time of a failover went, from what was seen.
+//! Finds where the time of a failover went, from what was seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

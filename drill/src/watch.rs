@@ -1,4 +1,4 @@
-//! This module watches until a failover is over. It watches the name, the targets, a connection that writes, and the
+//! Watches until a failover is over. It watches the name, the targets, a connection that writes, and the
 //! node that the name has left. It prints what changes on standard error.
 
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! This module finds out why a call failed. The SDK's own error displays only "service error".
+//! Finds out why a call failed. The SDK's own error displays only "service error".
 
 use std::error::Error;
 use std::fmt;

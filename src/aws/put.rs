@@ -1,4 +1,4 @@
-//! This module puts a body to a signed URL. It uses the SDK's own client for its connections, time limits and retries.
+//! Puts a body to a signed URL. It uses the SDK's own client for its connections, time limits and retries.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! This module parses the text of one variable.
+//! Parses the text of one variable.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

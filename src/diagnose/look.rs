@@ -1,4 +1,4 @@
-//! This module gathers what the diagnosis can see, with calls that change nothing.
+//! Gathers what the diagnosis can see, with calls that change nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! This module reads what one DNS server's answer says about a name.
+//! Reads what one DNS server's answer says about a name.
 
 use std::iter::successors;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! This module resolves an endpoint to the addresses it has now. It wraps hickory-resolver to own a policy:
+//! Resolves an endpoint to the addresses it has now. It wraps hickory-resolver to own a policy:
 //! no answer is remembered, names are absolute, the family is the target group's, every wait ends, and the
 //! first DNS server that knows the answer wins.
 

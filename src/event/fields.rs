@@ -1,4 +1,4 @@
-//! This module reads one level of JSON.
+//! Reads one level of JSON.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! This module reads what CloudFormation asks of the template's custom resource.
+//! Reads what CloudFormation asks of the template's custom resource.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests.html>
 
 use super::fields::Fields;

@@ -1,4 +1,4 @@
-//! This module makes data for CloudWatch from samples. There is one datum per dimension, metric and minute,
+//! Makes data for CloudWatch from samples. There is one datum per dimension, metric and minute,
 //! however many reconciles that minute had.
 
 use std::collections::BTreeMap;

@@ -32,7 +32,7 @@ impl fmt::Display for Step {
 }
 
 /// What became of a reconcile.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// The step in which the reconcile ended.
     pub step: Step,
@@ -46,23 +46,7 @@ pub struct Outcome {
     pub held_back: Vec<HeldBack>,
     /// The deadline came before a call had its turn.
     pub is_unsent: bool,
-    pub result: Result<(), Errors>,
-}
-
-impl Default for Outcome {
-    fn default() -> Self {
-        Outcome {
-            step: Step::default(),
-            desired: BTreeSet::new(),
-            registered: BTreeSet::new(),
-            deregistered: BTreeSet::new(),
-            is_failover: false,
-            is_served: None,
-            held_back: Vec::new(),
-            is_unsent: false,
-            result: Ok(()),
-        }
-    }
+    pub errors: Option<Errors>,
 }
 
 impl Outcome {

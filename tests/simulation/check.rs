@@ -468,12 +468,14 @@ impl Checker<'_> {
     /// Section 1: an invocation that the queue caused returns its report with the errors in it, not an
     /// error, which every other invocation does.
     fn is_answered(&mut self, life: Life, is_failed: bool, is_error: bool) -> Result<(), Broken> {
-        let is_of_queue = self.running(life).event == Some(Event::Queue);
-        match is_error == (is_failed && !is_of_queue) {
+        let is_queue_result = self.running(life).event == Some(Event::Queue);
+        match is_error == (is_failed && !is_queue_result) {
             true => Ok(()),
             false => broken(
                 "section 1",
-                format!("{life} answers an error: {is_error}, the queue caused it: {is_of_queue}"),
+                format!(
+                    "{life} answers an error: {is_error}, the queue caused it: {is_queue_result}"
+                ),
             ),
         }
     }

@@ -135,7 +135,7 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
     let (outcome, ()) = join!(function.schedule(), break_and_heal);
     let report = first(outcome);
     assert_eq!((report.reconciles, report.failover), (5, true));
-    assert_eq!(report.error_type, None);
+    assert_eq!(report.errors, None);
     assert_eq!(targets(&report.desired), ["10.0.2.9:6379"]);
     let failures: Vec<_> = samples(&world, "ReconcileFailure");
     assert_eq!(failures.iter().sum::<f64>(), 2.0, "{failures:?}");
