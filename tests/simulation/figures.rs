@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::check::{
-    BOTH_SLEPT, EMPTIED, HELD_BACK, KEPT, LEFT_OVER, LONG_STANDING, SLEPT, Stories,
-};
+use crate::check::{DOUBTED, EMPTIED, FLAWLESS, HELD_BACK, IN_PART, KEPT, Stories, UNSENT, WAITED};
 use crate::fault::{CallFault, DnsFault};
 use crate::history::{Call, Entry, Life, What};
 use crate::sequence::{ABROAD, ACTIONS, Event, LONG_TTL, Setting};
@@ -48,6 +46,9 @@ const REFUSED: &str = "call refused by an empty bucket";
 const OTHERS: &str = "others who take a part of the calls";
 const MANY: &str = "sequence with more than five groups";
 const COUNTING: &str = "sequence that counts misses";
+const SEVERAL_CACHES: &str = "sequence with several caches behind a resolver";
+const STEP: &str = "step of the wall clock";
+const OUTAGE: &str = "outage of a name";
 
 /// What one sandbox is doing.
 #[derive(Debug, Default)]
@@ -75,6 +76,7 @@ impl Figures {
             (LONG, setting.ttl >= LONG_TTL),
             (ZERO, setting.ttl == 0),
             (COUNTING, setting.misses > 0),
+            (SEVERAL_CACHES, setting.caches > 1),
             (MANY, setting.groups() > 5),
         ] {
             *self.stories.entry(story).or_default() += u64::from(is_there);
@@ -102,6 +104,8 @@ impl Figures {
                 is_failback: true, ..
             } => self.tell(FAIL_BACK),
             What::Meddled { .. } => self.tell(MEDDLING),
+            What::Stepped { .. } => self.tell(STEP),
+            What::Out { is_over: false, .. } => self.tell(OUTAGE),
             What::Begun { life, event } => {
                 *self.invocations.entry(*event).or_default() += 1;
                 self.overlapping += u64::from(lives.values().any(|doing| doing.is_running));
@@ -252,7 +256,12 @@ impl Figures {
             LOST_ANSWER,
             MEDDLING,
             HELD_BACK,
-            LONG_STANDING,
+            DOUBTED,
+            WAITED,
+            FLAWLESS,
+            STEP,
+            OUTAGE,
+            SEVERAL_CACHES,
             SLOW,
             HOURS,
             PAIR,
@@ -266,14 +275,13 @@ impl Figures {
         for story in [
             REPEATED,
             UNPUBLISHED,
-            SLEPT,
-            BOTH_SLEPT,
             ZERO,
             EMPTIED,
             KEPT,
             ROUND_ROBIN,
-            LEFT_OVER,
+            UNSENT,
             MANY,
+            IN_PART,
         ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_FAULT);
         }

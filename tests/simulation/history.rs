@@ -36,6 +36,15 @@ pub enum What {
         /// One of them drains in a group.
         is_failback: bool,
     },
+    /// The endpoint cannot be resolved from now on, or can be again.
+    Out {
+        endpoint: String,
+        is_over: bool,
+    },
+    /// The wall clock was set forward.
+    Stepped {
+        by: Duration,
+    },
     /// Other tools of the account take this part of its calls from now on.
     Others {
         share: f64,

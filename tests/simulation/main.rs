@@ -38,8 +38,8 @@ struct Arguments {
     sequences: u64,
     /// Tells the story of a violation without making it smaller.
     is_brief: bool,
-    /// Looks for violations of this promise, or with this in their text, alone.
-    only: Option<String>,
+    /// Looks for violations of these promises, or with this in their text, alone.
+    only: Vec<String>,
 }
 
 impl Arguments {
@@ -50,7 +50,7 @@ impl Arguments {
             first: 0,
             sequences: FULL_RUN,
             is_brief: false,
-            only: None,
+            only: Vec::new(),
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -60,7 +60,7 @@ impl Arguments {
                 Long("replay") => {
                     (arguments.first, arguments.sequences) = (parser.value()?.parse()?, 1);
                 }
-                Long("only") => arguments.only = Some(parser.value()?.string()?),
+                Long("only") => arguments.only.push(parser.value()?.string()?),
                 Long("brief") => arguments.is_brief = true,
                 Value(_) => return Ok(None),
                 other => return Err(other.unexpected()),
@@ -119,8 +119,7 @@ fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
     let end = arguments.first + arguments.sequences;
     scope(|scope| {
         let cores = available_parallelism().map_or(1, usize::from);
-        let players =
-            (0..cores).map(|_| scope.spawn(|| play_on(&next, end, arguments.only.as_deref())));
+        let players = (0..cores).map(|_| scope.spawn(|| play_on(&next, end, &arguments.only)));
         let players: Vec<_> = players.collect();
         let (mut figures, mut violated) = (Figures::default(), Vec::new());
         for player in players {
@@ -134,7 +133,7 @@ fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
 }
 
 /// Plays one after the other, as long as nobody breaks a promise.
-fn play_on(next: &AtomicU64, end: u64, only: Option<&str>) -> (Figures, Option<Violated>) {
+fn play_on(next: &AtomicU64, end: u64, only: &[String]) -> (Figures, Option<Violated>) {
     let mut figures = Figures::default();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +162,7 @@ fn play_on(next: &AtomicU64, end: u64, only: Option<&str>) -> (Figures, Option<V
 fn examine(
     sequence: &Sequence,
     number: u64,
-    only: Option<&str>,
+    only: &[String],
 ) -> (Vec<Entry>, Result<(), Violation>, Stories) {
     let play = || catch_unwind(AssertUnwindSafe(|| play(sequence, number)));
     let broken = |promise, text: &str| Violation {
@@ -199,7 +198,7 @@ fn examine(
 fn tell(violated: Violated, arguments: &Arguments) {
     let number = violated.number;
     let examine = |sequence: &Sequence| {
-        let (history, outcome, _) = examine(sequence, number, arguments.only.as_deref());
+        let (history, outcome, _) = examine(sequence, number, &arguments.only);
         (history, outcome)
     };
     let (tree, mut runner) = Sequence::tree(number);

@@ -151,11 +151,11 @@ impl Wire {
     }
 }
 
-/// The name server of a sandbox: a cache of its own before the zone.
+/// The name server of a sandbox: caches of its own before the zone.
 #[derive(Clone)]
 pub struct NameServer {
     pub life: Life,
-    pub cache: Cache,
+    pub caches: Vec<Cache>,
     pub zone: Zone,
     pub history: History,
     pub faults: Faults<DnsFault>,
@@ -212,7 +212,11 @@ impl NameServer {
     }
 
     fn source(&self, query: &[u8], fault: Option<DnsFault>) -> Source {
-        let cache = Source::from(&self.cache);
+        let any = match self.caches.len() {
+            1 => 0,
+            several => self.pace.milliseconds(0..several as u64).as_millis() as usize,
+        };
+        let cache = Source::from(&self.caches[any]);
         let Some(fault) = fault else { return cache };
         let name = asked(query).unwrap_or_default();
         let pace = self.pace.clone();

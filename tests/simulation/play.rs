@@ -91,6 +91,9 @@ struct Play {
     dns_faults: Faults<DnsFault>,
     /// How often the others' part of the account's calls changed.
     others: Cell<u32>,
+    /// The endpoints that cannot be resolved, and until when.
+    out: RefCell<BTreeMap<usize, Instant>>,
+    is_healed: Cell<bool>,
 }
 
 /// An event, and where to say that its invocation is over.
@@ -115,6 +118,8 @@ impl Play {
             call_faults: Faults::default(),
             dns_faults: Faults::default(),
             others: Cell::new(0),
+            out: RefCell::default(),
+            is_healed: Cell::new(false),
             setting,
         };
         play.world.zone.set_seed(number);
@@ -182,6 +187,9 @@ impl Play {
             true => Answer::OneOf { ttl, addresses },
             false => Answer::Addresses { ttl, addresses },
         };
+        if self.out.borrow().contains_key(&index) {
+            return;
+        }
         if !is_chain {
             return self.world.zone.set(&endpoint(index), answer);
         }
@@ -229,8 +237,38 @@ impl Play {
     fn happen(self: &Rc<Self>, happening: &Happening, sandboxes: &[Sandbox]) {
         match *happening {
             Happening::Move { endpoint, ref to } => {
-                self.point(endpoint, to, self.setting.is_rotating);
+                let last = self.at.borrow()[&endpoint][0];
+                match self.setting.is_onward && !self.setting.is_rotating {
+                    true => self.point(endpoint, &[(last + 1) % ABROAD], false),
+                    false => self.point(endpoint, to, self.setting.is_rotating),
+                }
             }
+            Happening::Step { by } => {
+                self.world.clock.forward(by);
+                self.history.write(What::Stepped { by });
+            }
+            Happening::Flicker {
+                endpoint,
+                between: (first, last),
+                leg,
+                times,
+            } => {
+                let play = Rc::clone(self);
+                spawn_local(async move {
+                    for to in [first, last].repeat(times as usize) {
+                        if play.is_healed.get() {
+                            return;
+                        }
+                        play.point(endpoint, &[to], false);
+                        sleep(leg).await;
+                    }
+                });
+            }
+            Happening::Outage {
+                endpoint,
+                is_gone,
+                lasting,
+            } => self.fail(endpoint, is_gone, lasting),
             Happening::LostZone { to } => {
                 for endpoint in 0..self.setting.endpoints() {
                     self.point(endpoint, &[to], self.setting.is_rotating);
@@ -277,6 +315,39 @@ impl Play {
         }
     }
 
+    /// The endpoint cannot be resolved, until it can again or everything is healed.
+    fn fail(self: &Rc<Self>, index: usize, is_gone: bool, lasting: Duration) {
+        let until = Instant::now() + lasting;
+        self.out.borrow_mut().insert(index, until);
+        let answer = match is_gone {
+            true => Answer::NxDomain,
+            false => Answer::ServFail,
+        };
+        self.world.zone.set(&endpoint(index), answer);
+        self.history.write(What::Out {
+            endpoint: endpoint(index),
+            is_over: false,
+        });
+        let play = Rc::clone(self);
+        spawn_local(async move {
+            sleep(lasting).await;
+            if play.out.borrow().get(&index) == Some(&until) {
+                play.mend(index);
+            }
+        });
+    }
+
+    /// The endpoint can be resolved again.
+    fn mend(&self, index: usize) {
+        self.out.borrow_mut().remove(&index);
+        self.history.write(What::Out {
+            endpoint: endpoint(index),
+            is_over: true,
+        });
+        let at = self.at.borrow()[&index].clone();
+        self.point(index, &at, self.setting.is_rotating);
+    }
+
     /// The others end by themselves, unless more of them came or everything is healed meanwhile.
     fn share(self: &Rc<Self>, share: f64, lasting: Duration) {
         self.take(share);
@@ -318,6 +389,9 @@ impl Play {
     }
 
     fn heal(&self, sandboxes: &[Sandbox]) {
+        self.is_healed.set(true);
+        let out: Vec<_> = self.out.borrow().keys().copied().collect();
+        out.into_iter().for_each(|index| self.mend(index));
         self.call_faults.heal();
         self.dns_faults.heal();
         self.take(0.0);
@@ -381,9 +455,10 @@ impl Play {
         mut tasks: mpsc::UnboundedReceiver<Task>,
         waits: Rc<Cell<Option<u32>>>,
     ) {
-        let cache = Cache::of(&self.world.zone);
+        let caches = (0..self.setting.caches).map(|_| Cache::of(&self.world.zone));
+        let caches: Vec<_> = caches.collect();
         let mut life = Life { sandbox, number: 0 };
-        let mut function = self.function(life, &cache);
+        let mut function = self.function(life, &caches);
         while let Some((event, over)) = tasks.recv().await {
             self.history.write(What::Begun { life, event });
             let timeout = Instant::now() + TIMEOUT;
@@ -398,14 +473,14 @@ impl Play {
             self.history.write(what);
             if !is_alive {
                 life.number += 1;
-                function = self.function(life, &cache);
+                function = self.function(life, &caches);
             }
             // Nobody may wait for it.
             let _ = over.send(());
         }
     }
 
-    fn function(&self, life: Life, cache: &Cache) -> Function {
+    fn function(&self, life: Life, caches: &[Cache]) -> Function {
         let wire = Wire {
             life,
             aws: self.world.aws.clone(),
@@ -415,7 +490,7 @@ impl Play {
         };
         let name_server = NameServer {
             life,
-            cache: cache.clone(),
+            caches: caches.to_vec(),
             zone: self.world.zone.clone(),
             history: self.history.clone(),
             faults: self.dns_faults.clone(),

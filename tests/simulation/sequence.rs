@@ -59,6 +59,10 @@ pub struct Setting {
     pub chain_ttl: u32,
     /// The endpoint answers with one of its addresses at a time.
     pub is_rotating: bool,
+    /// A move takes the endpoint to an address that it was not at for the longest time.
+    pub is_onward: bool,
+    /// How many caches the sandbox's resolver has. Each question goes to any of them.
+    pub caches: u64,
     pub lookups: u32,
     pub misses: u32,
     /// In seconds, as the variables have them.
@@ -126,6 +130,21 @@ pub enum Happening {
     Others { share: f64, lasting: Duration },
     /// Somebody else registers the kept target anew, so that it is initial.
     Renewal { group: usize },
+    /// The wall clock is set forward, as in a thawed sandbox.
+    Step { by: Duration },
+    /// The endpoint goes to and fro between two addresses, so many times, and stays at the second.
+    Flicker {
+        endpoint: usize,
+        between: (usize, usize),
+        leg: Duration,
+        times: u32,
+    },
+    /// The endpoint cannot be resolved for so long.
+    Outage {
+        endpoint: usize,
+        is_gone: bool,
+        lasting: Duration,
+    },
 }
 
 pub const ACTIONS: [&str; 5] = [
@@ -154,6 +173,11 @@ impl Setting {
 
     pub fn groups(&self) -> usize {
         1 + self.feeds.iter().map(|feed| feed.1).max().unwrap_or(0)
+    }
+
+    /// The longest that a cache gives an answer, with the last second that it counts.
+    pub fn staleness(&self) -> Duration {
+        Duration::from_secs(u64::from(self.ttl.max(self.chain_ttl)) + 1)
     }
 
     /// Whether several groups are fed by this endpoint.
@@ -213,6 +237,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
         vec![(0, 0)],
         vec![(0, 0)],
         vec![(0, 0), (1, 0)],
+        vec![(0, 0), (1, 0)],
         vec![(0, 0), (1, 1)],
         vec![(0, 0), (0, 1)],
         vec![(0, 0), (1, 0), (1, 1)],
@@ -222,11 +247,17 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
     let feeds = prop_oneof![98 => feeds, 2 => many];
     let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32, 2 => LONG_TTL..110];
     let name = (ttl, any::<bool>(), 0..50_u32, weighted(0.1), weighted(0.15));
+    let caches = prop_oneof![8 => Just(1), 1 => 2..4_u64];
+    let way = (caches, any::<bool>());
     let misses = prop_oneof![3 => Just(0), 1 => 1..6_u32];
-    let polls = prop_oneof![7 => Just(0), 1 => 3..15_u32];
-    let window = (polls, 3..8_u32, 0..3_u32);
-    let group = (10..120_u64, 0..120_u64, weighted(0.2), weighted(0.25));
-    (feeds, name, misses, window, group).prop_map(move |(feeds, name, misses, window, group)| {
+    let polls = prop_oneof![6 => Just(0), 1 => 3..15_u32, 1 => 30..56_u32];
+    let event_polls = prop_oneof![5 => 0..3_u32, 1 => 30..56_u32];
+    let window = (polls, 1..8_u32, event_polls);
+    // Most are longer than the guarantee asks for, the others as long as the README asks for.
+    let delay = prop_oneof![1 => 65..99_u64, 3 => 99..185_u64];
+    let group = (10..120_u64, delay, weighted(0.2), weighted(0.25));
+    let all = (feeds, name, way, misses, window, group);
+    all.prop_map(move |(feeds, name, way, misses, window, group)| {
         let (ttl, is_chain, chain_ttl, is_rotating, is_ipv6) = name;
         Setting {
             sandboxes,
@@ -241,14 +272,15 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
             is_chain,
             chain_ttl,
             is_rotating,
+            is_onward: way.1,
+            caches: way.0,
             lookups: if is_rotating { 5 } else { 1 },
             misses,
             poll: window.0,
             interval: window.1,
             event_poll: window.2,
             registration_lag: Duration::from_secs(group.0),
-            // Longer than the name's TTL and a reconcile, as the README asks for.
-            deregistration_delay: Duration::from_secs(u64::from(ttl.max(chain_ttl)) + 65 + group.1),
+            deregistration_delay: Duration::from_secs(u64::from(ttl.max(chain_ttl)) + group.1),
             is_keeping: group.2,
             is_pair: group.3,
         }
@@ -355,11 +387,45 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
     let renewals = if setting.is_keeping { 2 } else { 0 };
     let lost_zone = (0..3_usize).prop_map(|to| Happening::LostZone { to });
     let zones = if setting.endpoints() > 1 { 3 } else { 0 };
+    let by = prop_oneof![3 => 5..90_u64, 1 => 90..4000_u64];
+    let steps = by.prop_map(|seconds| Happening::Step {
+        by: Duration::from_secs(seconds),
+    });
+    let flickers = (
+        0..setting.endpoints(),
+        select(vec![(0, 1), (1, 0), (2, 0), (1, 2)]),
+        prop_oneof![1 => 2_000..14_000_u64, 2 => 3_500..10_000_u64],
+        any::<bool>(),
+        2..8_u32,
+    );
+    // As long as an answer is kept and a bit, or whatever it is.
+    let kept = u64::from(setting.ttl.max(setting.chain_ttl));
+    let flickers = flickers.prop_map(move |(endpoint, between, leg, is_longer, times)| {
+        let kept = if is_longer { 1000 * kept } else { 0 };
+        let leg = Duration::from_millis(kept + leg);
+        Happening::Flicker {
+            endpoint,
+            between,
+            leg,
+            times,
+        }
+    });
+    let lasting = prop_oneof![2 => 3..60_u64, 1 => 60..1800_u64];
+    let outages = (0..setting.endpoints(), any::<bool>(), lasting);
+    let outages = outages.prop_map(|(endpoint, is_gone, seconds)| Happening::Outage {
+        endpoint,
+        is_gone,
+        lasting: Duration::from_secs(seconds),
+    });
+    let outage = if setting.endpoints() > 1 { 4 } else { 1 };
+    let flicker = if setting.is_rotating { 0 } else { 2 };
     let share = select(vec![0.3, 0.5, 0.9, 1.0]);
     let others = (share, 5..300_u64).prop_map(|(share, seconds)| Happening::Others {
         share,
         lasting: Duration::from_secs(seconds),
     });
+    // No union of more than ten can leave one out.
+    let world = prop_oneof![2 => steps, flicker => flickers, outage => outages];
     prop_oneof![
         16 => moves,
         12 => calls,
@@ -370,5 +436,6 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         renewals => renewal,
         zones => lost_zone,
         1 => others,
+        6 => world,
     ]
 }

@@ -57,6 +57,12 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
         What::Meddled { arn, target, .. } => {
             format!("somebody deregisters {target} from {}", short(arn))
         }
+        What::Out {
+            endpoint,
+            is_over: false,
+        } => format!("{endpoint} cannot be resolved"),
+        What::Out { endpoint, .. } => format!("{endpoint} can be resolved again"),
+        What::Stepped { by } => format!("the wall clock is set forward by {by:?}"),
         What::Others { share } => format!("others take {share} of the account's calls"),
         What::Begun { life, event } => format!("{life}: {event:?}"),
         What::Disturbed { life, fault } => format!("{life}: a question goes wrong: {fault:?}"),
