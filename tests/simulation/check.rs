@@ -4,25 +4,26 @@
 
 mod change;
 mod count;
-mod followed;
 mod heard;
 mod names;
+mod view;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use stand_in::cloudwatch::Datum;
 use stand_in::elb::TargetHealth;
+use stand_in::world::PORT;
 
 use crate::history::{Call, Entry, Life, Line, What};
 use crate::play::{self, kept};
 use crate::sequence::{Event, Setting};
 use change::{Change, named};
-use count::{Between, Calls, Counts};
-use followed::{Followed, Progress, REACH, window};
-use heard::{Answers, Description};
-use names::{Names, index_of};
+use count::{Calls, Counts, FAILOVERS, FAILURES, RECONCILES};
+use heard::Answers;
+use names::{Name, index_of};
+use view::{Description, Followed, REACH, RECONCILE, View, window};
 
 pub use change::{DOUBTED, EMPTIED, KEPT, WAITED};
 
@@ -34,10 +35,14 @@ pub struct Violation {
     pub at: Duration,
 }
 
-type Broken = (&'static str, String);
+type Broken = (&'static str, &'static str);
 
-fn broken(promise: &'static str, text: impl Into<String>) -> Result<(), Broken> {
-    Err((promise, text.into()))
+fn must(is_kept: bool, promise: &'static str, text: &'static str) -> Result<(), Broken> {
+    if is_kept {
+        Ok(())
+    } else {
+        Err((promise, text))
+    }
 }
 
 /// How often the checker met what the figures are to tell, its own leniency included.
@@ -47,18 +52,11 @@ pub const HELD_BACK: &str = "change held back at the end";
 pub const UNSENT: &str = "call that was not sent";
 pub const FLAWLESS: &str = "invocation that polls and in which nothing goes wrong";
 pub const IN_PART: &str = "invocation in which one of several endpoints fails";
-const TO_AND_FRO: &str = "lenient: emptied, and a name came back within TTL, margin and 90 s";
-const SHORT_DELAY: &str = "lenient: emptied, and targets drain for less than that";
-const LONG_TTL: &str = "lenient: emptied, and the TTL is longer than a target stays initial";
-const SEVERAL_CACHES: &str = "lenient: emptied, and a resolver has several caches";
-const ROTATING: &str = "lenient: emptied, and the name answers in part";
-const JUST_MEDDLED: &str = "lenient: emptied, and somebody else changed the group just before";
 const UNSURE: &str = "lenient: failure of a shared endpoint";
 
 /// Section 1: how long an answer and a description can be acted on.
 const ACT: Duration = Duration::from_secs(5);
-/// I8: between the end of an answer and the first one that is independent of it: ACT, an attempt's time limit and
-/// the second that a cache does not count.
+/// I8: between the end of an answer and the first one that is independent of it.
 const MARGIN: Duration = Duration::from_millis(8500);
 /// I8: for how long a doubt can be believed before it begins anew.
 const BELIEVABLE: Duration = Duration::from_secs(90);
@@ -68,33 +66,26 @@ const UNSEEN: Duration = Duration::from_secs(15);
 const LATEST_ANSWER: Duration = Duration::from_millis(74_500);
 /// I10: what waits for publishing longer than this may be dropped, after 3 hours.
 const KEPT_DATA: Duration = Duration::from_secs(10_000);
-/// I8: so many groups at the most, and each has its turn within a second.
+/// So many groups have their turns at once.
 const FEW: usize = 5;
-/// A poll may come as late as a reconcile takes.
-const LATE_POLL: Duration = Duration::from_secs(2);
 
 pub type Targets = BTreeSet<SocketAddr>;
+
+fn at_port(addresses: &[IpAddr]) -> Targets {
+    let targets = addresses.iter().map(|address| (*address, PORT).into());
+    targets.collect()
+}
 
 /// Those of a described group.
 pub fn targets(group: &[TargetHealth], is_one: impl Fn(&TargetHealth) -> bool) -> Targets {
     let targets = group.iter().filter(|target| is_one(target));
     targets
-        .map(|target| SocketAddr::new(target.address, target.port))
+        .map(|target| (target.address, target.port).into())
         .collect()
 }
 
 pub fn live(group: &[TargetHealth]) -> Targets {
     targets(group, |target| target.state != "draining")
-}
-
-/// A call on its way.
-#[derive(Debug)]
-struct Sent {
-    call: Call,
-    at: Duration,
-    /// When it came to the service, what that said, and what the group had then.
-    arrival: Option<(Duration, String, Vec<TargetHealth>)>,
-    data: Vec<Datum>,
 }
 
 /// A sandbox, and the invocation that runs in it.
@@ -103,7 +94,7 @@ struct Running {
     begun: Duration,
     event: Option<Event>,
     answers: Answers,
-    followed: BTreeMap<usize, Followed>,
+    followed: Vec<Followed>,
     /// Nothing has gone wrong in the invocation, neither with a question nor with a call.
     is_clean: bool,
     is_publishing_failed: bool,
@@ -115,11 +106,8 @@ struct Running {
     waiting_since: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct Group {
-    live: Targets,
-    meddled: Option<Duration>,
-}
+/// A call on its way, when it was sent, and what it met at the service.
+type Sent<'a> = (&'a Call, Duration, Option<&'a Entry>);
 
 struct Checker<'a> {
     setting: &'a Setting,
@@ -127,16 +115,17 @@ struct Checker<'a> {
     /// By how much the wall clock was set forward.
     stepped: Duration,
     lives: BTreeMap<Life, Running>,
-    groups: BTreeMap<usize, Group>,
-    sent: BTreeMap<u64, Sent>,
-    names: Names,
-    stories: Stories,
+    /// What each group has, and when somebody else changed it.
+    groups: Vec<(Targets, Option<Duration>)>,
+    sent: BTreeMap<u64, Sent<'a>>,
+    names: Vec<Name>,
+    stories: RefCell<Stories>,
     is_healed: bool,
     is_settled: bool,
 }
 
-/// The first promise that was broken, or the first of those that are wanted: the promise itself or a part of the text.
-/// With it comes what was met on the way.
+/// The first promise that was broken, or the first of those that are wanted, by the promise or a part of the text. With
+/// it comes what was met on the way.
 pub fn check(
     setting: &Setting,
     history: &[Entry],
@@ -147,90 +136,72 @@ pub fn check(
         now: Duration::ZERO,
         stepped: Duration::ZERO,
         lives: BTreeMap::new(),
-        groups: BTreeMap::new(),
+        groups: vec![Default::default(); setting.groups()],
         sent: BTreeMap::new(),
-        names: Names::default(),
-        stories: Stories::new(),
+        names: (0..setting.endpoints()).map(|_| Name::default()).collect(),
+        stories: RefCell::default(),
         is_healed: false,
         is_settled: false,
     };
-    let is_wanted = |violation: &Violation| {
-        let is_it = |only: &String| violation.promise == only || violation.text.contains(only);
-        only.is_empty() || only.iter().any(is_it)
+    let is_wanted = |promise: &str, text: &str| {
+        only.is_empty()
+            || only
+                .iter()
+                .any(|only| promise == only || text.contains(only))
     };
-    let mut outcomes = history.iter().map(Some).chain([None]).filter_map(|entry| {
+    let mut outcome = Ok(());
+    for entry in history.iter().map(Some).chain([None]) {
         let seen = match entry {
-            Some(entry) => {
-                checker.now = entry.at;
-                checker.see(&entry.what)
-            }
+            Some(entry) => checker.see(entry),
             None => checker.finish(),
         };
-        let (promise, text) = seen.err()?;
-        let at = checker.now;
-        Some(Violation { promise, text, at }).filter(is_wanted)
-    });
-    let violation = outcomes.next();
-    (violation.map_or(Ok(()), Err), checker.stories)
+        if let Err((promise, text)) = seen
+            && is_wanted(promise, text)
+        {
+            let (text, at) = (text.to_owned(), checker.now);
+            outcome = Err(Violation { promise, text, at });
+            break;
+        }
+    }
+    (outcome, checker.stories.take())
 }
 
-impl Checker<'_> {
-    fn see(&mut self, what: &What) -> Result<(), Broken> {
-        let now = self.now;
-        match what {
-            What::Moved { endpoint, to, .. } => self.names.moved(endpoint, to, now),
-            What::Out { endpoint, is_over } => self.names.out(endpoint, *is_over, now),
-            What::Stepped { by } => self.stepped(*by),
+impl<'a> Checker<'a> {
+    fn see(&mut self, entry: &'a Entry) -> Result<(), Broken> {
+        self.now = entry.at;
+        match &entry.what {
+            What::Moved { endpoint, to, .. } => {
+                let old = self.setting.staleness() + MARGIN + BELIEVABLE;
+                self.name(endpoint).moved(to, entry.at, old);
+            }
+            What::Out { endpoint, is_over } => self.name(endpoint).out(!is_over, entry.at),
+            What::Stepped { by } => {
+                self.stepped += *by;
+                // A doubt may be too old now, and begins anew.
+                (0..self.groups.len()).for_each(|group| self.disturb(group, None));
+            }
             What::Meddled { arn, group, .. } => {
-                let index = group_of(self.setting, arn);
-                let known = self.groups.entry(index).or_default();
-                (known.meddled, known.live) = (Some(now), live(group));
+                let index = self.group_of(arn);
+                self.groups[index] = (live(group), Some(entry.at));
                 self.disturb(index, None);
             }
             What::Begun { life, event } => self.begin(*life, *event),
             What::Disturbed { life, .. } => self.running(*life).is_clean = false,
-            What::Asked { life, id, name } => return self.asked(*life, *id, name),
-            What::Answered {
-                life,
-                id,
-                name,
-                addresses,
-                ttl,
-            } => {
-                return self.answered(*life, (name, *id), addresses, *ttl);
-            }
+            What::Asked { life, id, name } => self.asked(*life, *id, name),
+            What::Answered { life, .. } => return self.answered(*life, &entry.what),
             What::Called(call) => return self.called(call),
-            What::Arrived {
-                call,
-                outcome,
-                fault,
-                group,
-                data,
-            } => {
-                let sent = self.sent.get_mut(call).expect("a call");
-                sent.arrival = Some((now, outcome.clone(), group.clone()));
-                sent.data.clone_from(data);
-                let life = sent.call.life;
-                let is_fine =
-                    fault.is_none() && ["Ok", "ValidationError"].contains(&outcome.as_str());
-                self.running(life).is_clean &= is_fine;
-                return self.arrived(*call, group);
-            }
+            What::Arrived { call, .. } => return self.arrived(*call, entry),
             What::Returned { call } => self.returned(*call),
             What::Logged { life, line } => return self.logged(*life, line),
-            What::Ended {
-                life,
-                error,
-                is_error,
-                reconciles,
-            } => {
-                self.is_answered(*life, error.is_some(), *is_error)?;
-                return self.ended(*life, error.as_deref(), *reconciles);
+            What::Ended { life, .. } => return self.ended(*life, &entry.what),
+            What::Lost { life } => {
+                self.count(*life, None);
+                let running = self.running(*life);
+                // What it held back may be published and not yet told.
+                running.counts.most[FAILURES] += running.followed.len() as u64;
+                (running.is_lost, running.event) = (true, None);
             }
-            What::Lost { life } => self.lost(*life),
-            What::TimedOut { life } => {
-                return broken("I11", format!("{life}: Lambda had to end it"));
-            }
+            What::TimedOut { .. } => return must(false, "I11", "Lambda had to end it"),
             What::Healed => self.is_healed = true,
             What::Settled { groups } => {
                 self.is_settled = true;
@@ -246,316 +217,235 @@ impl Checker<'_> {
         self.lives.entry(life).or_default()
     }
 
-    /// Somebody else changed the group, as far as these are concerned.
-    fn disturb(&mut self, group: usize, except: Option<Life>) {
-        for (life, running) in &mut self.lives {
-            if Some(*life) != except {
-                running.followed.entry(group).or_default().disturb(self.now);
-            }
+    fn followed(&mut self, life: Life, group: usize) -> &mut Followed {
+        &mut self.running(life).followed[group]
+    }
+
+    fn name(&mut self, name: &str) -> &mut Name {
+        &mut self.names[index_of(name).expect("an endpoint").0]
+    }
+
+    fn view(&self, life: Life, group: usize) -> View<'_> {
+        let running = &self.lives[&life];
+        View {
+            setting: self.setting,
+            names: &self.names,
+            running,
+            group,
+            followed: &running.followed[group],
+            live: &self.groups[group].0,
+            now: self.now,
+            stories: &self.stories,
         }
     }
 
-    /// A doubt may be too old now, and begins anew.
-    fn stepped(&mut self, by: Duration) {
-        self.stepped += by;
-        (0..self.setting.groups()).for_each(|group| self.disturb(group, None));
+    fn tell(&self, story: &'static str, count: u64) {
+        *self.stories.borrow_mut().entry(story).or_default() += count;
+    }
+
+    fn group_of(&self, arn: &str) -> usize {
+        let index = (0..self.groups.len()).find(|index| play::arn(*index) == arn);
+        index.expect("a group of the setting")
+    }
+
+    fn fed(&self, endpoint: usize) -> impl Iterator<Item = usize> + use<'a> {
+        let feeds = self.setting.feeds.iter();
+        feeds.filter_map(move |feed| (feed.0 == endpoint).then_some(feed.1))
+    }
+
+    /// Somebody else than this sandbox changed the group.
+    fn disturb(&mut self, group: usize, except: Option<Life>) {
+        let others = self
+            .lives
+            .iter_mut()
+            .filter(|(life, _)| Some(**life) != except);
+        let followed = others.filter_map(|(_, running)| running.followed.get_mut(group));
+        followed.for_each(|one| (one.since, one.disturbed) = (self.now, self.now));
     }
 
     fn begin(&mut self, life: Life, event: Event) {
-        let (now, wall, groups) = (self.now, self.now + self.stepped, self.setting.groups());
+        let (now, wall, groups) = (self.now, self.now + self.stepped, self.groups.len());
         let running = self.running(life);
         // I10: what could not be published may be dropped meanwhile.
-        let is_old = |since: Duration| wall > since + KEPT_DATA;
-        running.is_lost |= running.waiting_since.is_some_and(is_old);
+        let waiting = running.waiting_since.unwrap_or(wall);
+        running.is_lost |= wall > waiting + KEPT_DATA;
         (running.begun, running.event) = (now, Some(event));
         (running.is_clean, running.is_publishing_failed) = (true, false);
         running.calls = Calls::default();
         running.answers.begin();
-        for group in 0..groups {
-            running.followed.entry(group).or_default().begin(now);
-        }
+        running.followed.clear();
+        running.followed.resize_with(groups, Followed::default);
     }
 
-    fn is_shared(&self, group: usize) -> bool {
-        let mut endpoints = self.setting.endpoints_of(group);
-        endpoints.any(|endpoint| self.setting.is_shared(endpoint))
-    }
-
-    fn fed(&self, endpoint: usize) -> Vec<usize> {
-        let feeds = self.setting.feeds.iter().filter(|feed| feed.0 == endpoint);
-        feeds.map(|feed| feed.1).collect()
-    }
-
-    fn asked(&mut self, life: Life, id: u16, name: &str) -> Result<(), Broken> {
-        let (now, setting) = (self.now, self.setting);
-        let last = |running: &Running, endpoint| {
-            let asked = running.answers.asked.get(&endpoint);
-            asked.and_then(|asked| asked.last().copied())
-        };
-        let before = index_of(name).and_then(|(endpoint, _)| last(self.running(life), endpoint));
-        let Some(endpoint) = self.running(life).answers.asked(name, id, now) else {
-            return Ok(());
-        };
-        for group in self.fed(endpoint) {
-            let is_shared = self.is_shared(group);
-            let followed = self.running(life).followed.entry(group).or_default();
-            // Where groups share the endpoint, it may be the other group's question.
+    fn asked(&mut self, life: Life, id: u16, name: &str) {
+        let now = self.now;
+        let asked = self.running(life).answers.asked(name, id, now);
+        let fed = asked.map(|endpoint| self.fed(endpoint));
+        for group in fed.into_iter().flatten() {
+            let is_shared = self.view(life, group).is_shared();
+            let followed = self.followed(life, group);
             followed.is_unsure |= followed.is_failed && is_shared;
             followed.is_failed &= is_shared;
-            (followed.is_held_back, followed.is_failover_sure) = (false, false);
-        }
-        let running = self.running(life);
-        let (length, interval) = running
-            .event
-            .map(|event| window(setting, event))
-            .unwrap_or_default();
-        let is_late = before.is_some_and(|before| now > before + interval + LATE_POLL);
-        match running.is_clean
-            && is_late
-            && now <= running.begun + length
-            && setting.groups() <= FEW
-        {
-            true => broken(
-                "section 1, window",
-                format!("{life} does not ask for {name} for too long"),
-            ),
-            false => Ok(()),
+            (followed.is_held_back, followed.is_failover) = (false, false);
         }
     }
 
-    fn answered(
-        &mut self,
-        life: Life,
-        (name, id): (&str, u16),
-        addresses: &[IpAddr],
-        ttl: Duration,
-    ) -> Result<(), Broken> {
+    fn answered(&mut self, life: Life, what: &What) -> Result<(), Broken> {
+        let What::Answered {
+            id,
+            name,
+            addresses,
+            ttl,
+            ..
+        } = what
+        else {
+            return Ok(());
+        };
         let (now, is_united) = (self.now, self.setting.lookups > 1);
         let running = self.running(life);
         let (answers, begun) = (&mut running.answers, running.begun);
-        let Some(endpoint) = answers.answered(name, id, addresses, (now, ttl)) else {
+        let Some(endpoint) = answers.answered((name, *id), addresses, (now, *ttl)) else {
             return Ok(());
         };
-        let [.., before, last] = &mut answers.of.get_mut(&endpoint).expect("the answer")[..] else {
-            return Ok(());
-        };
-        // Of two questions at once the reconcile takes one answer.
-        let is_twice = last.asked < before.arrived && !is_united;
-        (before.is_weak, last.is_weak) = (before.is_weak || is_twice, is_twice);
+        let all = answers.of.get_mut(&endpoint).expect("the answer");
+        let (last, earlier) = all.split_last_mut().expect("the answer");
         // A dry run remembers nothing.
-        last.is_weak |= running.event == Some(Event::DryRun);
-        let is_other = before.asked < begun || before.addresses != last.addresses;
+        last.is_weak = running.event == Some(Event::DryRun);
+        let mut is_other = true;
+        if let Some(before) = earlier.last_mut() {
+            is_other = before.asked < begun || before.targets != last.targets;
+            // Of two questions at once the reconcile takes one answer.
+            let is_twice = last.asked < before.arrived && !is_united;
+            before.is_weak |= is_twice;
+            last.is_weak |= is_twice;
+        }
         for group in self.fed(endpoint) {
-            let followed = self.running(life).followed.entry(group).or_default();
+            let followed = self.followed(life, group);
             followed.since = if is_other { now } else { followed.since };
-            let is_settled = self.is_settled_at(life, group);
-            self.running(life)
-                .followed
-                .entry(group)
-                .or_default()
-                .is_settled &= is_settled;
-            self.progress(life, group, |progress, followed| {
-                progress.is_decided(followed, Some(now))
-            })?;
+            if self.is_flawless(life) {
+                self.view(life, group).is_decided(false)?;
+            }
         }
         Ok(())
     }
 
-    /// Whether the last description has what DNS says.
-    fn is_settled_at(&mut self, life: Life, group: usize) -> bool {
-        let setting = self.setting;
-        let description = self.running(life).followed[&group].description.as_ref();
-        let has = description.map(|description| &description.live() - &kept(setting));
-        let mut is_settled = false;
-        let _ = self.progress_of(life, group, |progress, _| {
-            let (said, is_whole) = progress.said();
-            is_settled = is_whole && has == Some(said);
-            Ok(())
-        });
-        is_settled
-    }
-
-    /// What has to be true of an invocation in which nothing has gone wrong.
-    fn progress(
-        &mut self,
-        life: Life,
-        group: usize,
-        is_kept: impl FnOnce(Progress<'_>, &Followed) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
-        let setting = self.setting;
-        let running = self.running(life);
-        let is_quiet = running.is_clean && running.event != Some(Event::DryRun);
-        match is_quiet && !setting.is_rotating && setting.groups() <= FEW {
-            true => self.progress_of(life, group, is_kept),
-            false => Ok(()),
-        }
-    }
-
-    fn progress_of(
-        &mut self,
-        life: Life,
-        group: usize,
-        is_kept: impl FnOnce(Progress<'_>, &Followed) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+    /// Whether nothing has gone wrong that keeps an invocation from what it has to do in time.
+    fn is_flawless(&self, life: Life) -> bool {
         let running = &self.lives[&life];
-        let (Some(event), Some(known)) = (running.event, self.groups.get(&group)) else {
-            return Ok(());
-        };
-        let progress = Progress {
-            setting: self.setting,
-            answers: &running.answers,
-            group,
-            begun: running.begun,
-            event,
-            live: &known.live,
-        };
-        is_kept(progress, &running.followed[&group])
+        let is_changing = running.event.is_some_and(|event| event != Event::DryRun);
+        let is_simple = !self.setting.is_rotating && self.groups.len() <= FEW;
+        running.is_clean && is_changing && is_simple
     }
 
-    fn called(&mut self, call: &Call) -> Result<(), Broken> {
-        let (now, is_settled, Call { life, action, .. }) = (self.now, self.is_settled, call);
-        let (call, at) = (call.clone(), now);
-        self.sent.insert(
-            call.id,
-            Sent {
-                call,
-                at,
-                arrival: None,
-                data: Vec::new(),
-            },
-        );
-        let call = &self.sent.last_entry().expect("the call").get().call.clone();
-        let is_change = ["RegisterTargets", "DeregisterTargets"].contains(&action.as_str());
-        let running = self.running(*life);
-        running.is_publishing_failed |= action == "PutMetricData";
-        // I6: deciding again after applying, with the same answer, plans nothing.
-        if is_change && is_settled {
-            return broken("I6", format!("{life} changes what is as DNS says"));
-        }
-        // Section 4: a dry run registers, deregisters and publishes nothing.
-        if running.event == Some(Event::DryRun) && (is_change || action == "PutMetricData") {
-            return broken("section 4", format!("{life} calls {action} in a dry run"));
-        }
+    fn called(&mut self, call: &'a Call) -> Result<(), Broken> {
+        let (now, is_settled, action) = (self.now, self.is_settled, &*call.action);
+        self.sent.insert(call.id, (call, now, None));
+        let (is_removal, is_publishing) =
+            (action == "DeregisterTargets", action == "PutMetricData");
+        let is_change = is_removal || action == "RegisterTargets";
+        let running = self.running(call.life);
+        running.is_publishing_failed |= is_publishing;
         running.calls.add(action, now - running.begun)?;
-        match action.as_str() {
-            _ if is_change => self.changes(call),
-            "DescribeTargetHealth" => self.describes(call),
-            _ => Ok(()),
+        // I6: deciding again after applying, with the same answer, plans nothing.
+        must(!is_change || !is_settled, "I6", "it is as DNS says")?;
+        // Section 4: a dry run registers, deregisters and publishes nothing.
+        let is_dry_run = running.event == Some(Event::DryRun);
+        must(
+            !is_dry_run || !is_change && !is_publishing,
+            "section 4",
+            "it is a dry run",
+        )?;
+        if !is_change {
+            return Ok(());
         }
-    }
-
-    fn changes(&mut self, call: &Call) -> Result<(), Broken> {
-        let group = group_of(self.setting, &call.arn);
-        let running = self.lives.get_mut(&call.life).expect("it runs");
-        let followed = running.followed.get_mut(&group).expect("it runs");
-        followed.is_settled = false;
-        let change = Change {
-            setting: self.setting,
-            names: &self.names,
-            answers: &running.answers,
-            followed,
-            group,
-            call,
-            now: self.now,
-            begun: running.begun,
-            is_clean: running.is_clean,
+        let view = self.view(call.life, self.group_of(&call.arn));
+        let Some(description) = &view.followed.description else {
+            return must(false, "I5", "it was not described");
         };
-        let is_promised = change.is_promised(&mut self.stories);
-        is_promised.map_err(|(promise, text)| (promise, format!("{} {text}", call.life)))
-    }
-
-    /// Section 1, I12: what is settled is not described again in that invocation.
-    fn describes(&mut self, call: &Call) -> Result<(), Broken> {
-        let group = group_of(self.setting, &call.arn);
-        let is_shared = self.is_shared(group);
-        let followed = self.running(call.life).followed.entry(group).or_default();
-        match followed.is_settled && !is_shared {
-            true => broken(
-                "I12",
-                format!("{} describes what is settled: group {group}", call.life),
-            ),
-            false => Ok(()),
-        }
+        let change = Change {
+            view,
+            call,
+            description,
+            is_removal,
+        };
+        change.is_promised()
     }
 
     /// I2: at no moment does an action leave the group without a live target, within I8's limit.
-    fn arrived(&mut self, call: u64, group: &[TargetHealth]) -> Result<(), Broken> {
-        let Call {
-            life, action, arn, ..
-        } = &self.sent[&call].call;
-        let (life, action) = (*life, action.clone());
-        if ![
-            "RegisterTargets",
-            "DeregisterTargets",
-            "DescribeTargetHealth",
-        ]
-        .contains(&action.as_str())
-        {
+    fn arrived(&mut self, id: u64, entry: &'a Entry) -> Result<(), Broken> {
+        let What::Arrived {
+            outcome,
+            fault,
+            group,
+            ..
+        } = &entry.what
+        else {
+            return Ok(());
+        };
+        let (call, _, arrival) = self.sent.get_mut(&id).expect("a call");
+        let (call, _) = (*call, arrival.insert(entry));
+        let is_fine = fault.is_none() && ["Ok", "ValidationError"].contains(&&**outcome);
+        self.running(call.life).is_clean &= is_fine;
+        if ["PutMetricData", "DescribeTargetGroups"].contains(&&*call.action) {
             return Ok(());
         }
-        let index = group_of(self.setting, arn);
-        let known = self.groups.entry(index).or_default();
-        let had = std::mem::replace(&mut known.live, live(group));
-        if known.live != had {
-            self.disturb(index, Some(life));
+        let index = self.group_of(&call.arn);
+        let had = std::mem::replace(&mut self.groups[index].0, live(group));
+        if had != self.groups[index].0 {
+            self.disturb(index, Some(call.life));
         }
-        if had.is_empty() || !group.iter().all(|target| target.state == "draining") {
+        if had.is_empty() || !self.groups[index].0.is_empty() {
             return Ok(());
         }
-        match self.limit(index) {
-            Some(lenient) => *self.stories.entry(lenient).or_default() += 1,
-            None => return broken("I2", format!("{life}: {action} leaves nobody who serves")),
-        }
-        Ok(())
+        let limit = self.limit(index);
+        limit.into_iter().for_each(|limit| self.tell(limit, 1));
+        must(limit.is_some(), "I2", "nobody is left who serves")
     }
 
     /// What I8 says can defeat it.
     fn limit(&self, group: usize) -> Option<&'static str> {
-        let (now, setting) = (self.now, self.setting);
+        let setting = self.setting;
         let old = setting.staleness() + MARGIN + BELIEVABLE;
-        let meddled = self.groups.get(&group).and_then(|known| known.meddled);
-        let limits = [
-            (
-                JUST_MEDDLED,
-                meddled.is_some_and(|meddled| now < meddled + UNSEEN),
-            ),
-            (ROTATING, setting.is_rotating),
-            (TO_AND_FRO, self.names.is_to_and_fro(setting, group, now)),
-            (SEVERAL_CACHES, setting.caches > 1),
-            (LONG_TTL, setting.staleness() > setting.registration_lag),
-            (SHORT_DELAY, setting.deregistration_delay < old),
-        ];
-        let mut limits = limits.into_iter();
-        limits.find_map(|(lenient, is_it)| is_it.then_some(lenient))
+        let is_recent = |at: Option<Duration>, old| at.is_some_and(|at| self.now < at + old);
+        let is_back = |endpoint: usize| is_recent(self.names[endpoint].back, old);
+        match setting.deregistration_delay < old {
+            _ if is_recent(self.groups[group].1, UNSEEN) => Some("lenient: emptied, just meddled"),
+            _ if setting.is_rotating => Some("lenient: emptied, rotating name"),
+            _ if setting.endpoints_of(group).any(is_back) => {
+                Some("lenient: emptied, name came back")
+            }
+            _ if setting.caches > 1 => Some("lenient: emptied, several caches"),
+            _ if setting.staleness() > setting.registration_lag => {
+                Some("lenient: emptied, long TTL")
+            }
+            true => Some("lenient: emptied, short deregistration delay"),
+            false => None,
+        }
     }
 
     /// The service's answer is known to the one who called.
-    fn returned(&mut self, call: u64) {
-        let Sent {
-            call,
-            at,
-            arrival,
+    fn returned(&mut self, id: u64) {
+        let (call, called, arrival) = self.sent.remove(&id).expect("a call");
+        let arrival = arrival.expect("it came to the service before");
+        let What::Arrived {
+            outcome,
+            group,
             data,
-        } = self.sent.remove(&call).expect("a call");
-        let (arrived, outcome, group) = arrival.expect("it came to the service before");
-        let (now, targets) = (self.now, call.targets.iter().map(named));
-        let running = self.running(call.life);
-        // I2: only what CloudWatch itself acknowledged is published.
-        if call.action == "PutMetricData" {
-            if outcome == "Ok" {
-                running.is_publishing_failed = false;
-                running.counts.publish(&data);
+            ..
+        } = &arrival.what
+        else {
+            return;
+        };
+        let (now, life, is_ok) = (self.now, call.life, outcome == "Ok");
+        let (arrived, targets) = (arrival.at, call.targets.iter().map(named));
+        match &*call.action {
+            "PutMetricData" if is_ok => {
+                self.running(life).is_publishing_failed = false;
+                self.running(life).counts.publish(data);
             }
-            return;
-        }
-        if call.action == "DescribeTargetGroups" {
-            return;
-        }
-        let index = group_of(self.setting, &call.arn);
-        let followed = self.running(call.life).followed.entry(index).or_default();
-        match (call.action.as_str(), outcome.as_str()) {
-            ("DescribeTargetHealth", "Ok") => {
-                let (called, targets) = (at, group);
+            "DescribeTargetHealth" if is_ok => {
+                let group = group.clone();
+                let followed = self.followed(life, self.group_of(&call.arn));
                 let before = followed.description.as_ref();
                 if before.is_some_and(|before| before.called <= followed.disturbed) {
                     followed.since = now;
@@ -563,286 +453,217 @@ impl Checker<'_> {
                 followed.description = Some(Description {
                     called,
                     arrived,
-                    targets,
+                    group,
                 });
-                let is_settled = self.is_settled_at(call.life, index);
-                self.running(call.life)
-                    .followed
-                    .entry(index)
-                    .or_default()
-                    .is_settled = is_settled;
             }
-            ("RegisterTargets", "Ok") => followed
-                .registered
-                .extend(targets.map(|target| (target, now))),
-            ("RegisterTargets", "ValidationError") => followed.refused.extend(targets),
-            ("DeregisterTargets", "Ok") => self.deregistered(&call, index),
+            "RegisterTargets" if is_ok => {
+                let followed = self.followed(life, self.group_of(&call.arn));
+                let registered = targets.map(|target| (target, now));
+                followed.registered.extend(registered);
+            }
+            "RegisterTargets" if outcome == "ValidationError" => {
+                let followed = self.followed(life, self.group_of(&call.arn));
+                followed.refused.extend(targets);
+            }
+            "DeregisterTargets" if is_ok => self.deregistered(call),
             _ => (),
         }
     }
 
     /// Section 6: a failover is a deregistration of an address that is no longer desired.
-    fn deregistered(&mut self, call: &Call, group: usize) {
-        let (now, is_shared) = (self.now, self.is_shared(group));
-        let endpoints: Vec<_> = self.setting.endpoints_of(group).collect();
-        let running = self.running(call.life);
-        let is_named = |address: IpAddr| {
-            let answers = endpoints
-                .iter()
-                .filter_map(|endpoint| running.answers.of.get(endpoint));
-            let mut recent = answers
-                .flatten()
-                .filter(|answer| now <= answer.asked + 2 * ACT);
-            recent.any(|answer| answer.addresses.contains(&address))
-        };
-        let is_failover = call.targets.iter().any(|one| !is_named(named(one).ip()));
-        let followed = running.followed.get_mut(&group).expect("it runs");
-        let is_new = followed.failover.is_none_or(|last| now > last + ACT);
-        let is_sure = is_failover && is_new && !is_shared;
-        followed.is_failover_sure = is_sure;
-        followed.failover = if is_failover {
-            Some(now)
-        } else {
-            followed.failover
-        };
-        running.counts.failovers.add(is_sure.into(), 1);
+    fn deregistered(&mut self, call: &Call) {
+        let (now, group) = (self.now, self.group_of(&call.arn));
+        let view = self.view(call.life, group);
+        let answers = view.endpoints().flat_map(|endpoint| view.answers(endpoint));
+        let recent: Vec<_> = answers
+            .filter(|answer| now <= answer.asked + 2 * ACT)
+            .collect();
+        let mut targets = call.targets.iter().map(named);
+        let is_failover = targets.any(|target| !recent.iter().any(|one| one.is_at(target.ip())));
+        let is_new = view.followed.failover.is_none_or(|last| now > last + ACT);
+        let is_sure = is_failover && is_new && !view.is_shared();
+        let followed = self.followed(call.life, group);
+        (followed.failover, followed.is_failover) = (Some(now), is_sure);
+        self.running(call.life)
+            .counts
+            .add(FAILOVERS, is_sure.into(), 1);
     }
 
     fn logged(&mut self, life: Life, line: &Line) -> Result<(), Broken> {
-        let (now, is_dry_run) = (self.now, self.running(life).event == Some(Event::DryRun));
-        let is_unsent = line.is_warning
-            && (line.message.starts_with("unsent") || line.message.contains("left over"));
-        let is_held_back = line.is_warning && line.message.contains("held back");
-        for group in 0..self.setting.groups() {
+        let is_told = |word| line.is_warning && line.message.contains(word);
+        let (is_held_back, is_unsent) = (
+            is_told("held back"),
+            is_told("unsent") || is_told("left over"),
+        );
+        let now = self.now;
+        for group in 0..self.groups.len() {
             let is_its = play::arn(group) == line.target_group_arn;
-            let is_shared = self.is_shared(group);
-            let begun = self.running(life).begun;
-            let running = self.running(life);
-            let followed = running.followed.entry(group).or_default();
             if is_its && line.is_error {
-                // I9: every failed reconcile is counted.
-                followed.is_failed = true;
-                followed.is_unsure |= is_shared;
-                followed.errors += 1;
-                let undone = u64::from(std::mem::take(&mut followed.is_failover_sure));
-                running.counts.failovers.0 -= undone;
-                running
-                    .counts
-                    .failures
-                    .add((!is_dry_run).into(), (!is_dry_run).into());
-                self.weaken(life, group);
+                self.failed(life, group);
             } else if (is_its || line.target_group_arn.is_empty()) && (is_held_back || is_unsent) {
-                followed.is_held_back |= is_held_back;
-                followed.is_unsent |= is_unsent;
-                running.counts.failures.add(0, (!is_dry_run).into());
-                if is_unsent && now + LATE_POLL < begun + REACH {
-                    return broken("section 1", format!("{life} gives a call up too soon"));
-                }
+                let running = self.running(life);
+                running.counts.most[FAILURES] += 1;
+                running.followed[group].is_held_back |= is_held_back;
+                running.followed[group].is_unsent |= is_unsent;
+                let is_late = now + RECONCILE >= running.begun + REACH;
+                must(
+                    !is_unsent || is_late,
+                    "section 1",
+                    "a call is given up too soon",
+                )?;
             }
         }
         Ok(())
     }
 
-    /// A reconcile that failed may not have decided by its answers.
-    fn weaken(&mut self, life: Life, group: usize) {
-        let (now, endpoints) = (
-            self.now,
-            self.setting.endpoints_of(group).collect::<Vec<_>>(),
-        );
-        for endpoint in endpoints {
-            let answers = self.running(life).answers.of.get_mut(&endpoint);
-            for answer in answers.into_iter().flatten() {
-                answer.is_weak |= now <= answer.asked + 2 * ACT;
-            }
-        }
-    }
-
-    /// Section 1: an invocation that the queue caused returns its report with the errors in it, not an
-    /// error, which every other invocation does.
-    fn is_answered(&mut self, life: Life, is_failed: bool, is_error: bool) -> Result<(), Broken> {
-        let is_queue_result = self.running(life).event == Some(Event::Queue);
-        match is_error == (is_failed && !is_queue_result) {
-            true => Ok(()),
-            false => broken(
-                "section 1",
-                format!("{life} answers an error: {is_error}, by the queue: {is_of_queue}"),
-            ),
-        }
-    }
-
-    fn lost(&mut self, life: Life) {
-        self.count(life, None);
-        let groups = self.setting.groups() as u64;
+    /// I9: every failed reconcile is told and counted.
+    fn failed(&mut self, life: Life, group: usize) {
+        let (now, setting, is_shared) =
+            (self.now, self.setting, self.view(life, group).is_shared());
         let running = self.running(life);
-        // What it held back may be published and not yet told.
-        running.counts.failures.add(0, groups);
-        (running.is_lost, running.event) = (true, None);
+        let followed = &mut running.followed[group];
+        (followed.is_failed, followed.errors) = (true, followed.errors + 1);
+        followed.is_unsure |= is_shared;
+        if running.event != Some(Event::DryRun) {
+            running.counts.add(FAILURES, 1, 1);
+        }
+        // What it did may count in another one, and it may not have decided by its answers.
+        let undone = std::mem::take(&mut followed.is_failover);
+        running.counts.fewest[FAILOVERS] -= u64::from(undone);
+        for endpoint in setting.endpoints_of(group) {
+            let answers = running.answers.of.entry(endpoint).or_default().iter_mut();
+            let recent = answers.filter(|answer| now <= answer.asked + 2 * ACT);
+            recent.for_each(|answer| answer.is_weak = true);
+        }
     }
 
-    fn ended(
-        &mut self,
-        life: Life,
-        error: Option<&str>,
-        reconciles: Option<u64>,
-    ) -> Result<(), Broken> {
-        let (now, wall, is_healed) = (self.now, self.now + self.stepped, self.is_healed);
-        let most = self.count(life, reconciles);
-        let left = self.is_left_as_it_has_to_be(life);
-        let running = self.running(life);
-        let is_dry_run = running.event.take() == Some(Event::DryRun);
-        if !is_dry_run {
-            running.waiting_since = running
-                .waiting_since
-                .filter(|_| running.is_publishing_failed);
-        }
-        if running.is_publishing_failed && running.waiting_since.is_none() {
-            running.waiting_since = Some(wall);
-        }
-        // I11: the invocation ends by itself before Lambda's own timeout.
-        if now - running.begun > LATEST_ANSWER {
-            return broken(
-                "I11",
-                format!("{life} answers after {:?}", now - running.begun),
-            );
-        }
-        let mut all = running.followed.values();
-        // Section 1: a settled group is described in the first reconcile of an invocation.
-        let is_seen = |followed: &Followed| {
-            followed.description.is_some() || followed.is_unsent || is_dry_run
+    fn ended(&mut self, life: Life, what: &What) -> Result<(), Broken> {
+        let What::Ended {
+            error,
+            is_error,
+            reconciles,
+            ..
+        } = what
+        else {
+            return Ok(());
         };
-        if error.is_none() && !all.clone().all(is_seen) {
-            return broken("section 1", format!("{life} never described a group"));
-        }
+        let (now, wall, is_healed) = (self.now, self.now + self.stepped, self.is_healed);
+        let most = self.count(life, *reconciles);
+        let is_left_right = self.is_left_right(life);
+        let running = self.running(life);
+        let event = running.event.take();
+        let (is_dry_run, is_of_queue) = (event == Some(Event::DryRun), event == Some(Event::Queue));
+        let waiting = running
+            .waiting_since
+            .filter(|_| is_dry_run || running.is_publishing_failed);
+        running.waiting_since = waiting.or(running.is_publishing_failed.then_some(wall));
+        // I11: the invocation ends by itself before Lambda's own timeout.
+        must(
+            now <= running.begun + LATEST_ANSWER,
+            "I11",
+            "it answers too late",
+        )?;
+        // Section 1: an invocation that the queue caused returns its report with the errors in it.
+        let is_right = *is_error == (error.is_some() && !is_of_queue);
+        must(
+            is_right,
+            "section 1",
+            "its answer is an error, or should be one",
+        )?;
+        let is_any = |is_it: fn(&Followed) -> bool| running.followed.iter().any(is_it);
+        // Section 1: a settled group is described in the first reconcile of an invocation.
+        let is_unseen = is_any(|one| one.description.is_none() && !one.is_unsent);
+        let is_seen = error.is_some() || is_dry_run || !is_unseen;
+        must(is_seen, "section 1", "a group was never described")?;
         // Section 5: one that starts again is the same reconcile, and counts once.
-        if reconciles.is_some_and(|reconciles| reconciles > most) {
-            let text =
-                format!("{life} counts {reconciles:?} reconciles, there were at most {most}");
-            return broken("section 5", text);
-        }
+        must(
+            *reconciles <= Some(most),
+            "section 5",
+            "it counts too many reconciles",
+        )?;
         // I9: an error when the last reconcile of any group failed or publishing did, and else none.
-        let is_expected =
-            all.clone().any(|followed| followed.is_failed) || running.is_publishing_failed;
-        let is_unsent = all.clone().any(|followed| followed.is_unsent);
-        let is_unsure = all.any(|followed| followed.is_unsure);
-        let is_right = error.is_some() == is_expected || (is_unsent && error.is_some());
-        *self.stories.entry(UNSURE).or_default() += u64::from(is_unsure);
-        match error {
-            _ if !is_unsure && !is_right => broken(
-                "I9",
-                format!("{life} answers {error:?}, but by what happened it should not"),
-            ),
-            Some(error) if is_healed => broken("I9", format!("{life} still fails: {error}")),
-            _ => left,
-        }
+        let is_failed = is_any(|one| one.is_failed) || running.is_publishing_failed;
+        let is_unsure = is_any(|one| one.is_unsure);
+        let is_possible = error.is_some() && is_any(|one| one.is_unsent);
+        let is_right = error.is_some() == is_failed || is_unsure || is_possible;
+        must(is_right, "I9", "it ends in error, or should")?;
+        must(!is_healed || error.is_none(), "I9", "it still fails")?;
+        self.tell(UNSURE, is_unsure.into());
+        is_left_right
     }
 
-    /// The reconciles of the invocation that ends, by its result where it has one, and what it left undone. Returns
-    /// the most that there can have been.
+    /// Counts what the invocation did and leaves undone. Returns the most reconciles that there can have been.
     fn count(&mut self, life: Life, reconciles: Option<u64>) -> u64 {
         let setting = self.setting;
         let running = self.running(life);
         let asked = |endpoint| running.answers.asked.get(&endpoint).map_or(0, Vec::len) as u64;
-        let (mut most, mut stories) = (0, [(HELD_BACK, 0), (UNSENT, 0)]);
-        for (group, followed) in &running.followed {
-            let asked = setting.endpoints_of(*group).map(asked).max();
+        let (mut most, mut undone, mut stories) = (0, 0, [(HELD_BACK, 0), (UNSENT, 0)]);
+        for (group, followed) in running.followed.iter().enumerate() {
+            let asked = setting.endpoints_of(group).map(asked).max();
             most += (asked.unwrap_or(0) + followed.errors).max(1);
             stories[0].1 += u64::from(followed.is_held_back);
             stories[1].1 += u64::from(followed.is_unsent);
-        }
-        if running.event == Some(Event::DryRun) {
-            return most;
-        }
-        let Between(fewest, at_most) = Between(setting.groups() as u64, most);
-        running
-            .counts
-            .reconciles
-            .add(reconciles.unwrap_or(fewest), reconciles.unwrap_or(at_most));
-        // Section 2: what is held back at the end is counted, unless the reconcile failed anyway.
-        for followed in running.followed.values() {
+            // The reconcile that left it undone may have failed anyway.
             let is_undone = followed.is_held_back || followed.is_unsent;
+            undone += u64::from(is_undone && followed.errors == 0);
+        }
+        if running.event != Some(Event::DryRun) {
+            let fewest = reconciles.unwrap_or(running.followed.len() as u64);
             running
                 .counts
-                .failures
-                .add((is_undone && followed.errors == 0).into(), 0);
-        }
-        for (story, count) in stories {
-            *self.stories.entry(story).or_default() += count;
+                .add(RECONCILES, fewest, reconciles.unwrap_or(most));
+            running.counts.fewest[FAILURES] += undone;
+            let [held_back, unsent] = stories;
+            self.tell(held_back.0, held_back.1);
+            self.tell(unsent.0, unsent.1);
         }
         most
     }
 
-    /// An invocation in which nothing went wrong polls up to the end of its window, and leaves nothing undone.
-    fn is_left_as_it_has_to_be(&mut self, life: Life) -> Result<(), Broken> {
-        let (now, setting) = (self.now, self.setting);
-        let running = self.running(life);
-        let Some(event) = running.event else {
+    /// An invocation in which nothing went wrong asks up to the end of its window, and leaves nothing undone.
+    fn is_left_right(&mut self, life: Life) -> Result<(), Broken> {
+        if !self.is_flawless(life) {
             return Ok(());
-        };
-        let (begun, (length, interval)) = (running.begun, window(setting, event));
-        let asked = running
-            .answers
-            .asked
-            .values()
-            .map(|asked| asked[asked.len() - 1]);
-        let last = asked.min().unwrap_or(begun);
-        let is_polling = !length.is_zero() && running.is_clean;
-        if is_polling && setting.groups() <= FEW && last + interval + LATE_POLL < begun + length {
-            return broken(
-                "section 1, window",
-                format!("{life} stops asking at {last:?}"),
-            );
         }
-        *self.stories.entry(FLAWLESS).or_default() += u64::from(is_polling);
-        for group in 0..setting.groups() {
-            let mut is_whole = true;
-            self.progress(life, group, |progress, followed| {
-                is_whole = progress.said().1;
-                if now < begun + REACH {
-                    progress.is_registered(followed)?;
-                }
-                progress.is_decided(followed, None)
-            })?;
-            let is_in_part = !is_whole && setting.endpoints_of(group).count() > 1;
-            *self.stories.entry(IN_PART).or_default() += u64::from(is_in_part);
+        let running = &self.lives[&life];
+        let (window, _) = window(self.setting, running.event);
+        self.tell(FLAWLESS, u64::from(!window.is_zero()));
+        for group in 0..self.groups.len() {
+            let view = self.view(life, group);
+            view.endpoints()
+                .try_for_each(|endpoint| view.is_polled(endpoint))?;
+            if self.now < running.begun + REACH {
+                view.is_registered()?;
+            }
+            view.is_decided(true)?;
+            let is_in_part = !view.said().1 && view.endpoints().count() > 1;
+            self.tell(IN_PART, is_in_part.into());
         }
         Ok(())
     }
 
     /// Section 1: the group is what the name says, and what others have in `KEEP_CIDRS`.
     fn is_where_dns_is(&self, arn: &str, group: &[TargetHealth]) -> Result<(), Broken> {
-        let setting = self.setting;
-        let mut expected = self.names.desired(setting, group_of(setting, arn));
-        expected.extend(kept(setting));
-        let mut current = live(group);
-        if setting.misses > 0 {
+        let (mut expected, mut current) = (kept(self.setting), live(group));
+        for endpoint in self.setting.endpoints_of(self.group_of(arn)) {
+            expected.extend(self.names[endpoint].targets());
+        }
+        if self.setting.misses > 0 {
             // No answer misses an address that DNS has, whatever the port.
             let is_at = |target: &SocketAddr| expected.iter().any(|one| one.ip() == target.ip());
             current.retain(|target| expected.contains(target) || !is_at(target));
         }
-        match current == expected {
-            true => Ok(()),
-            false => broken(
-                "section 1",
-                format!("{arn} has {current:?}, not {expected:?}"),
-            ),
-        }
+        must(
+            current == expected,
+            "section 1",
+            "a group is not where DNS is",
+        )
     }
 
     fn finish(&mut self) -> Result<(), Broken> {
-        for (life, running) in &self.lives {
-            if running.event.is_some() {
-                return broken("I11", format!("{life} never ended"));
-            }
-            let is_published = running.counts.is_published(running.is_lost);
-            is_published.map_err(|(promise, text)| (promise, format!("{life}: {text}")))?;
-        }
-        Ok(())
+        self.lives.values().try_for_each(|running| {
+            must(running.event.is_none(), "I11", "an invocation never ended")?;
+            running.counts.is_published(running.is_lost)
+        })
     }
-}
-
-fn group_of(setting: &Setting, arn: &str) -> usize {
-    let id = arn.rsplit('/').next().unwrap_or_default();
-    let index = usize::from_str_radix(id, 16).expect("a group's number");
-    assert!(index < setting.groups() && play::arn(index) == arn, "{arn}");
-    index
 }

@@ -4,48 +4,47 @@ use std::time::Duration;
 
 use stand_in::cloudwatch::Datum;
 
-use super::{Broken, broken};
+use super::{Broken, must};
 
-/// Section 1: so many reads and registrations at first, and so many a second from then on.
-const READS: (f64, f64) = (20.0, 5.0);
-const REGISTRATIONS: (f64, f64) = (16.0, 3.0);
+/// Reconciles, failovers and failures.
+type Sums = [u64; 3];
+pub const RECONCILES: usize = 0;
+pub const FAILOVERS: usize = 1;
+pub const FAILURES: usize = 2;
+/// Every reconcile is a sample of each.
+const METRICS: [(&str, usize); 2] = [("Failover", FAILOVERS), ("ReconcileFailure", FAILURES)];
+const PROMISES: [&str; 3] = [
+    "section 6, reconciles",
+    "section 6, failovers",
+    "section 6, failures",
+];
 
-/// The fewest and the most that there can have been.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Between(pub u64, pub u64);
-
-impl Between {
-    pub fn add(&mut self, fewest: u64, most: u64) {
-        *self = Between(self.0 + fewest, self.1 + most);
-    }
-}
-
-/// Of one sandbox.
+/// Of one sandbox: the fewest and the most that there can have been, and what CloudWatch acknowledged under
+/// `FunctionName` and `TargetGroup`.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub reconciles: Between,
-    pub failovers: Between,
-    pub failures: Between,
-    /// Under `FunctionName` and `TargetGroup`.
+    pub fewest: Sums,
+    pub most: Sums,
     published: [Sums; 2],
 }
 
-/// What CloudWatch acknowledged, under one dimension.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Sums {
-    reconciles: u64,
-    failovers: u64,
-    failures: u64,
-}
-
 impl Counts {
+    pub fn add(&mut self, what: usize, fewest: u64, most: u64) {
+        self.fewest[what] += fewest;
+        self.most[what] += most;
+    }
+
     pub fn publish(&mut self, data: &[Datum]) {
-        for (sums, dimension) in self
-            .published
-            .iter_mut()
-            .zip(["FunctionName", "TargetGroup"])
-        {
-            sums.add(data, dimension);
+        for datum in data {
+            let is_group = datum
+                .dimensions
+                .iter()
+                .any(|(name, _)| name == "TargetGroup");
+            let sums = &mut self.published[usize::from(is_group)];
+            for (_, what) in METRICS.iter().filter(|(metric, _)| *metric == datum.metric) {
+                sums[*what] += datum.samples.iter().sum::<f64>() as u64;
+                sums[RECONCILES] += (datum.samples.len() * (*what % 2)) as u64;
+            }
         }
     }
 
@@ -53,65 +52,38 @@ impl Counts {
     /// of them, unless the sandbox was lost.
     pub fn is_published(&self, is_lost: bool) -> Result<(), Broken> {
         let [function, groups] = self.published;
-        for (what, published, Between(fewest, most)) in [
-            ("reconciles", function.reconciles, self.reconciles),
-            ("failovers", function.failovers, self.failovers),
-            ("failures", function.failures, self.failures),
-        ] {
-            if (!is_lost && published < fewest) || published > most {
-                let text = format!("{published} {what} were published of {fewest} to {most}");
-                return broken("section 6", text);
-            }
+        for (what, promise) in PROMISES.iter().enumerate() {
+            let fewest = if is_lost { 0 } else { self.fewest[what] };
+            must(function[what] >= fewest, promise, "too few were published")?;
+            must(
+                function[what] <= self.most[what],
+                promise,
+                "too many were published",
+            )?;
         }
-        let is_same =
-            (groups.failovers, groups.failures) == (function.failovers, function.failures);
-        match is_same && groups.reconciles <= function.reconciles {
-            true => Ok(()),
-            false => broken(
-                "section 6",
-                format!("{groups:?} of the groups, {function:?} of all"),
-            ),
-        }
+        let is_same = groups[1..] == function[1..] && groups[0] <= function[0];
+        must(
+            is_same,
+            "section 6",
+            "the groups' samples are not those of the function",
+        )
     }
 }
 
-impl Sums {
-    fn add(&mut self, data: &[Datum], dimension: &str) {
-        let samples = |metric: &'static str| {
-            let is_its = move |datum: &&Datum| {
-                datum.metric == metric && datum.dimensions.iter().any(|(name, _)| name == dimension)
-            };
-            data.iter().filter(is_its).flat_map(|datum| &datum.samples)
-        };
-        self.reconciles += samples("Failover").count() as u64;
-        self.failovers += samples("Failover").sum::<f64>() as u64;
-        self.failures += samples("ReconcileFailure").sum::<f64>() as u64;
-    }
-}
-
-/// The calls of an invocation.
+/// The calls of an invocation: reads, and those that change a group.
 #[derive(Debug, Default)]
-pub struct Calls {
-    reads: u32,
-    registrations: u32,
-}
+pub struct Calls([u32; 2]);
 
 impl Calls {
     /// I12: no invocation asks Elastic Load Balancing faster than section 1 says, retries included.
     pub fn add(&mut self, action: &str, since: Duration) -> Result<(), Broken> {
-        let (count, (burst, per_second)) = match action {
-            "RegisterTargets" | "DeregisterTargets" => (&mut self.registrations, REGISTRATIONS),
-            "DescribeTargetGroups" | "DescribeTargetHealth" => (&mut self.reads, READS),
-            _ => return Ok(()),
+        let (count, burst, a_second) = match action {
+            "PutMetricData" => return Ok(()),
+            "RegisterTargets" | "DeregisterTargets" => (&mut self.0[1], 16.0, 3.0),
+            _ => (&mut self.0[0], 20.0, 5.0),
         };
         *count += 1;
-        let most = burst + per_second * since.as_secs_f64();
-        match f64::from(*count) > most + 0.01 {
-            true => broken(
-                "I12",
-                format!("{action} is call {count} of at most {most:.1}"),
-            ),
-            false => Ok(()),
-        }
+        let most = burst + a_second * since.as_secs_f64() + 0.01;
+        must(f64::from(*count) <= most, "I12", "it comes too early")
     }
 }

@@ -1,16 +1,23 @@
-//! What DNS and Elastic Load Balancing told a sandbox.
+//! What DNS told a sandbox.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use stand_in::elb::TargetHealth;
-use stand_in::world::PORT;
-
 use super::names::index_of;
-use super::{ACT, Targets, live};
+use super::{ACT, Targets, at_port};
 
-/// The answers to the questions of one sandbox, by endpoint.
+#[derive(Debug)]
+pub struct Answer {
+    pub targets: Targets,
+    pub asked: Duration,
+    pub arrived: Duration,
+    pub expires: Duration,
+    /// The reconcile may not have decided by it: it failed, was a dry run, or asked twice and took another answer.
+    pub is_weak: bool,
+}
+
+/// By endpoint.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub of: BTreeMap<usize, Vec<Answer>>,
@@ -22,28 +29,24 @@ pub struct Answers {
     chains: BTreeMap<usize, (Duration, Duration)>,
 }
 
-#[derive(Debug, Clone)]
-pub struct Answer {
-    pub addresses: BTreeSet<IpAddr>,
-    pub asked: Duration,
-    pub arrived: Duration,
-    pub expires: Duration,
-    /// The reconcile may not have decided by it: it failed, or asked twice and took another answer.
-    pub is_weak: bool,
-}
-
 impl Answer {
-    pub fn names(&self, target: SocketAddr) -> bool {
-        target.port() == PORT && self.addresses.contains(&target.ip())
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.targets.iter().any(|target| target.ip() == address)
     }
 }
 
 impl Answers {
     /// An invocation begins: nobody waits for the answers of the last one.
     pub fn begin(&mut self) {
-        self.waiting.clear();
-        self.chains.clear();
-        self.asked.clear();
+        let of = std::mem::take(&mut self.of);
+        *self = Answers {
+            of,
+            ..Answers::default()
+        };
+    }
+
+    pub fn of(&self, endpoint: usize) -> &[Answer] {
+        self.of.get(&endpoint).map_or(&[], Vec::as_slice)
     }
 
     /// A question reached the name server. Returns the endpoint if the name is its own.
@@ -56,9 +59,7 @@ impl Answers {
             return None;
         }
         waiting.push(now);
-        let (endpoint, true) = index_of(name)? else {
-            return None;
-        };
+        let (endpoint, _) = index_of(name).filter(|(_, is_own)| *is_own)?;
         self.asked.entry(endpoint).or_default().push(now);
         Some(endpoint)
     }
@@ -66,59 +67,33 @@ impl Answers {
     /// An answer came. Returns the endpoint if it is a good and whole one.
     pub fn answered(
         &mut self,
-        name: &str,
-        id: u16,
+        (name, id): (&str, u16),
         addresses: &[IpAddr],
-        (now, ttl): (Duration, Duration),
+        (arrived, ttl): (Duration, Duration),
     ) -> Option<usize> {
         let asked = self.waiting.get_mut(&(name.to_owned(), id))?.pop()?;
-        let (endpoint, is_beginning) = index_of(name)?;
-        if is_beginning {
-            self.chains.insert(endpoint, (asked, now + ttl));
+        let (endpoint, is_own) = index_of(name)?;
+        if is_own {
+            self.chains.insert(endpoint, (asked, arrived + ttl));
         }
+        let (asked, expires) = *self.chains.get(&endpoint)?;
         // One without addresses is wrong, or the beginning of a chain.
         if addresses.is_empty() {
             return None;
         }
-        let (asked, expires) = *self.chains.get(&endpoint)?;
-        let answers = self.of.entry(endpoint).or_default();
-        answers.push(Answer {
-            addresses: addresses.iter().copied().collect(),
+        self.of.entry(endpoint).or_default().push(Answer {
+            targets: at_port(addresses),
             asked,
-            arrived: now,
-            expires: expires.max(now + ttl),
+            arrived,
+            expires: expires.max(arrived + ttl),
             is_weak: false,
         });
         Some(endpoint)
     }
 
-    /// The last answer for this endpoint, if the last question of the invocation had one.
+    /// The answer to the invocation's last question for this endpoint.
     pub fn last(&self, endpoint: usize) -> Option<&Answer> {
-        let last = self.of.get(&endpoint)?.last()?;
         let asked = self.asked.get(&endpoint)?.last()?;
-        (last.asked >= *asked).then_some(last)
-    }
-}
-
-/// What Elastic Load Balancing said of a group.
-#[derive(Debug)]
-pub struct Description {
-    pub called: Duration,
-    /// At the service.
-    pub arrived: Duration,
-    pub targets: Vec<TargetHealth>,
-}
-
-impl Description {
-    pub fn live(&self) -> Targets {
-        live(&self.targets)
-    }
-
-    pub fn is(&self, target: SocketAddr, state: &str) -> bool {
-        super::targets(&self.targets, |one| one.state == state).contains(&target)
-    }
-
-    pub fn has(&self, target: SocketAddr) -> bool {
-        super::targets(&self.targets, |_| true).contains(&target)
+        self.of(endpoint).last().filter(|last| last.asked >= *asked)
     }
 }

@@ -1,0 +1,163 @@
+//! What a sandbox knows of a group during an invocation, and what it must not leave undone if nothing goes wrong.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use stand_in::elb::TargetHealth;
+
+use super::heard::Answer;
+use super::names::Name;
+use super::{Broken, MARGIN, Running, Stories, Targets, live, must, targets};
+use crate::play::kept;
+use crate::sequence::{Event, Setting};
+
+/// Section 1: how long after its begin an invocation may start a reconcile.
+pub const REACH: Duration = Duration::from_secs(63);
+/// A reconcile takes less, also where several groups take their turns.
+pub const RECONCILE: Duration = Duration::from_secs(2);
+
+/// A group as an invocation follows it.
+#[derive(Debug, Default)]
+pub struct Followed {
+    pub description: Option<Description>,
+    /// Acknowledged registrations.
+    pub registered: Vec<(SocketAddr, Duration)>,
+    /// For which a zone was asked.
+    pub refused: Targets,
+    pub errors: u64,
+    /// The last reconcile failed.
+    pub is_failed: bool,
+    /// Another group asks the same name, so that it cannot be told whether the last one failed.
+    pub is_unsure: bool,
+    /// A change was held back, and nothing was asked since.
+    pub is_held_back: bool,
+    /// A call was not sent.
+    pub is_unsent: bool,
+    /// Every answer since then says the same, and nobody else changed the group.
+    pub since: Duration,
+    /// When somebody else changed the group last.
+    pub disturbed: Duration,
+    /// When the last failover was acknowledged, and that it is one of the reconcile under way.
+    pub failover: Option<Duration>,
+    pub is_failover: bool,
+}
+
+/// What Elastic Load Balancing said of a group.
+#[derive(Debug)]
+pub struct Description {
+    pub called: Duration,
+    /// At the service.
+    pub arrived: Duration,
+    pub group: Vec<TargetHealth>,
+}
+
+impl Description {
+    pub fn live(&self) -> Targets {
+        live(&self.group)
+    }
+
+    pub fn is(&self, target: SocketAddr, state: &str) -> bool {
+        targets(&self.group, |target| target.state == state).contains(&target)
+    }
+}
+
+pub struct View<'a> {
+    pub setting: &'a Setting,
+    pub names: &'a [Name],
+    pub running: &'a Running,
+    pub group: usize,
+    pub followed: &'a Followed,
+    /// What the group has.
+    pub live: &'a Targets,
+    pub now: Duration,
+    pub stories: &'a RefCell<Stories>,
+}
+
+impl View<'_> {
+    pub fn endpoints(&self) -> impl Iterator<Item = usize> {
+        self.setting.endpoints_of(self.group)
+    }
+
+    /// Where groups share an endpoint, it cannot be told which of them asked.
+    pub fn is_shared(&self) -> bool {
+        self.endpoints()
+            .any(|endpoint| self.setting.is_shared(endpoint))
+    }
+
+    pub fn answers(&self, endpoint: usize) -> &[Answer] {
+        self.running.answers.of(endpoint)
+    }
+
+    /// What the answers to the invocation's last questions say, and whether all endpoints have answered.
+    pub fn said(&self) -> (Targets, bool) {
+        let (mut said, mut is_whole) = (Targets::new(), true);
+        for endpoint in self.endpoints() {
+            let last = self.running.answers.last(endpoint);
+            said.extend(last.iter().flat_map(|last| &last.targets));
+            is_whole &= last.is_some();
+        }
+        (said, is_whole)
+    }
+
+    /// Fresh targets are registered at once, also while another endpoint fails (I1).
+    pub fn is_registered(&self) -> Result<(), Broken> {
+        let Some(description) = &self.followed.description else {
+            return Ok(());
+        };
+        // Where groups share an endpoint, the last answer may have been another group's.
+        if self.followed.disturbed >= description.called || self.is_shared() {
+            return Ok(());
+        }
+        let (said, is_whole) = self.said();
+        let mut has = targets(&description.group, |_| true);
+        has.retain(|_| !is_whole || !description.live().is_empty());
+        let promise = if is_whole { "I8, fresh" } else { "I1, in part" };
+        let is_registered = said.is_subset(&(&has | self.live));
+        must(is_registered, promise, "a fresh target is not registered")
+    }
+
+    /// I8: a doubt begins anew whatever ended it, and is decided on in this invocation if that is possible. No
+    /// cache gives anything older than when the answers began to say so, and then another one is independent.
+    pub fn is_decided(&self, is_end: bool) -> Result<(), Broken> {
+        let (setting, followed) = (self.setting, self.followed);
+        let (_, interval) = window(setting, self.running.event);
+        let due = followed.since + 2 * setting.staleness() + MARGIN + interval + RECONCILE;
+        // What somebody else did is not known before the next description.
+        let description = followed.description.as_ref();
+        let is_seen = description.is_some_and(|one| one.called > followed.disturbed);
+        let is_due = (is_end || self.now > due) && due <= self.running.begun + REACH;
+        let (said, is_whole) = self.said();
+        let is_done = said == self.live - &(&kept(setting) - &said);
+        let is_sure = is_seen && is_whole && setting.misses == 0 && !self.is_shared();
+        must(
+            is_done || !is_due || !is_sure,
+            "liveness",
+            "the group is not what DNS says",
+        )
+    }
+
+    /// Section 1: it asks on the window's grid, up to its end.
+    pub fn is_polled(&self, endpoint: usize) -> Result<(), Broken> {
+        let (window, interval) = window(self.setting, self.running.event);
+        let (mut last, end) = (self.running.begun, self.running.begun + window);
+        let asked = self.running.answers.asked[&endpoint].iter();
+        for asked in asked.chain([&end]).map(|asked| *asked.min(&end)) {
+            let is_late = asked > last + interval + RECONCILE;
+            must(!is_late, "section 1, window", "it did not ask for long")?;
+            last = asked;
+        }
+        Ok(())
+    }
+}
+
+/// How long an invocation polls, and how often.
+pub fn window(setting: &Setting, event: Option<Event>) -> (Duration, Duration) {
+    let (window, interval) = match event {
+        None | Some(Event::DryRun) => (0, 0),
+        Some(Event::Schedule) => (setting.poll, setting.interval),
+        Some(Event::Notification | Event::Queue) => (setting.event_poll, 1),
+    };
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    (seconds(window), seconds(interval))
+}
