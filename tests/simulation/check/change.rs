@@ -93,6 +93,9 @@ impl Change<'_> {
         let since = registered.filter(|(_, at)| *at >= self.description.called);
         let mut served = self.description.live();
         served.extend(since.map(|(target, _)| *target));
+        // One that drains may be held back.
+        let mut seen = targets(&self.description.group, |one| one.state == "draining");
+        seen.extend(&served);
         let removed: Targets = self.call.targets.iter().map(named).collect();
         for endpoint in self.view.endpoints() {
             let usable = self.usable(endpoint);
@@ -106,10 +109,12 @@ impl Change<'_> {
                 "I1",
                 "DNS names it, or did not answer in time",
             )?;
-            let is_served = desired.iter().any(|desired| desired.is_subset(&served));
-            must(is_served, "I2", "what DNS names is not registered yet")?;
+            let is_seen = desired.iter().any(|desired| desired.is_subset(&seen));
+            must(is_seen, "I2", "what DNS names is not registered yet")?;
         }
-        Ok(())
+        let mut answers = self.all_usable();
+        let is_kept = answers.any(|answer| !answer.targets.is_disjoint(&served));
+        must(is_kept, "I8, floor", "no target stays that DNS names")
     }
 
     fn registers(&self, one: &TargetDescription, target: SocketAddr) -> Result<(), Broken> {
@@ -147,7 +152,8 @@ impl Change<'_> {
         )
     }
 
-    /// `MISSES_BEFORE_DEREGISTRATION`: so many independent answers in a row lacked the address before.
+    /// `MISSES_BEFORE_DEREGISTRATION`: so many independent answers in a row lacked the address before. Where groups share
+    /// an endpoint, it cannot be told whose answers those are.
     fn is_missed(&self, target: SocketAddr) -> bool {
         let misses = self.view.setting.misses;
         let is_often = |endpoint| {
@@ -161,7 +167,7 @@ impl Change<'_> {
             count > misses
         };
         let is_at = self.all_usable().any(|answer| answer.is_at(target.ip()));
-        misses == 0 || is_at || self.view.endpoints().all(is_often)
+        misses == 0 || is_at || self.view.is_shared() || self.view.endpoints().all(is_often)
     }
 
     /// The answers that say so, from the last to one that does not, unless that is torn. Where groups share an
@@ -231,11 +237,13 @@ impl Change<'_> {
                 .row(endpoint, !is_removal && is_united, says_so)
                 .into_iter();
             let mut froms = row.map(|answer| (answer.expires + MARGIN, answer.arrived));
-            froms.find(|(from, _)| (*from..=*from + BELIEVABLE + ACT).contains(&asked))
+            froms.find(|(from, _)| *from <= asked)
         };
         let earlier: Vec<_> = view.endpoints().map(independent).collect();
+        let from = earlier.iter().flatten().map(|(from, _)| *from).max();
         let latest = earlier.iter().flatten().map(|(_, arrived)| *arrived).max();
-        let is_independent = latest.is_some() && !(is_removal && earlier.contains(&None));
+        let is_independent = from.is_some_and(|from| asked <= from + BELIEVABLE + ACT)
+            && !(is_removal && earlier.contains(&None));
         let is_initial = description.is(target, "initial") || !is_removal;
         let promise = if is_initial { "I8" } else { "I8, nothing new" };
         must(is_independent, promise, "no earlier answer is independent")?;
