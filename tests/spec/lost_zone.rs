@@ -1,21 +1,16 @@
 //! A zone fails, and many endpoints move at once: the figures of section 1 of the contract, against the
 //! token buckets of Elastic Load Balancing, in virtual time.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use stand_in::aws::{Aws, Call, Fault};
 use stand_in::elb::TargetGroup;
+use stand_in::lost_zone::{self, GROUPS, NEW, OLD};
 use stand_in::world::{ARN, Function, PORT, World, group_arn, own_endpoint};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
 use crate::reading::{first, samples, what_failed};
-
-const GROUPS: usize = 25;
-const OLD: &str = "10.0.1.7";
-const NEW: &str = "10.0.2.9";
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -41,23 +36,6 @@ fn of<'a>(calls: &'a [Call], action: &str) -> Vec<&'a Call> {
     calls.collect()
 }
 
-fn refused(calls: &[Call]) -> usize {
-    let refused = calls.iter().filter(|call| call.outcome == "Throttling");
-    refused.count()
-}
-
-/// Of an action that succeeded, for each group.
-fn done(calls: &[Call], action: &str) -> BTreeMap<String, Instant> {
-    let mut done = BTreeMap::new();
-    for call in calls
-        .iter()
-        .filter(|call| call.action == action && call.is_success())
-    {
-        done.entry(call.resource.clone()).or_insert(call.at);
-    }
-    done
-}
-
 fn are_all_new(aws: &Aws) -> bool {
     (0..GROUPS).all(|index| {
         let mut targets = aws.summary(&group_arn(index as u64));
@@ -68,16 +46,12 @@ fn are_all_new(aws: &Aws) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn settled_groups_that_poll_are_described_once_an_invocation() {
-    let mut world = settled(GROUPS).await;
-    world.set("SCHEDULE_POLL_SECONDS", 50);
-    world.set("POLL_INTERVAL_SECONDS", 1);
-    let function = warm(&world).await;
-    let report = function.schedule().await.unwrap();
-    let calls = world.aws.take_calls();
-    assert!(of(&calls, "DescribeTargetHealth").len() <= GROUPS);
-    assert_eq!(of(&calls, "PutMetricData").len(), 1);
-    assert_eq!(refused(&calls), 0);
-    let counts = report.target_groups.iter().map(|group| group.reconciles);
+    let played = lost_zone::settled(&mut settled(GROUPS).await).await;
+    assert!(played.count("DescribeTargetHealth") <= GROUPS);
+    assert_eq!(played.count("PutMetricData"), 1);
+    assert_eq!(played.refused(), 0);
+    let groups = played.reports[0]["targetGroups"].as_array().unwrap().iter();
+    let counts = groups.map(|group| group["reconciles"].as_u64().unwrap());
     assert!(
         counts.min() >= Some(49),
         "one that waits for its first read loses two"
@@ -89,57 +63,24 @@ async fn groups_that_move_at_once_have_moved_within_18_seconds() {
     for draw in 0..20 {
         fastrand::seed(draw);
         let world = settled(GROUPS).await;
-        let function = warm(&world).await;
-        let begin = Instant::now();
-        (0..GROUPS).for_each(|index| world.point_one(index, NEW));
-        function.schedule().await.unwrap();
-        assert!(begin.elapsed() < seconds(18), "{:?}", begin.elapsed());
-        assert!(are_all_new(&world.aws));
-        assert_eq!(refused(&world.aws.take_calls()), 0);
+        let played = lost_zone::at_once(&world).await;
+        let last = played.last_deregister();
+        assert!(last < seconds(18), "draw {draw}: {last:?}");
+        assert!(are_all_new(&world.aws), "draw {draw}");
+        assert_eq!(played.refused(), 0, "draw {draw}");
     }
 }
 
-/// Two invocations by notification and one by schedule, each in a cold sandbox of its own.
 #[tokio::test(start_paused = true)]
 async fn three_cold_invocations_share_the_buckets_without_knowing_of_each_other() {
     for draw in 0..20 {
         fastrand::seed(draw);
         let mut world = settled(GROUPS).await;
-        world.set("SCHEDULE_POLL_SECONDS", 50);
-        let begin = Instant::now();
-        let moved: Vec<_> = (0..GROUPS)
-            .map(|index| Duration::from_millis(index as u64 * 3000 / GROUPS as u64))
-            .collect();
-        let moves = async {
-            for (index, at) in moved.iter().enumerate() {
-                sleep(begin + *at - Instant::now()).await;
-                world.point_one(index, NEW);
-            }
-        };
-        let functions = [world.function(), world.function(), world.function()];
-        let invocations = functions.iter().enumerate().map(async |(index, function)| {
-            sleep(seconds(index as u64)).await;
-            match index {
-                2 => function.schedule().await,
-                _ => function.notify().await,
-            }
-        });
-        let (outcomes, ()) = join!(join_all(invocations), moves);
-        for outcome in outcomes {
-            outcome.unwrap();
-        }
+        let played = lost_zone::three_cold(&mut world).await;
         assert!(are_all_new(&world.aws), "draw {draw}");
-        let calls = world.aws.take_calls();
-        let registered = done(&calls, "RegisterTargets");
-        let latencies = (0..GROUPS).map(|index| {
-            let at = registered[&group_arn(index as u64)];
-            at - (begin + moved[index])
-        });
-        let worst = latencies.max().unwrap();
-        assert!(worst <= seconds(12), "draw {draw}: {worst:?}");
-        let mut asked = calls;
-        asked.retain(|call| call.action != "PutMetricData");
-        let share = refused(&asked) as f64 / asked.len() as f64;
+        let slowest = played.slowest_register();
+        assert!(slowest <= seconds(12), "draw {draw}: {slowest:?}");
+        let share = played.refused_share();
         assert!(share <= 0.15, "draw {draw}: {share}");
     }
 }

@@ -14,6 +14,7 @@ pub mod dns;
 pub mod elb;
 pub mod http;
 pub mod lambda;
+pub mod lost_zone;
 pub mod memory;
 mod wire;
 pub mod world;
