@@ -355,7 +355,9 @@ async fn duration(command: Command, groups: usize) -> f64 {
 }
 
 async fn memory_of_many(groups: u64) -> f64 {
-    let world = World::with_groups(groups).await;
+    let mut world = World::empty().await;
+    world.point(OLD);
+    world.feed(groups);
     let mut sandbox = world.process().await;
     for _ in 0..WARM {
         reconcile(&mut sandbox).await;

@@ -174,7 +174,7 @@ fn heal(world: &World, n: u32) {
             let mut group = TargetGroup::ipv4(&arn, PORT);
             group.deregistration_delay = Duration::ZERO;
             world.aws.add(group);
-            world.aws.register(&arn, "10.0.0.8", PORT);
+            world.aws.settle(&arn, "10.0.0.8", PORT);
         }
         world.zone.set(&endpoint(index), addresses([&node]));
     }

@@ -188,6 +188,7 @@ impl Story {
     async fn begin() -> Self {
         let world = World::empty().await;
         world.aws.target_group(ARN, |group| {
+            group.registration_lag = Duration::ZERO;
             group.deregistration_delay = DEREGISTRATION_DELAY;
         });
         println!(

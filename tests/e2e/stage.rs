@@ -10,11 +10,10 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stand_in::elb::TargetDescription;
 use stand_in::lambda::{NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
 use stand_in::world::{ARN, PORT, World};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// How often the load balancer looks at its target group.
 const WATCHED_EVERY: Duration = Duration::from_millis(10);
@@ -59,7 +58,6 @@ async fn world(setting: &Value) -> World {
     for (name, value) in variables {
         world.set(name, value.as_str().expect("a variable's text"));
     }
-    sleep(seconds("registrationLag")).await;
     world
 }
 
@@ -164,15 +162,7 @@ impl Sample {
             let missed = self.missed.entry(target.id.clone()).or_default();
             *missed += 1;
             if *missed == RUNS_BEFORE_DEREGISTRATION {
-                let (id, port) = (target.id.clone(), Some(target.port));
-                let stale = TargetDescription {
-                    id,
-                    port,
-                    zone: None,
-                };
-                world.aws.target_group(ARN, |group| {
-                    group.deregister(Instant::now(), &[stale]);
-                });
+                world.aws.deregister(ARN, &target.id, target.port);
             }
         }
     }

@@ -28,7 +28,7 @@ async fn main() {
     let mut world = World::empty().await;
     world.follow([(endpoint, arn)]);
     world.zone.set(endpoint, addresses([text("address")]));
-    world.aws.register(arn, text("address"), PORT);
+    world.aws.settle(arn, text("address"), PORT);
     println!("{}", json!(world.variables));
 
     while let Some(line) = lines.recv().await {

@@ -100,9 +100,6 @@ async fn each_line_of_a_dry_run_says_that_it_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_says_what_would_be_held_back() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.aws.target_group(ARN, |group| {
-        group.deregistration_delay = 2 * REGISTRATION_LAG;
-    });
     world.point("10.0.2.9");
     world.run().await.outcome.unwrap();
     sleep(REGISTRATION_LAG).await;
@@ -128,7 +125,7 @@ async fn a_deadline_that_has_passed_counts_as_the_whole_timeout() {
         (DRY_RUN, vec!["10.0.1.7:6379 healthy"]),
         (
             SCHEDULE,
-            vec!["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
+            vec!["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"],
         ),
     ] {
         let answer = sandbox.invoke_by(event, in_1970, TIMEOUT).await;

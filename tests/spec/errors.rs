@@ -380,7 +380,7 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
             "DeregisterTargets",
             "DeregisterFailed",
             "deregister 10.0.1.7:6379 from",
-            vec!["10.0.1.7:6379 healthy", "10.0.2.9:6379 healthy"],
+            vec!["10.0.1.7:6379 healthy", "10.0.2.9:6379 initial"],
         ),
     ] {
         world.aws.inject_always(action, page.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stand_in::aws::Call;
 use stand_in::dns::{Answer, Forgery, ResponseCode, addresses};
-use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ENDPOINT, REGISTRATION_LAG, World};
+use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ENDPOINT, World};
 use tokio::join;
 use tokio::time::sleep;
 
@@ -319,8 +319,7 @@ async fn whatever_the_ttl_a_plan_that_is_not_doubtful_is_carried_out_at_once() {
 /// moved to.
 async fn in_doubt(ttl: u32) -> (World, Function) {
     let world = World::settled_in_memory(A, ttl).await;
-    world.aws.register(ARN, B, 6379);
-    sleep(REGISTRATION_LAG).await;
+    world.aws.settle(ARN, B, 6379);
     let function = world.function();
     let report = first(function.schedule().await);
     assert_eq!(targets(&report.deregistered), [""; 0]);

@@ -8,10 +8,11 @@ use aws_smithy_async::time::TimeSource;
 use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Forgery, ResponseCode};
+use stand_in::elb::TargetDescription;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, REGISTRATION_LAG, World};
 use tokio::join;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::reading::{error, lines, result, samples, what_failed};
 
@@ -193,25 +194,18 @@ async fn i3_unhealthy_draining_is_still_registered() {
     world.run().await.outcome.unwrap();
     assert_eq!(
         world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"]
+        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn i4_what_is_deregistered_is_passed_back_as_it_was_described() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.aws.register(ARN, "10.0.1.7", 7000);
-    world.aws.target_group(ARN, |group| {
-        let outside = stand_in::elb::TargetDescription {
-            id: "192.168.7.7".to_owned(),
-            port: Some(6379),
-            zone: Some("all".to_owned()),
-        };
-        group
-            .register(tokio::time::Instant::now(), &[outside])
-            .unwrap();
-    });
-    sleep(REGISTRATION_LAG).await;
+    world.aws.settle(ARN, "10.0.1.7", 7000);
+    let mut outside = TargetDescription::new("192.168.7.7", 6379);
+    outside.zone = Some("all".to_owned());
+    let long_ago = Instant::now() - REGISTRATION_LAG;
+    world.aws.register_at(long_ago, ARN, outside);
     world.run().await.outcome.unwrap();
     assert_eq!(
         world.changes(),
@@ -235,7 +229,7 @@ async fn i4_an_address_is_passed_back_as_it_was_written() {
         group.is_ipv6 = true;
         group.is_written_in_full = true;
     });
-    world.aws.register(ARN, "2001:db8::7", 6379);
+    world.aws.settle(ARN, "2001:db8::7", 6379);
     world.answer(dns::addresses(["2001:db8::9"]));
     world.run().await.outcome.unwrap();
     assert_eq!(
@@ -296,13 +290,13 @@ async fn i5_a_new_process_completes_what_another_began() {
 async fn i6_the_same_answer_again_plans_nothing() {
     let world = World::empty().await;
     world.answer(dns::addresses(["10.0.2.9", "10.0.1.7"]));
-    world.aws.register(ARN, "10.0.3.3", 6379);
+    world.aws.settle(ARN, "10.0.3.3", 6379);
     let mut sandbox = world.warm_sandbox().await;
     assert_eq!(
         world.group(),
         [
-            "10.0.1.7:6379 healthy",
-            "10.0.2.9:6379 healthy",
+            "10.0.1.7:6379 initial",
+            "10.0.2.9:6379 initial",
             "10.0.3.3:6379 draining"
         ]
     );
@@ -346,7 +340,8 @@ async fn i7_an_answer_is_never_replayed_from_an_earlier_reconcile() {
 
 #[tokio::test]
 async fn i9_a_group_that_fails_ends_the_invocation_in_error_after_all_were_tried() {
-    let world = World::with_two_groups().await;
+    let mut world = World::settled("10.0.1.7").await;
+    world.add_other();
     world.answer(Answer::NxDomain);
     let mut sandbox = world.sandbox().await;
     let (error_type, message) = error(&sandbox.schedule().await);
@@ -354,7 +349,7 @@ async fn i9_a_group_that_fails_ends_the_invocation_in_error_after_all_were_tried
     assert!(message.contains(ENDPOINT), "{message}");
     assert_eq!(
         world.aws.summary(OTHER_ARN),
-        ["10.0.3.3:6380 healthy"],
+        ["10.0.3.3:6380 initial"],
         "the other one was served"
     );
 
@@ -411,7 +406,7 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
     world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
-    world.aws.register(OTHER_ARN, "10.0.3.3", PORT);
+    world.aws.settle(OTHER_ARN, "10.0.3.3", PORT);
     let sandbox = world.function();
     sandbox.schedule().await.unwrap();
     world.aws.take_data();
@@ -443,7 +438,7 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
 async fn i10_a_hanging_cloudwatch_costs_its_time_twice_at_most() {
     let mut world = World::empty_in_memory();
     for arn in world.feed(8) {
-        world.aws.register(&arn, "10.0.1.7", 6379);
+        world.aws.settle(&arn, "10.0.1.7", 6379);
     }
     world.point("10.0.2.9");
     world.aws.inject_always("PutMetricData", Fault::Hang);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stand_in::aws::Fault;
-use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, REGISTRATION_LAG, World};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World};
 use tokio::time::sleep;
 
 use crate::reading::{error, first, result, samples};
@@ -95,8 +95,7 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
 async fn a_changed_port_is_no_failover() {
     let world = World::empty_in_memory();
     world.point("10.0.1.7");
-    world.aws.register(ARN, "10.0.1.7", 7000);
-    sleep(REGISTRATION_LAG).await;
+    world.aws.settle(ARN, "10.0.1.7", 7000);
     let answer = world.run().await;
     assert_eq!(result(&answer)["registered"], json!(["10.0.1.7:6379"]));
     assert_eq!(result(&answer)["deregistered"], json!(["10.0.1.7:7000"]));
@@ -149,11 +148,8 @@ async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_fai
     let world = World::empty_in_memory();
     world.point("10.0.0.1");
     for (third, last) in (1..=2).flat_map(|third| (0..250).map(move |last| (third, last))) {
-        world
-            .aws
-            .register(ARN, &format!("10.0.{third}.{last}"), 6379);
+        world.aws.settle(ARN, &format!("10.0.{third}.{last}"), 6379);
     }
-    sleep(REGISTRATION_LAG).await;
     let mut sandbox = world.sandbox().await;
     for (count, is_failover) in [(200, false), (200, false), (100, true), (0, false)] {
         let answer = sandbox.schedule().await;
@@ -198,7 +194,7 @@ async fn no_healthy_target_is_about_targets_that_the_name_is_at_and_that_are_not
             Some((address, Some(state))) => dictate(address, state),
             Some((address, None)) => {
                 // The drain of the earlier failover is over.
-                sleep(Duration::from_secs(60)).await;
+                sleep(Duration::from_secs(300)).await;
                 world.point(address);
             }
             None => (),

@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
         let outcome = world.invoke().await;
         let moved = [
             format!("{OLD}:6379 draining"),
-            format!("{NEW}:6379 healthy"),
+            format!("{NEW}:6379 initial"),
         ];
         assert_eq!(world.group(), moved.into());
         let published = published(&world.aws.take_calls(), &answers);

@@ -44,7 +44,7 @@ pub fn run(input: &[u8]) {
         if !answers.iter().any(is_believed_for_ever) {
             assert!(healed.is_ok(), "{healed:?} after {outcome:?}");
             let group = world.group();
-            let is_live = group.contains(&format!("{NEW}:6379 healthy"));
+            let is_live = group.contains(&format!("{NEW}:6379 initial"));
             assert!(is_live, "{group:?} after {outcome:?}");
         }
     });

@@ -38,7 +38,7 @@ impl World {
 
     pub fn that_asks(dns: Source) -> Self {
         let world = world::World::in_memory(SystemTime::now());
-        world.aws.register(ARN, OLD, PORT);
+        world.aws.settle(ARN, OLD, PORT);
         let function = world.function_that_asks(dns);
         World {
             aws: world.aws,

@@ -8,11 +8,8 @@ use aws_smithy_async::time::TimeSource;
 use futures_util::future::join_all;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
-use stand_in::elb::TargetDescription;
 use stand_in::lambda::QUEUE;
-use stand_in::world::{
-    ARN, ENDPOINT, Function, OTHER_ARN, OTHER_ENDPOINT, PORT, REGISTRATION_LAG, World,
-};
+use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -225,12 +222,11 @@ async fn prepared(story: Story) -> World {
         Story::StaggeredFailovers => {
             world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
             world.zone.set(OTHER_ENDPOINT, dns::addresses([A]));
-            world.aws.register(OTHER_ARN, A, PORT);
+            world.aws.settle(OTHER_ARN, A, PORT);
         }
         Story::HeldBack => {
-            world.aws.register(ARN, B, PORT);
+            world.aws.settle(ARN, B, PORT);
             world.zone.set(ENDPOINT, dns::addresses([A, B]));
-            sleep(REGISTRATION_LAG).await;
         }
         _ => (),
     }
@@ -300,14 +296,7 @@ async fn happen(world: &World, story: Story, begin: Instant, end: Instant) {
         }
         Story::Fought => {
             while Instant::now() < end {
-                let target = TargetDescription {
-                    id: A.to_owned(),
-                    port: Some(PORT),
-                    zone: None,
-                };
-                world
-                    .aws
-                    .target_group(ARN, |group| group.deregister(Instant::now(), &[target]));
+                world.aws.deregister(ARN, A, PORT);
                 sleep(Duration::from_secs(120)).await;
             }
         }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::bucket::Buckets;
 use crate::cloudwatch::{Datum, Metrics};
-use crate::elb::{Refusal, TargetDescription, TargetGroup, TargetHealth};
+use crate::elb::{REGISTRATION_LAG, Refusal, TargetDescription, TargetGroup, TargetHealth};
 use crate::http::{Request, Response, Server};
 use crate::memory::WallClock;
 use crate::wire::{self, XmlResult};
@@ -172,14 +171,24 @@ impl Aws {
 
     /// Registers as somebody else would: no call, no log.
     pub fn register(&self, arn: &str, address: &str, port: u16) {
-        let address: IpAddr = address.parse().expect("an address");
-        let target = TargetDescription {
-            id: address.to_string(),
-            port: Some(port),
-            zone: None,
-        };
-        let registered = self.target_group(arn, |group| group.register(Instant::now(), &[target]));
+        self.register_at(Instant::now(), arn, TargetDescription::new(address, port));
+    }
+
+    /// The same, so long ago that the target is healthy.
+    pub fn settle(&self, arn: &str, address: &str, port: u16) {
+        let long_ago = Instant::now() - REGISTRATION_LAG;
+        self.register_at(long_ago, arn, TargetDescription::new(address, port));
+    }
+
+    pub fn register_at(&self, at: Instant, arn: &str, target: TargetDescription) {
+        let registered = self.target_group(arn, |group| group.register(at, &[target]));
         registered.expect("a target that can be registered");
+    }
+
+    /// Deregisters as somebody else would.
+    pub fn deregister(&self, arn: &str, address: &str, port: u16) {
+        let target = TargetDescription::new(address, port);
+        self.target_group(arn, |group| group.deregister(Instant::now(), &[target]));
     }
 
     /// The next call of this action goes wrong.

@@ -15,12 +15,25 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+/// How long a target group lets a registered target be `initial` unless a test says otherwise.
+pub const REGISTRATION_LAG: Duration = Duration::from_secs(90);
+
 /// A target as a request names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TargetDescription {
     pub id: String,
     pub port: Option<u16>,
     pub zone: Option<String>,
+}
+
+impl TargetDescription {
+    pub fn new(id: &str, port: u16) -> Self {
+        TargetDescription {
+            id: id.to_owned(),
+            port: Some(port),
+            zone: None,
+        }
+    }
 }
 
 /// `id:port@zone`, as far as they are given.
@@ -123,8 +136,8 @@ const ALL: &str = "all";
 pub const ZONE: &str = "eu-west-1a";
 
 impl TargetGroup {
-    /// A TCP group of type `ip` on a load balancer of its own, in a VPC 10.0.0.0/16 and 2001:db8::/56,
-    /// whose targets drain for 30 s; everything else is as it is when nobody sets it.
+    /// A TCP group of type `ip` on a load balancer of its own, in a VPC 10.0.0.0/16 and 2001:db8::/56;
+    /// everything else is as it is when nobody sets it.
     pub fn ipv4(arn: &str, port: u16) -> Self {
         TargetGroup {
             arn: arn.to_owned(),
@@ -135,8 +148,8 @@ impl TargetGroup {
             vpc: ["10.0.0.0/16", "2001:db8::/56"]
                 .map(|cidr| cidr.parse().expect("a CIDR"))
                 .to_vec(),
-            deregistration_delay: Duration::from_secs(30),
-            registration_lag: Duration::ZERO,
+            deregistration_delay: Duration::from_secs(300),
+            registration_lag: REGISTRATION_LAG,
             is_connection_terminated: false,
             cross_zone: "use_load_balancer_configuration",
             health_check_interval: Duration::from_secs(30),
@@ -357,20 +370,15 @@ mod tests {
     fn a_target_is_initial_then_healthy_then_draining_then_gone() {
         let (mut group, begin) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
-        group.registration_lag = Duration::from_secs(10);
-        group
-            .register(at(0), &[target("10.0.1.7", None, None)])
-            .unwrap();
-        assert_eq!(states(&mut group, at(9)), [(6379, "initial")]);
-        assert_eq!(states(&mut group, at(10)), [(6379, "healthy")]);
-        group.deregister(at(20), &[target("10.0.1.7", Some(6379), None)]);
-        group.deregister(at(40), &[target("10.0.1.7", Some(6379), None)]);
-        assert_eq!(states(&mut group, at(49)), [(6379, "draining")]);
-        assert_eq!(
-            states(&mut group, at(50)),
-            [],
-            "the second one did not prolong it"
-        );
+        let target = [target("10.0.1.7", Some(6379), None)];
+        group.register(at(0), &target).unwrap();
+        assert_eq!(states(&mut group, at(89)), [(6379, "initial")]);
+        assert_eq!(states(&mut group, at(90)), [(6379, "healthy")]);
+        group.deregister(at(100), &target);
+        // This does not prolong it.
+        group.deregister(at(200), &target);
+        assert_eq!(states(&mut group, at(399)), [(6379, "draining")]);
+        assert_eq!(states(&mut group, at(400)), []);
     }
 
     #[test]
@@ -380,7 +388,7 @@ mod tests {
         group.register(now, &target).unwrap();
         group.deregister(now, &target);
         group.register(now, &target).unwrap();
-        assert_eq!(states(&mut group, now), [(6379, "healthy")]);
+        assert_eq!(states(&mut group, now), [(6379, "initial")]);
     }
 
     #[test]
@@ -391,7 +399,7 @@ mod tests {
             .unwrap();
         for port in [None, Some(6379)] {
             group.deregister(now, &[target("10.0.1.7", port, None)]);
-            assert_eq!(states(&mut group, now), [(7000, "healthy")]);
+            assert_eq!(states(&mut group, now), [(7000, "initial")]);
         }
     }
 

@@ -23,11 +23,12 @@ use nlb_hostname_target::{aws, function, log};
 use serde_json::value::RawValue;
 use tokio::process::Command;
 use tokio::runtime::Builder;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::aws::{Aws, Call};
 use crate::dns::{self, Answer, Source, Zone};
-use crate::elb::{TargetDescription, TargetGroup};
+pub use crate::elb::REGISTRATION_LAG;
+use crate::elb::TargetGroup;
 use crate::http;
 use crate::lambda::{
     self, DIAGNOSE, FUNCTION_NAME, Memory, NOTIFICATION, Process, SCHEDULE, Sandbox, TIMEOUT,
@@ -51,8 +52,6 @@ pub const DAY: Duration = Duration::from_secs(20_000 * 86_400);
 /// Of DNS and of a call to AWS, where a world says so.
 pub const DNS_LATENCY: Duration = Duration::from_millis(5);
 pub const CALL_LATENCY: Duration = Duration::from_millis(40);
-/// Until a registered target is health-checked, where a world says so.
-pub const REGISTRATION_LAG: Duration = Duration::from_secs(90);
 /// In seconds, where nothing else is said.
 const TTL: u32 = 1;
 
@@ -140,28 +139,10 @@ impl World {
         world
     }
 
-    /// Over sockets: two endpoints, each with its own group, whose ports differ.
-    pub async fn with_two_groups() -> World {
-        let mut world = World::settled("10.0.1.7").await;
-        world.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT + 1));
-        world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
-        world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
-        world
-    }
-
-    /// Over sockets: the one endpoint, at 10.0.1.7, feeds so many groups, which are empty.
-    pub async fn with_groups(count: u64) -> World {
-        let mut world = World::empty().await;
-        world.point("10.0.1.7");
-        world.feed(count);
-        world
-    }
-
     /// In memory, and everything takes the time that it takes on AWS: one endpoint that is not set yet, one
     /// empty target group.
     pub fn empty_in_memory() -> World {
         let world = World::in_memory(UNIX_EPOCH + DAY);
-        world.aws.target_group(ARN, take_minutes);
         world.zone.set_latency(DNS_LATENCY);
         world.aws.set_latency(CALL_LATENCY);
         world
@@ -175,18 +156,21 @@ impl World {
         let is_ipv6 = address.contains(':');
         world.aws.target_group(ARN, |group| group.is_ipv6 = is_ipv6);
         world.settle(address);
-        sleep(REGISTRATION_LAG).await;
         world
     }
 
-    /// The same with two endpoints, each with its own group, whose ports differ. The other group is empty.
+    /// The same with two endpoints, each with its own group.
     pub async fn two_in_memory() -> World {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-        world.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT + 1));
-        world.aws.target_group(OTHER_ARN, take_minutes);
-        world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
-        world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
+        world.add_other();
         world
+    }
+
+    /// Another endpoint, with a group of its own, which is empty and has another port.
+    pub fn add_other(&mut self) {
+        self.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT + 1));
+        self.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
+        self.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
     }
 
     /// Each endpoint feeds the group beside it. Groups that are not there yet are made, and are empty.
@@ -219,19 +203,7 @@ impl World {
         self.follow((0..groups).map(|index| (own_endpoint(index), group_arn(index as u64))));
         for index in 0..groups {
             self.point_one(index, address);
-            let id = address.to_owned();
-            let target = TargetDescription {
-                id,
-                port: Some(PORT),
-                zone: None,
-            };
-            let long_ago = Instant::now() - REGISTRATION_LAG;
-            self.aws.target_group(&group_arn(index as u64), |group| {
-                group.registration_lag = REGISTRATION_LAG;
-                group.deregistration_delay = Duration::from_secs(300);
-                let registered = group.register(long_ago, &[target]);
-                registered.expect("a target that can be registered");
-            });
+            self.aws.settle(&group_arn(index as u64), address, PORT);
         }
         self.aws.limit(0.0);
     }
@@ -244,10 +216,10 @@ impl World {
         self.zone.set(&own_endpoint(index), answer);
     }
 
-    /// The endpoint is at `address`, and so is the group's one target.
+    /// The endpoint is at `address`, and so is the group's one target, healthy for long.
     pub fn settle(&self, address: &str) {
         self.point(address);
-        self.aws.register(ARN, address, PORT);
+        self.aws.settle(ARN, address, PORT);
     }
 
     /// The endpoint moves.
@@ -414,12 +386,6 @@ impl World {
         let variable = |name: &str| self.variables.get(name).cloned();
         Function(Box::new(function::Function::new(variable, &sdk, network)))
     }
-}
-
-/// As a target group on AWS, in which a target is `initial` and then `draining` for long.
-fn take_minutes(group: &mut TargetGroup) {
-    group.registration_lag = REGISTRATION_LAG;
-    group.deregistration_delay = Duration::from_secs(60);
 }
 
 /// The one that is deployed, where `make test` says so, else cargo's.
