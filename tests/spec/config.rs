@@ -91,57 +91,35 @@ fn the_defaults() {
     };
     assert_eq!(parse(&minimal()).unwrap(), expected);
 
-    let mut empty = minimal();
-    for name in [
-        "TARGET_PORT",
-        "DNS_SERVERS",
-        "LOOKUPS_PER_RECONCILE",
-        "MISSES_BEFORE_DEREGISTRATION",
-        "POLL_INTERVAL_SECONDS",
-        "SCHEDULE_POLL_SECONDS",
-        "EVENT_POLL_SECONDS",
-        "ALLOWED_CIDRS",
-        "KEEP_CIDRS",
-        "METRIC_NAMESPACE",
-        "DRY_RUN",
-    ] {
-        empty.insert(name, String::new());
-    }
-    assert_eq!(
-        parse(&empty).unwrap(),
-        expected,
-        "an empty value counts as unset"
-    );
+    let minimal = minimal();
+    let empty = |name: &str| Some(minimal.get(name).cloned().unwrap_or_default());
+    let parsed = Config::from_lookup(empty);
+    assert_eq!(parsed.unwrap(), expected, "an empty value counts as unset");
 }
 
 #[test]
 fn everything_set() {
-    let variables = BTreeMap::from([
-        (
-            "ENDPOINTS",
-            " Master.Example.COM. , replica.example.com,third.example.com".to_owned(),
-        ),
-        (
-            "TARGET_GROUP_ARNS",
-            format!("{OTHER_ARN}, {ARN},{OTHER_ARN}"),
-        ),
-        ("TARGET_PORT", "6380".to_owned()),
-        (
-            "DNS_SERVERS",
-            "10.0.0.2, 10.0.0.3:5353,fd00::2,[fd00::3]:5353".to_owned(),
-        ),
-        ("LOOKUPS_PER_RECONCILE", "8".to_owned()),
-        ("MISSES_BEFORE_DEREGISTRATION", "1000".to_owned()),
-        ("POLL_INTERVAL_SECONDS", "60".to_owned()),
-        ("SCHEDULE_POLL_SECONDS", "55".to_owned()),
-        ("EVENT_POLL_SECONDS", "0".to_owned()),
-        ("ALLOWED_CIDRS", "10.0.0.0/16, fd00::/8".to_owned()),
-        ("KEEP_CIDRS", "10.0.7.0/24, 10.0.8.8/32".to_owned()),
-        ("METRIC_NAMESPACE", "My/Redis Failover".to_owned()),
-        ("DRY_RUN", "true".to_owned()),
-        ("SCHEDULE_EXPRESSION", "rate(5 minutes)".to_owned()),
-        ("ALARM_MINUTES", "17".to_owned()),
-    ]);
+    let endpoints = " Master.Example.COM. , replica.example.com,third.example.com";
+    let arns = format!("{OTHER_ARN}, {ARN},{OTHER_ARN}");
+    let servers = "10.0.0.2, 10.0.0.3:5353,fd00::2,[fd00::3]:5353";
+    let variables = [
+        ("ENDPOINTS", endpoints),
+        ("TARGET_GROUP_ARNS", &arns),
+        ("TARGET_PORT", "6380"),
+        ("DNS_SERVERS", servers),
+        ("LOOKUPS_PER_RECONCILE", "8"),
+        ("MISSES_BEFORE_DEREGISTRATION", "1000"),
+        ("POLL_INTERVAL_SECONDS", "60"),
+        ("SCHEDULE_POLL_SECONDS", "55"),
+        ("EVENT_POLL_SECONDS", "0"),
+        ("ALLOWED_CIDRS", "10.0.0.0/16, fd00::/8"),
+        ("KEEP_CIDRS", "10.0.7.0/24, 10.0.8.8/32"),
+        ("METRIC_NAMESPACE", "My/Redis Failover"),
+        ("DRY_RUN", "true"),
+        ("SCHEDULE_EXPRESSION", "rate(5 minutes)"),
+        ("ALARM_MINUTES", "17"),
+    ];
+    let variables = variables.map(|(name, value)| (name, value.to_owned()));
     let expected = Config {
         target_groups: vec![
             TargetGroupConfig {
@@ -183,270 +161,142 @@ fn everything_set() {
             span: Some(Duration::from_secs(17 * 60)),
         },
     };
-    assert_eq!(parse(&variables).unwrap(), expected);
+    assert_eq!(parse(&variables.into()).unwrap(), expected);
 }
 
 #[test]
 fn a_missing_variable_is_named_with_what_was_expected() {
-    for (name, expected) in [
-        (
-            "ENDPOINTS",
-            "ENDPOINTS is not set: expected comma-separated host names",
-        ),
-        (
-            "TARGET_GROUP_ARNS",
-            "TARGET_GROUP_ARNS is not set: expected comma-separated ARNs of target groups, one for each of ENDPOINTS",
-        ),
-    ] {
-        let mut unset = minimal();
-        unset.remove(name);
-        assert_eq!(message(&unset), expected);
-        assert_eq!(
-            message(&with(name, "")),
-            expected,
-            "an empty value counts as unset"
-        );
+    for (name, expected, ..) in &samples()[..2] {
+        let mut variables = minimal();
+        variables.remove(name);
+        let unset = message(&variables);
+        assert_eq!(unset, format!("{name} is not set: expected {expected}"));
+        assert_eq!(message(&with(name, "")), unset, "the same as if unset");
     }
 }
 
-#[test]
-fn a_malformed_variable_is_named_with_its_value_and_what_was_expected() {
-    for (name, value, expected) in [
+/// A variable, what its error says that it expects, values that it takes, and values that it does not.
+pub type Samples = (&'static str, &'static str, Vec<String>, Vec<String>);
+
+pub fn samples() -> Vec<Samples> {
+    const CIDRS: &str =
+        "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix";
+    const RANGES: &str = "10.0.0.0/8|10.0.1.7/32|fd00::/8|::/0|0.0.0.0/0|10.0.0.0/16,10.1.0.0/16";
+    const NO_RANGES: &str = "10.0.0.0|10.0.0.0/33|fd00::|fd00::/129|10.0.0.0/|/8|all";
+    const WINDOW: &str = "seconds from 0 to 55";
+    let names = format!(
+        "{ENDPOINT}|MASTER.example.com.|_srv.a-b.example.com|1.example.com|a.1-2|redis|{}",
+        "a".repeat(63)
+    );
+    let no_names = format!(
+        "10.0.0.1|::1|a..b|.a|-a.example.com|a-.example.com|a b|redis.example.com:6379|https://redis.example.com|\
+         a/b|é.example.com|{}|a.example.com,,b.example.com|,| |..|-redis|redis-|a.-b|a.7",
+        "a".repeat(64)
+    );
+    let elb = "elasticloadbalancing";
+    let arns = format!(
+        "{ARN}|arn:aws-cn:{elb}:cn-north-1:123456789012:targetgroup/a/0123456789abcdef|\
+         arn:aws-us-gov:{elb}:us-gov-west-1:123456789012:targetgroup/a-b/0123456789abcdef"
+    );
+    let no_arns = format!(
+        "redis| |,|arn:aws:{elb}:eu-west-1:12345678901:targetgroup/a/0123456789abcdef|\
+         arn:aws:{elb}:eu-west-1:123456789012:loadbalancer/net/a/0123456789abcdef|\
+         arn:aws:{elb}:eu-west-1:123456789012:targetgroup/a/0123456789abcde|\
+         arn:aws:{elb}::123456789012:targetgroup/a/0123456789abcdef|\
+         arn:gcp:{elb}:eu-west-1:123456789012:targetgroup/a/0123456789abcdef"
+    );
+    let namespaces = format!(
+        "NlbHostnameTarget|a/b|A.b-c_d/e#f:g h|AWS|{}",
+        "a".repeat(255)
+    );
+    let no_namespaces = format!("AWS/Redis|:a| |a\tb|é|a\"b|a,b|{}", "a".repeat(256));
+    let samples = [
         (
             "ENDPOINTS",
-            "redis.example.com:6379",
             "comma-separated host names",
+            &*names,
+            &*no_names,
         ),
         (
             "TARGET_GROUP_ARNS",
-            "arn:aws:lambda:eu-west-1:1:x",
             "comma-separated ARNs of target groups, one for each of ENDPOINTS",
-        ),
-        ("TARGET_PORT", "70000", "a port from 1 to 65535"),
-        (
-            "DNS_SERVERS",
-            "dns.example.com",
-            "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
-        ),
-        ("LOOKUPS_PER_RECONCILE", "33", "a number from 1 to 32"),
-        (
-            "MISSES_BEFORE_DEREGISTRATION",
-            "-1",
-            "a number from 0 to 1000",
-        ),
-        ("POLL_INTERVAL_SECONDS", "0", "seconds from 1 to 60"),
-        ("SCHEDULE_POLL_SECONDS", "60", "seconds from 0 to 55"),
-        ("EVENT_POLL_SECONDS", "1m", "seconds from 0 to 55"),
-        (
-            "ALLOWED_CIDRS",
-            "10.0.0.0",
-            "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix",
-        ),
-        (
-            "KEEP_CIDRS",
-            "10.0.0.1/8",
-            "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix",
-        ),
-        (
-            "METRIC_NAMESPACE",
-            "AWS/Redis",
-            "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, and not beginning with AWS/ or a colon",
-        ),
-        ("DRY_RUN", "yes", "true or false"),
-    ] {
-        assert_eq!(
-            message(&with(name, value)),
-            format!("{name} is {value:?}: expected {expected}")
-        );
-    }
-}
-
-const CIDRS: [&str; 6] = [
-    "10.0.0.0/8",
-    "10.0.1.7/32",
-    "fd00::/8",
-    "::/0",
-    "0.0.0.0/0",
-    "10.0.0.0/16,10.1.0.0/16",
-];
-const NO_CIDRS: [&str; 7] = [
-    "10.0.0.0",
-    "10.0.0.0/33",
-    "fd00::",
-    "fd00::/129",
-    "10.0.0.0/",
-    "/8",
-    "all",
-];
-
-/// Values that each variable takes, and values that it does not.
-pub fn samples() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
-    let texts = |texts: &[&str]| {
-        texts
-            .iter()
-            .map(|text| (*text).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let label = |length: usize| "a".repeat(length);
-    vec![
-        (
-            "ENDPOINTS",
-            texts(&[
-                ENDPOINT,
-                "MASTER.example.com.",
-                "_srv.a-b.example.com",
-                "1.example.com",
-                "a.1-2",
-                "redis",
-                &label(63),
-            ]),
-            texts(&[
-                "10.0.0.1",
-                "::1",
-                "a..b",
-                ".a",
-                "-a.example.com",
-                "a-.example.com",
-                "a b",
-                "redis.example.com:6379",
-                "https://redis.example.com",
-                "a/b",
-                "é.example.com",
-                &label(64),
-                "a.example.com,,b.example.com",
-                ",",
-                " ",
-                "..",
-                "-redis",
-                "redis-",
-                "a.-b",
-                "a.7",
-            ]),
-        ),
-        (
-            "TARGET_GROUP_ARNS",
-            texts(&[
-                ARN,
-                "arn:aws-cn:elasticloadbalancing:cn-north-1:123456789012:targetgroup/a/0123456789abcdef",
-                "arn:aws-us-gov:elasticloadbalancing:us-gov-west-1:123456789012:targetgroup/a-b/0123456789abcdef",
-            ]),
-            texts(&[
-                "redis",
-                " ",
-                ",",
-                "arn:aws:elasticloadbalancing:eu-west-1:12345678901:targetgroup/a/0123456789abcdef",
-                "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/a/0123456789abcdef",
-                "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/a/0123456789abcde",
-                "arn:aws:elasticloadbalancing::123456789012:targetgroup/a/0123456789abcdef",
-                "arn:gcp:elasticloadbalancing:eu-west-1:123456789012:targetgroup/a/0123456789abcdef",
-            ]),
+            &arns,
+            &no_arns,
         ),
         (
             "TARGET_PORT",
-            texts(&["1", "80", "6379", "65535"]),
-            texts(&[
-                "0",
-                "65536",
-                "70000",
-                "-1",
-                "+80",
-                "0x50",
-                "6379 ",
-                " 6379",
-                "6379,6380",
-                "http",
-                "1e3",
-            ]),
+            "a port from 1 to 65535",
+            "1|80|6379|65535",
+            "0|65536|70000|-1|+80|0x50|6379 | 6379|6379,6380|http|1e3",
         ),
         (
             "DNS_SERVERS",
-            texts(&[
-                "10.0.0.2",
-                "10.0.0.2:5353",
-                "fd00::2",
-                "[fd00::2]:53",
-                "10.0.0.2,10.0.0.3",
-            ]),
-            texts(&[
-                "10.0.0",
-                "10.0.0.2:",
-                "dns.example.com",
-                "[fd00::2]",
-                "10.0.0.2:123456",
-            ]),
+            "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
+            "10.0.0.2|10.0.0.2:5353|fd00::2|[fd00::2]:53|10.0.0.2,10.0.0.3",
+            "10.0.0|10.0.0.2:|dns.example.com|[fd00::2]|10.0.0.2:123456",
         ),
         (
             "LOOKUPS_PER_RECONCILE",
-            texts(&["1", "9", "10", "29", "30", "32"]),
-            texts(&[
-                "0", "33", "40", "100", "-1", "+1", "1.5", "1e1", " 1", "one",
-            ]),
+            "a number from 1 to 32",
+            "1|9|10|29|30|32",
+            "0|33|40|100|-1|+1|1.5|1e1| 1|one",
         ),
         (
             "MISSES_BEFORE_DEREGISTRATION",
-            texts(&["0", "1", "10", "999", "1000"]),
-            texts(&[
-                "1001", "1010", "2000", "10000", "-1", "+1", "0.5", "5 ", "0x5",
-            ]),
+            "a number from 0 to 1000",
+            "0|1|10|999|1000",
+            "1001|1010|2000|10000|-1|+1|0.5|5 |0x5",
         ),
         (
             "POLL_INTERVAL_SECONDS",
-            texts(&["1", "5", "9", "10", "59", "60"]),
-            texts(&["0", "61", "70", "100", "-1", "+5", "1.5", "5s", "PT5S"]),
+            "seconds from 1 to 60",
+            "1|5|9|10|59|60",
+            "0|61|70|100|-1|+5|1.5|5s|PT5S",
         ),
         (
             "SCHEDULE_POLL_SECONDS",
-            texts(&["0", "9", "10", "49", "50", "55"]),
-            texts(&["56", "60", "100", "-1", "+5", "0.5", "1m"]),
+            WINDOW,
+            "0|9|10|49|50|55",
+            "56|60|100|-1|+5|0.5|1m",
         ),
         (
             "EVENT_POLL_SECONDS",
-            texts(&["0", "9", "10", "49", "50", "55"]),
-            texts(&["56", "60", "100", "-1", "+5", "0.5", "1m"]),
+            WINDOW,
+            "0|9|10|49|50|55",
+            "56|60|100|-1|+5|0.5|1m",
         ),
-        ("ALLOWED_CIDRS", texts(&CIDRS), texts(&NO_CIDRS)),
-        ("KEEP_CIDRS", texts(&CIDRS), texts(&NO_CIDRS)),
+        ("ALLOWED_CIDRS", CIDRS, RANGES, NO_RANGES),
+        ("KEEP_CIDRS", CIDRS, RANGES, NO_RANGES),
         (
             "METRIC_NAMESPACE",
-            texts(&[
-                "NlbHostnameTarget",
-                "a/b",
-                "A.b-c_d/e#f:g h",
-                "AWS",
-                &label(255),
-            ]),
-            texts(&[
-                "AWS/Redis",
-                ":a",
-                " ",
-                "a\tb",
-                "é",
-                "a\"b",
-                "a,b",
-                &label(256),
-            ]),
+            "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, and not beginning with AWS/ or a colon",
+            &namespaces,
+            &no_namespaces,
         ),
         (
             "DRY_RUN",
-            texts(&["true", "false"]),
-            texts(&["True", "1", "yes", " true", "0"]),
+            "true or false",
+            "true|false",
+            "True|1|yes| true|0",
         ),
-    ]
+    ];
+    let values = |values: &str| values.split('|').map(str::to_owned).collect();
+    let samples = samples.into_iter();
+    samples
+        .map(|(name, expected, good, bad)| (name, expected, values(good), values(bad)))
+        .collect()
 }
 
 #[test]
-fn each_variable_takes_what_it_should_and_nothing_else() {
-    for (name, valid, invalid) in samples() {
+fn each_variable_takes_what_it_should_and_names_anything_else_with_what_was_expected() {
+    for (name, expected, valid, invalid) in samples() {
         for value in valid {
             let parsed = parse(&with(name, value.clone()));
             assert!(parsed.is_ok(), "{name}={value}: {parsed:?}");
         }
         for value in invalid {
-            let message = message(&with(name, value.clone()));
-            assert!(
-                message.starts_with(&format!("{name} is {value:?}: expected ")),
-                "{message}"
-            );
+            let told = format!("{name} is {value:?}: expected {expected}");
+            assert_eq!(message(&with(name, value)), told);
         }
     }
 }
@@ -555,14 +405,11 @@ fn a_target_group_of_another_region_than_the_functions_is_refused() {
 #[test]
 fn the_first_bad_variable_in_documented_order_is_reported() {
     let names = variables_read();
-    let bad: Variables = samples()
-        .into_iter()
-        .map(|(name, _, invalid)| (name, invalid[0].clone()))
-        .collect();
-    let good: Variables = samples()
-        .into_iter()
-        .map(|(name, valid, _)| (name, valid[0].clone()))
-        .collect();
+    let (mut good, mut bad) = (Variables::new(), Variables::new());
+    for (name, _, valid, invalid) in samples() {
+        good.insert(name, valid[0].clone());
+        bad.insert(name, invalid[0].clone());
+    }
     for (index, name) in names.iter().enumerate() {
         let choose = |name: &str| {
             let is_good = names[..index].iter().any(|earlier| earlier == name);

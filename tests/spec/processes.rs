@@ -84,7 +84,7 @@ fn each_error_event_and_invariant_has_a_scenario_with_a_process() {
     let types: Vec<_> = types.split('"').skip(1).step_by(2).collect();
     assert!(types.len() >= 10, "{types:?}");
     for error_type in types {
-        is_shown(&format!("`{error_type}`"), &format!("\"{error_type}\""));
+        is_shown(&format!("`{error_type}`"), &format!("\"{error_type}"));
     }
     for (what, event) in [
         ("Event of the schedule", "SCHEDULE"),

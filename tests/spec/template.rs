@@ -206,7 +206,7 @@ fn every_parameter_is_described_labelled_and_grouped() {
 fn the_template_accepts_what_the_function_accepts_and_rejects_what_it_rejects() {
     let template = template();
     let parameters = parameters_of_variables();
-    for (variable, valid, invalid) in samples() {
+    for (variable, _, valid, invalid) in samples() {
         // CloudFormation itself sets this one.
         if parameters[variable] == "AWS::URLSuffix" {
             continue;
