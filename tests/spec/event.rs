@@ -1,85 +1,95 @@
 //! Any JSON causes a reconcile; `dryRun` and the source of the first record are all that is read.
 
-use std::time::Duration;
-
 use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stand_in::dns::Answer;
 use stand_in::lambda::{DIAGNOSE, NOTIFICATION, QUEUE, SCHEDULE, TIMEOUT};
 use stand_in::world::World;
-use tokio::join;
-use tokio::time::sleep;
 
 use crate::reading::{lines, result, samples};
 
-fn is_dry_run(json: &str) -> bool {
-    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).is_dry_run
+fn event(json: &str) -> Event {
+    Event::read(&RawValue::from_string(json.to_owned()).unwrap())
 }
 
-fn is_notification(json: &str) -> bool {
-    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Notification
+fn assert_causes<'a>(cause: &str, events: impl IntoIterator<Item = &'a str>) {
+    for json in events {
+        let is = match event(json).cause {
+            Cause::Deployment(_) => "deployment",
+            Cause::Diagnose => "diagnosis",
+            Cause::Queue => "queue",
+            Cause::Notification => "notification",
+            Cause::Schedule => "schedule",
+        };
+        assert_eq!(is, cause, "{json:.60}");
+    }
 }
 
-fn is_of_the_queue(json: &str) -> bool {
-    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Queue
+fn assert_dry_run<'a>(is_dry_run: bool, events: impl IntoIterator<Item = &'a str>) {
+    for json in events {
+        assert_eq!(event(json).is_dry_run, is_dry_run, "{json:.60}");
+    }
 }
 
-fn is_diagnosis(json: &str) -> bool {
-    Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause == Cause::Diagnose
-}
-
-fn is_deployment(json: &str) -> bool {
-    let cause = Event::read(&RawValue::from_string(json.to_owned()).unwrap()).cause;
-    matches!(cause, Cause::Deployment(_))
+/// A number in so many arrays.
+fn deep() -> String {
+    format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000))
 }
 
 #[test]
 fn a_request_of_cloudformation_is_what_says_what_to_do_and_where_to_answer() {
-    for json in [
+    let events = [
         r#"{"RequestType":"Create","ResponseURL":"https://example.com"}"#,
         r#"{"RequestType":"Create","ResponseURL":"","Records":[{"EventSource":"aws:sns"}]}"#,
+        r#"{"RequestType":"Create","ResponseURL":"","diagnose":true}"#,
         // Nothing around the two hides them: CloudFormation waits for the answer.
         r#"{"RequestType":7,"RequestType":"Update","ResponseURL":""}"#,
         r#"{"StackId":"a","StackId":"b","RequestType":"Update","ResponseURL":""}"#,
         r#"{"StackId":7,"PhysicalResourceId":[],"RequestType":"Delete","ResponseURL":""}"#,
         r#"{"\ud800":1,"RequestType":"Delete","ResponseURL":""}"#,
-    ] {
-        assert!(is_deployment(json), "{json}");
-    }
-    for json in [
-        r#"{"RequestType":"Create"}"#,
-        r#"{"ResponseURL":""}"#,
-        r#"{"RequestType":"create","ResponseURL":""}"#,
-        r#"{"RequestType":"Create","RequestType":7,"ResponseURL":""}"#,
-        r#"{"RequestType":{"Create":null},"ResponseURL":""}"#,
-        r#"["Create",""]"#,
-    ] {
-        assert!(!is_deployment(json), "{json}");
-    }
+    ];
+    assert_causes("deployment", events);
 }
 
 #[test]
-fn a_notification_is_what_a_topic_sends() {
-    let deep = format!(
-        r#"{{"Records":[{{"a":{}1{},"EventSource":"aws:sns"}}]}}"#,
-        "[".repeat(10_000),
-        "]".repeat(10_000)
-    );
-    for json in [
-        include_str!("../../events/notification.json"),
+fn a_diagnosis_comes_before_everything_but_cloudformation() {
+    let events = [
+        DIAGNOSE,
+        r#"{"diagnose":"no"}"#,
+        r#"{"diagnose":0,"dryRun":true}"#,
+        r#"{"diagnose":true,"Records":[{"eventSource":"aws:sqs"}]}"#,
+        r#"{"Records":[{"EventSource":"aws:sns"}],"diagnose":true}"#,
+    ];
+    assert_causes("diagnosis", events);
+}
+
+#[test]
+fn a_message_of_the_queue_is_what_its_source_says() {
+    let ten = r#"{"eventSource":"aws:sqs","body":"{}"},"#.repeat(9);
+    let ten = format!(r#"{{"Records":[{ten}{{"eventSource":"aws:sqs"}}]}}"#);
+    let events = [
+        QUEUE,
+        r#"{"Records":[{"eventSource":"aws:sqs"}]}"#,
+        // Whatever is in it: somebody may send to the queue what is no notification.
+        r#"{"Records":[{"eventSource":"aws:sqs","body":"hello"}]}"#,
+        r#"{"Records":[{"eventSource":"aws:sqs","EventSource":"aws:sns"}]}"#,
+        r#"{"Records":[{"eventSource":"aws:sqs"}],"detail-type":"x","alarmArn":"y"}"#,
+        &ten,
+    ];
+    assert_causes("queue", events);
+}
+
+#[test]
+fn a_notification_is_of_a_topic_of_a_service_or_of_an_alarm() {
+    let deep = deep();
+    let deep = format!(r#"{{"Records":[{{"a":{deep},"EventSource":"aws:sns"}}]}}"#);
+    let events = [
+        NOTIFICATION,
         r#"{"Records":[{"EventSource":"aws:sns"}]}"#,
         r#"{"Records":[{"EventSource":"aws:\u0073ns"},{"EventSource":"aws:s3"}]}"#,
         r#"{"Records":[{"EventSource":"aws:sns","Sns":7},7]}"#,
         &deep,
-    ] {
-        assert!(is_notification(json), "{json:.60}");
-    }
-}
-
-#[test]
-fn a_notification_is_also_an_event_of_a_service_and_an_alarm() {
-    for json in [
         r#"{"detail-type":"RDS DB Cluster Event","source":"aws.rds","detail":{}}"#,
         r#"{"detail-type":"RDS DB Instance Event"}"#,
         r#"{"detail-type":"my own"}"#,
@@ -87,46 +97,99 @@ fn a_notification_is_also_an_event_of_a_service_and_an_alarm() {
         r#"{"detail-type":"scheduled event"}"#,
         r#"{"alarmArn":"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:x","alarmData":{}}"#,
         r#"{"detail-type":"Scheduled Event","alarmArn":"x"}"#,
-    ] {
-        assert!(is_notification(json), "{json}");
-    }
-    for json in [
+    ];
+    assert_causes("notification", events);
+}
+
+#[test]
+fn anything_else_is_as_if_the_schedule_had_caused_it() {
+    let events = [
+        SCHEDULE,
+        include_str!("../../events/dry-run.json"),
+        "{}",
+        "null",
+        r#""aws:sns""#,
+        r#"{"EventSource":"aws:sns"}"#,
+        r#"{"eventSource":"aws:sqs"}"#,
+        r#"{"Records":[]}"#,
+        r#"{"Records":null}"#,
+        r#"{"Records":{"0":{"EventSource":"aws:sns"}}}"#,
+        r#"{"Records":[["EventSource","aws:sns"]]}"#,
+        r#"{"Records":[{"EventSource":"aws:s3"},{"EventSource":"aws:sns"}]}"#,
+        r#"{"Records":[{"EventSource":["aws:sns"]}]}"#,
+        r#"{"Records":[{"eventSource":["aws:sqs"]}]}"#,
+        r#"{"Records":[{"eventSource":"aws:sns"}]}"#,
+        r#"{"Records":[{"EventSource":"aws:sqs"}]}"#,
         r#"{"detail-type":"Scheduled Event","source":"aws.scheduler","detail":"{}"}"#,
         r#"{"detail-type":null}"#,
         r#"{"detail-type":["RDS DB Cluster Event"]}"#,
         r#"{"alarmArn":true}"#,
         r#"{"alarmArn":null}"#,
         r#"{"detail":{"detail-type":"RDS DB Cluster Event"}}"#,
-    ] {
-        assert!(!is_notification(json), "{json}");
+        r#"{"diagnose":null}"#,
+        r#"{"diagnose":false}"#,
+        r#"{"detail":{"diagnose":true}}"#,
+        r#"{"RequestType":"Create"}"#,
+        r#"{"ResponseURL":""}"#,
+        r#"{"RequestType":"create","ResponseURL":""}"#,
+        r#"{"RequestType":"Create","RequestType":7,"ResponseURL":""}"#,
+        r#"{"RequestType":{"Create":null},"ResponseURL":""}"#,
+        r#"["Create",""]"#,
+    ];
+    assert_causes("schedule", events);
+}
+
+/// The parameter is `DryRun`, and the variable `DRY_RUN`.
+#[test]
+fn a_dry_run_is_asked_for_in_every_spelling_by_anything_but_false_and_null() {
+    for name in "dryRun DryRun dryrun DRYRUN DRY_RUN dry_run Dry_Run dRYrUN".split(' ') {
+        for value in ["true", "1", "0", r#""false""#, r#""""#, "[]", "{}"] {
+            let field = format!(r#""{name}" : {value}"#);
+            let events = [
+                format!("{{{field}}}"),
+                format!(r#"{{ "detail": {{}}, {field} }}"#),
+            ];
+            assert_dry_run(true, events.iter().map(String::as_str));
+        }
+        for value in ["false", "null", " false ", " null "] {
+            assert_dry_run(false, [&*format!(r#"{{"{name}":{value}}}"#)]);
+        }
     }
-    let queued = r#"{"Records":[{"eventSource":"aws:sqs"}],"detail-type":"x","alarmArn":"y"}"#;
-    assert!(is_of_the_queue(queued));
+    let deep = format!(r#"{{"a":{},"dryRun":true}}"#, deep());
+    let events = [
+        include_str!("../../events/dry-run.json"),
+        // Who asks for it in any of them wants it, and the last of two counts.
+        r#"{"dryRun":false,"DRY_RUN":true}"#,
+        r#"{"DryRun":true,"dryRun":false}"#,
+        r#"{"dryRun":false,"dryRun":true}"#,
+        // What surrounds the field does not hide it.
+        &deep,
+        r#"{"\ud800":1,"dryRun":true}"#,
+        r#"{"a":"\ud800","dryRun":true}"#,
+        r#"{"dryRu\u006e":true}"#,
+    ];
+    assert_dry_run(true, events);
 }
 
 #[test]
-fn a_message_of_the_queue_is_what_its_source_says() {
-    let ten = r#"{"eventSource":"aws:sqs","body":"{}"},"#.repeat(9);
-    let ten = format!(r#"{{"Records":[{ten}{{"eventSource":"aws:sqs"}}]}}"#);
-    for json in [
-        QUEUE,
-        r#"{"Records":[{"eventSource":"aws:sqs"}]}"#,
-        // Whatever is in it: somebody may send to the queue what is no notification.
-        r#"{"Records":[{"eventSource":"aws:sqs","body":"hello"}]}"#,
-        r#"{"Records":[{"eventSource":"aws:sqs","EventSource":"aws:sns"}]}"#,
-        &ten,
-    ] {
-        assert!(is_of_the_queue(json), "{json:.60}");
+fn any_other_json_is_no_dry_run() {
+    for name in ["dry", "dryRuns", "dry run", "dry-run", "adryrun"] {
+        assert_dry_run(false, [&*format!(r#"{{"{name}":true}}"#)]);
     }
-    for json in [
+    let events = [
+        SCHEDULE,
         NOTIFICATION,
-        r#"{"Records":[]}"#,
-        r#"{"Records":[{"EventSource":"aws:sqs"}]}"#,
-        r#"{"Records":[{"eventSource":["aws:sqs"]}]}"#,
-        r#"{"eventSource":"aws:sqs"}"#,
-    ] {
-        assert!(!is_of_the_queue(json), "{json:.60}");
-    }
+        include_str!("../../events/empty.json"),
+        "null",
+        "[]",
+        "7",
+        r#""dryRun""#,
+        r#"["dryRun"]"#,
+        r#"{"detail":"{}"}"#,
+        r#"{"dryRun":true,"dryRun":false}"#,
+        &deep(),
+    ];
+    assert_dry_run(false, events);
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,165 +221,12 @@ async fn what_the_queue_causes_is_a_window_and_no_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_queue_causes_beside_a_window_of_the_schedule_fails_over_once() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", 55);
-    let functions = [world.function(), world.function(), world.function()];
-    world.aws.limit(0.0);
-    let [schedule, queue, another] = &functions;
-    let fail_over = async {
-        sleep(Duration::from_millis(20_300)).await;
-        world.point("10.0.2.9");
-        another.invoke(QUEUE).await
-    };
-    let outcomes = join!(schedule.schedule(), queue.invoke(QUEUE), fail_over);
-    let reports = [
-        outcomes.0.unwrap(),
-        outcomes.1.unwrap(),
-        outcomes.2.unwrap(),
-    ];
-    let groups = reports.iter().map(|report| &report.target_groups[0]);
-    let deregistered = groups.filter(|group| !group.deregistered.is_empty());
-    assert!(deregistered.count() >= 1);
-    assert_eq!(world.group()[1], "10.0.2.9:6379 initial");
-    assert!(!world.group()[0].ends_with("healthy"));
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_invalid_configuration_is_what_the_queue_is_told_too() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.set("DRY_RUN", "maybe");
     let report = serde_json::to_value(world.function().invoke(QUEUE).await.unwrap()).unwrap();
     assert_eq!(report["errorType"], "InvalidConfig");
     assert_eq!(report["targetGroups"], json!([]));
-}
-
-#[test]
-fn anything_else_is_no_notification() {
-    for json in [
-        "{}",
-        "null",
-        r#""aws:sns""#,
-        r#"{"EventSource":"aws:sns"}"#,
-        r#"{"Records":[]}"#,
-        r#"{"Records":null}"#,
-        r#"{"Records":{"0":{"EventSource":"aws:sns"}}}"#,
-        r#"{"Records":[["EventSource","aws:sns"]]}"#,
-        r#"{"Records":[{"EventSource":"aws:s3"},{"EventSource":"aws:sns"}]}"#,
-        r#"{"Records":[{"EventSource":["aws:sns"]}]}"#,
-        r#"{"Records":[{"eventSource":"aws:sns"}]}"#,
-        r#"{"Records":[{"EventSource":"aws:sqs"}]}"#,
-        include_str!("../../events/schedule.json"),
-        include_str!("../../events/dry-run.json"),
-    ] {
-        assert!(!is_notification(json), "{json:.60}");
-    }
-}
-
-#[test]
-fn a_dry_run_is_asked_for_by_anything_but_false_and_null() {
-    for value in ["true", "1", "0", r#""false""#, r#""""#, "[]", "{}"] {
-        assert!(is_dry_run(&format!(r#"{{"dryRun":{value}}}"#)), "{value}");
-        assert!(
-            is_dry_run(&format!("{{ \"detail\": {{}}, \"dryRun\" : {value} }}")),
-            "{value}"
-        );
-    }
-    for value in ["false", "null", " false ", " null "] {
-        assert!(!is_dry_run(&format!(r#"{{"dryRun":{value}}}"#)), "{value}");
-    }
-}
-
-/// The parameter is `DryRun`, and the variable `DRY_RUN`.
-#[test]
-fn a_dry_run_is_asked_for_in_every_spelling() {
-    for name in [
-        "DryRun", "dryrun", "DRYRUN", "DRY_RUN", "dry_run", "Dry_Run", "dRYrUN",
-    ] {
-        assert!(is_dry_run(&format!(r#"{{"{name}":true}}"#)), "{name}");
-        assert!(!is_dry_run(&format!(r#"{{"{name}":false}}"#)), "{name}");
-        assert!(!is_dry_run(&format!(r#"{{"{name}":null}}"#)), "{name}");
-    }
-    // Who asks for it in any of them wants it.
-    assert!(is_dry_run(r#"{"dryRun":false,"DRY_RUN":true}"#));
-    assert!(is_dry_run(r#"{"DryRun":true,"dryRun":false}"#));
-    for name in ["dry", "dryRuns", "dry run", "dry-run", "adryrun"] {
-        assert!(!is_dry_run(&format!(r#"{{"{name}":true}}"#)), "{name}");
-    }
-}
-
-#[test]
-fn any_other_json_is_no_dry_run() {
-    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
-    let events = [
-        "{}",
-        "null",
-        "[]",
-        "7",
-        r#""dryRun""#,
-        r#"["dryRun"]"#,
-        r#"{"detail":"{}"}"#,
-        &deep,
-    ];
-    for json in events
-        .into_iter()
-        .chain([include_str!("../../events/schedule.json")])
-    {
-        assert!(!is_dry_run(json), "{json:.40}");
-    }
-}
-
-#[test]
-fn what_surrounds_the_field_does_not_hide_it() {
-    let deep = format!(
-        r#"{{"a":{}1{},"dryRun":true}}"#,
-        "[".repeat(10_000),
-        "]".repeat(10_000)
-    );
-    let events = [
-        deep.as_str(),
-        r#"{"\ud800":1,"dryRun":true}"#,
-        r#"{"a":"\ud800","dryRun":true}"#,
-        r#"{"dryRu\u006e":true}"#,
-    ];
-    for json in events {
-        assert!(is_dry_run(json), "{json:.40}");
-    }
-}
-
-#[test]
-fn the_last_of_two_counts() {
-    assert!(is_dry_run(r#"{"dryRun":false,"dryRun":true}"#));
-    assert!(!is_dry_run(r#"{"dryRun":true,"dryRun":false}"#));
-}
-
-#[test]
-fn the_events_of_the_repository_are_what_they_are_named() {
-    assert!(is_dry_run(include_str!("../../events/dry-run.json")));
-    assert!(!is_dry_run(include_str!("../../events/empty.json")));
-    assert!(!is_dry_run(include_str!("../../events/notification.json")));
-    assert!(is_diagnosis(DIAGNOSE));
-}
-
-#[test]
-fn a_diagnosis_comes_after_cloudformation_and_before_everything_else() {
-    for json in [
-        r#"{"diagnose":"no"}"#,
-        r#"{"diagnose":0,"dryRun":true}"#,
-        r#"{"diagnose":true,"Records":[{"eventSource":"aws:sqs"}]}"#,
-        r#"{"Records":[{"EventSource":"aws:sns"}],"diagnose":true}"#,
-    ] {
-        assert!(is_diagnosis(json), "{json}");
-    }
-    for json in [
-        "{}",
-        r#"{"diagnose":null}"#,
-        r#"{"diagnose":false}"#,
-        r#"{"detail":{"diagnose":true}}"#,
-        r#"{"diagnose":true,"RequestType":"Create","ResponseURL":"https://example.com"}"#,
-    ] {
-        assert!(!is_diagnosis(json), "{json}");
-    }
 }
 
 /// A notification's window has two reconciles here, and asks Elastic Load Balancing once.

@@ -247,28 +247,6 @@ async fn i4_an_address_is_passed_back_as_it_was_written() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn i5_a_new_sandbox_completes_what_another_began() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.point("10.0.2.9");
-    world.aws.inject_always("DeregisterTargets", UNAVAILABLE);
-    let (error_type, _) = error(&world.run().await);
-    assert_eq!(error_type, "DeregisterFailed");
-    assert_eq!(
-        world.group(),
-        ["10.0.1.7:6379 healthy", "10.0.2.9:6379 initial"]
-    );
-
-    world.aws.heal();
-    let answer = world.run().await;
-    assert_eq!(result(&answer)["deregistered"], json!(["10.0.1.7:6379"]));
-    assert_eq!(result(&answer)["failover"], true);
-    assert_eq!(
-        world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
-    );
-}
-
 /// The name has moved on when the next sandbox comes.
 #[tokio::test]
 async fn i5_a_new_process_completes_what_another_began() {

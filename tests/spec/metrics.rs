@@ -263,30 +263,6 @@ async fn without_a_healthy_target_is_a_sample_only_of_what_was_resolved_and_desc
 }
 
 #[tokio::test(start_paused = true)]
-async fn pending_data_keep_their_own_timestamps() {
-    let mut publisher = Publisher::new();
-    publisher.record([failover(at(0, 1))]);
-    let error = publisher.fail(at(0, 2)).await;
-    assert_eq!(
-        error.to_string(),
-        "cannot publish 4 metric data to NlbHostnameTarget: ServiceUnavailable: try later \
-         (clients are not affected, and the data are kept for the next invocation of this sandbox)"
-    );
-    publisher.record([quiet(at(0, 6))]);
-    let data = lines(&publisher.publish(at(5, 0)).await);
-    let failovers = data.iter().filter(|line| line.contains("Failover"));
-    assert_eq!(
-        failovers.collect::<Vec<_>>(),
-        [
-            &format!("0:01 {GROUP} Failover [1.0]"),
-            "0:01 nlb-hostname-target Failover [1.0]",
-            &format!("0:06 {GROUP} Failover [0.0]"),
-            "0:06 nlb-hostname-target Failover [0.0]",
-        ]
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn data_older_than_three_hours_are_dropped_with_a_line() {
     let log = Arc::new(tempfile::tempfile().unwrap());
     // With a single subscriber, tracing lets whichever test logs a line first switch it off for all.

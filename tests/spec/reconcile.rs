@@ -230,35 +230,21 @@ async fn each_call_has_three_attempts_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_call_is_tried_again_within_the_reconcile() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
+async fn a_call_that_was_throttled_or_whose_answer_was_lost_is_tried_again_within_the_reconcile() {
     let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
-    world.point("10.0.2.9");
-    for action in [
-        "DescribeTargetHealth",
-        "RegisterTargets",
-        "DeregisterTargets",
-        "PutMetricData",
+    for (action, fault) in [
+        ("DescribeTargetHealth", &throttled),
+        ("RegisterTargets", &throttled),
+        ("RegisterTargets", &Fault::LostAnswer),
+        ("DeregisterTargets", &throttled),
+        ("DeregisterTargets", &Fault::LostAnswer),
+        ("PutMetricData", &throttled),
     ] {
-        world.aws.inject(action, throttled.clone());
-    }
-    world.run().await.outcome.unwrap();
-    assert_eq!(
-        world.group(),
-        ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_made_good_by_another_attempt() {
-    for action in ["RegisterTargets", "DeregisterTargets"] {
         let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
-        world.aws.inject(action, Fault::LostAnswer);
+        world.aws.inject(action, fault.clone());
         world.run().await.outcome.unwrap();
-        assert_eq!(
-            world.group(),
-            ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"]
-        );
+        let moved = ["10.0.1.7:6379 draining", "10.0.2.9:6379 initial"];
+        assert_eq!(world.group(), moved, "{action} {fault:?}");
     }
 }
