@@ -5,8 +5,6 @@
 //! and for each end of an invocation.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -23,13 +21,7 @@ const RUNS_BEFORE_DEREGISTRATION: u32 = 3;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let (sender, mut lines) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        for line in io::stdin().lines() {
-            // Whoever ends has read enough.
-            let _ = sender.send(line.expect("standard input in UTF-8"));
-        }
-    });
+    let mut lines = stand_in::commands();
     let setting = lines.recv().await.expect("a setting");
     let world = world(&serde_json::from_str(&setting).expect("the setting in JSON")).await;
     say(json!({"what": "served", "variables": world.variables}));

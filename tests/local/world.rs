@@ -3,23 +3,13 @@
 //! output answers it with the variables by which the stand-ins are found. After that, `point ADDRESS` moves the endpoint,
 //! and `saw` answers with all that the stand-ins saw since the last time.
 
-use std::io;
-use std::thread;
-
 use serde_json::{Value, json};
 use stand_in::dns::addresses;
 use stand_in::world::{PORT, World};
-use tokio::sync::mpsc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let (sender, mut lines) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        for line in io::stdin().lines() {
-            // The receiver lives as long as the process.
-            let _ = sender.send(line.expect("standard input in UTF-8"));
-        }
-    });
+    let mut lines = stand_in::commands();
     let setting = lines.recv().await.expect("a setting");
     let setting: Value = serde_json::from_str(&setting).expect("the setting in JSON");
     let text = |name: &str| setting[name].as_str().expect("a text in the setting");

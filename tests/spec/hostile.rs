@@ -57,9 +57,8 @@ fn chain(world: &World, links: usize, is_split: bool, address: &str) {
         link => format!("n{link}.example.com"),
     };
     for link in 0..links {
-        world
-            .zone
-            .set(&name(link), cname(&name(link + 1), is_split));
+        let target = name(link + 1).to_uppercase();
+        world.zone.set(&name(link), cname(&target, is_split));
     }
     world.zone.set(&name(links), addresses([address]));
 }

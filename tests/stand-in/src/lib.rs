@@ -26,3 +26,15 @@ async fn delay(delay: std::time::Duration) {
         tokio::time::sleep(delay).await;
     }
 }
+
+/// The lines of standard input, by which a program of the tests is led, as they come.
+pub fn commands() -> tokio::sync::mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            // Whoever ends has read enough.
+            let _ = sender.send(line.expect("standard input in UTF-8"));
+        }
+    });
+    lines
+}
