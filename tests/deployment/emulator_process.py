@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from botocore.exceptions import ClientError
@@ -31,10 +32,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def emulator() -> Iterator[str]:
-    """The address of a running emulator that enforces IAM, and that emulator.py has taught what it lacks."""
-    with ministack([sys.executable, HERE / "emulator.py"], AUTH="true", LAMBDA_EXECUTOR="local") as url:
-        yield url
+def emulator(zone: BaseResolver) -> Iterator[str]:
+    """The address of a DNS server of the zone, beside an emulator that enforces IAM and that emulator.py has taught what it
+    lacks."""
+    command = [sys.executable, HERE / "emulator.py"]
+    with ministack(command, AUTH="true", LAMBDA_EXECUTOR="local") as url, dns_server(zone) as address:
+        use(url)
+        step("an emulator is up, and enforces IAM")
+        yield address
 
 
 @contextmanager
@@ -93,16 +98,22 @@ def end(process: subprocess.Popen) -> None:
 
 
 class Zone(BaseResolver):
-    """One name, at one address; every other name does not exist."""
+    """One address for the endpoints, of every cache, and one replica's at a time. No other name exists."""
 
     address = "10.0.1.7"
+    replicas = ("10.0.2.9", "10.0.3.3")
+
+    def __init__(self) -> None:
+        self.turn = count()
 
     def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
         reply = request.reply()
-        if str(request.q.qname).rstrip(".").lower() != ENDPOINT:
+        role = str(request.q.qname).lower().split(".")[0]
+        if role not in ("redis", "master", "replica"):
             reply.header.rcode = RCODE.NXDOMAIN
         elif request.q.qtype == QTYPE.A:
-            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(self.address)))
+            address = self.replicas[next(self.turn) % len(self.replicas)] if role == "replica" else self.address
+            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(address)))
         return reply
 
 

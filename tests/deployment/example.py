@@ -9,18 +9,21 @@ import tempfile
 from pathlib import Path
 
 import boto3
-from emulator_process import ROOT, dns_server, emulator, step, use, wait_for
+from emulator_process import ROOT, Zone, emulator, step
 from example_stack import (
     CLIENT_CIDR,
     VPC_CIDR,
     ExampleStack,
-    Zone,
     copy_for_the_emulator,
     create_network,
     expect_listeners,
+    expect_notified,
     expect_target_group,
+    expect_variables,
+    fail_over,
     permissions,
     resource,
+    subscriptions,
 )
 
 EXAMPLE = ROOT / "examples" / "elasticache-nlb.yaml"
@@ -94,27 +97,22 @@ def each_function_follows_its_endpoint(example: ExampleStack) -> None:
         ("FollowPrimary", "PrimaryEndpoint", "PrimaryTargetGroup", "1", "0"),
         ("FollowReader", "ReaderEndpoint", "ReaderTargetGroup", "8", "24"),
     ]:
-        variables = example.function(application)["Environment"]["Variables"]
-        expected = {
-            "ENDPOINTS": example.output(endpoint),
-            "TARGET_GROUP_ARNS": example.id(group),
-            "LOOKUPS_PER_RECONCILE": lookups,
-            "MISSES_BEFORE_DEREGISTRATION": misses,
-            "ALLOWED_CIDRS": VPC_CIDR,
-            "KEEP_CIDRS": "",
-        }
-        assert {name: variables[name] for name in expected} == expected, variables
+        expect_variables(
+            example.function(application),
+            ENDPOINTS=example.output(endpoint),
+            TARGET_GROUP_ARNS=example.id(group),
+            LOOKUPS_PER_RECONCILE=lookups,
+            MISSES_BEFORE_DEREGISTRATION=misses,
+            ALLOWED_CIDRS=VPC_CIDR,
+            KEEP_CIDRS="",
+        )
     assert example.output("PrimaryEndpoint") != example.output("ReaderEndpoint")
 
 
 def the_topic_is_the_caches_and_runs_the_first_function_only(example: ExampleStack) -> None:
     topic = example.id("Notifications")
     assert node_of(cache_of(example))["NotificationConfiguration"]["TopicArn"] == topic
-    subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-    [subscription] = subscriptions
-    sources = boto3.client("lambda").list_event_source_mappings(EventSourceArn=subscription["Endpoint"])
-    [source] = sources["EventSourceMappings"]
-    assert source["FunctionArn"] == example.function("FollowPrimary")["FunctionArn"], source
+    expect_notified(example.function("FollowPrimary"), topic)
     attributes = boto3.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
     assert "KmsMasterKeyId" not in attributes, "ElastiCache publishes to no encrypted topic"
     account = topic.split(":")[4]
@@ -161,8 +159,7 @@ def expect_alarms(example: ExampleStack, nodes: int) -> None:
 
 
 def one_address_gets_all_alarms(example: ExampleStack, topic: str) -> None:
-    subscriptions = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-    assert [(one["Protocol"], one["Endpoint"]) for one in subscriptions] == [("email", EMAIL)], subscriptions
+    assert [(one["Protocol"], one["Endpoint"]) for one in subscriptions(topic)] == [("email", EMAIL)], subscriptions(topic)
     topics = {action for alarm in alarms_of(example) for action in (*alarm["AlarmActions"], *alarm["OKActions"])}
     assert topics == {topic}, topics
     for name in ("FollowPrimary", "FollowReader"):
@@ -231,11 +228,7 @@ def run(zone: Zone, template: Path) -> None:
     assert broken == ["deregistration-delay-unfit", "target-foreign"], broken
     step("diagnosed, a short delay and a target of somebody else's are found")
 
-    zone.primary, zone.replicas = "10.0.2.9", ["10.0.1.7", "10.0.3.3"]
-    message = json.dumps({"ElastiCache:FailoverComplete": example.id("Cache")})
-    boto3.client("sns").publish(TopicArn=example.id("Notifications"), Message=message)
-    took = wait_for(lambda: example.targets("PrimaryTargetGroup") == ["10.0.2.9"], "the failover", 20)
-    step(f"a notification of the failover was followed within {took:.0f} s")
+    fail_over(example, zone, "PrimaryTargetGroup", example.id("Notifications"), example.id("Cache"))
 
     second = ExampleStack("second")
     second.deploy(template, **network, SnapshotRetentionInDays="0")
@@ -266,9 +259,7 @@ def run(zone: Zone, template: Path) -> None:
 
 def main() -> None:
     zone = Zone()
-    with emulator() as url, dns_server(zone) as address, tempfile.TemporaryDirectory() as folder:
-        use(url)
-        step("an emulator is up, and enforces IAM")
+    with emulator(zone) as address, tempfile.TemporaryDirectory() as folder:
         run(zone, copy_for_the_emulator(EXAMPLE, folder, address))
 
 

@@ -7,42 +7,32 @@ examples have no setting for: that and the place of the built template is all th
 import json
 import os
 import subprocess
-from itertools import count
 from pathlib import Path
 
 import boto3
-from dnslib import QTYPE, RCODE, RR, A, DNSRecord
-from dnslib.server import BaseResolver
-from emulator_process import REGION, ROOT
+from emulator_process import REGION, ROOT, Zone, step, wait_for
 from samtranslator.yaml_helper import yaml_parse
 
 VPC_CIDR = "10.0.0.0/16"
 CLIENT_CIDR = "192.168.0.0/16"
 
 
-class Zone(BaseResolver):
-    """The endpoints of every cache: one address of the primary, and one replica's at a time."""
-
-    def __init__(self) -> None:
-        self.primary = "10.0.1.7"
-        self.replicas = ["10.0.2.9", "10.0.3.3"]
-        self.turn = count()
-
-    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
-        reply = request.reply()
-        role = str(request.q.qname).split(".")[0]
-        if role not in ("master", "replica"):
-            reply.header.rcode = RCODE.NXDOMAIN
-        elif request.q.qtype == QTYPE.A:
-            address = self.primary if role == "master" else self.replicas[next(self.turn) % len(self.replicas)]
-            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A(address)))
-        return reply
-
-
-class ExampleStack:
+class Stack:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def output(self, name: str) -> str:
+        stack = boto3.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+        return next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == name)
+
+    def id(self, resource: str, stack: str | None = None) -> str:
+        described = boto3.client("cloudformation").describe_stack_resource(
+            StackName=stack or self.name, LogicalResourceId=resource
+        )
+        return described["StackResourceDetail"]["PhysicalResourceId"]
+
+
+class ExampleStack(Stack):
     def deploy(self, template: Path, **parameters: str) -> None:
         command = [
             *("sam", "deploy", "--stack-name", self.name, "--region", REGION, "--template-file", str(template)),
@@ -57,16 +47,6 @@ class ExampleStack:
         cloudformation = boto3.client("cloudformation")
         cloudformation.delete_stack(StackName=self.name)
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 1})
-
-    def output(self, name: str) -> str:
-        stack = boto3.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
-        return next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == name)
-
-    def id(self, resource: str, stack: str | None = None) -> str:
-        described = boto3.client("cloudformation").describe_stack_resource(
-            StackName=stack or self.name, LogicalResourceId=resource
-        )
-        return described["StackResourceDetail"]["PhysicalResourceId"]
 
     def ids_of(self, types: tuple[str, ...], stack: str | None = None) -> list[str]:
         """The resources of these types."""
@@ -93,8 +73,43 @@ class ExampleStack:
         return [finding["id"] for finding in json.loads(answer["Payload"].read())["findings"]]
 
     def targets(self, group: str) -> list[str]:
-        described = boto3.client("elbv2").describe_target_health(TargetGroupArn=self.id(group))
-        return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
+        return targets(self.id(group))
+
+
+def targets(group: str) -> list[str]:
+    described = boto3.client("elbv2").describe_target_health(TargetGroupArn=group)
+    return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
+
+
+def create_target_group(name: str, vpc: str) -> str:
+    created = boto3.client("elbv2").create_target_group(Name=name, Protocol="TCP", Port=6379, VpcId=vpc, TargetType="ip")
+    return created["TargetGroups"][0]["TargetGroupArn"]
+
+
+def subscriptions(topic: str) -> list[dict]:
+    return boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+
+
+def fail_over(example: ExampleStack, zone: Zone, group: str, topic: str, cache: str) -> None:
+    """A notification has the name's new address followed."""
+    zone.address = "10.0.2.9"
+    message = json.dumps({"ElastiCache:FailoverComplete": cache})
+    boto3.client("sns").publish(TopicArn=topic, Message=message)
+    took = wait_for(lambda: example.targets(group) == ["10.0.2.9"], "the failover", 20)
+    step(f"a notification of the failover was followed within {took:.0f} s")
+
+
+def expect_variables(function: dict, **expected: str) -> None:
+    variables = function["Environment"]["Variables"]
+    assert {name: variables[name] for name in expected} == expected, variables
+
+
+def expect_notified(function: dict, topic: str) -> None:
+    """By its queue alone."""
+    [subscription] = subscriptions(topic)
+    sources = boto3.client("lambda").list_event_source_mappings(EventSourceArn=subscription["Endpoint"])
+    [source] = sources["EventSourceMappings"]
+    assert source["FunctionArn"] == function["FunctionArn"], source
 
 
 def run(command: list[str], **variables: str) -> str:

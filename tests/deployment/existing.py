@@ -14,18 +14,21 @@ import tempfile
 from pathlib import Path
 
 import boto3
-from emulator_process import ROOT, dns_server, emulator, step, use, wait_for
+from emulator_process import ROOT, Zone, emulator, step
 from example_stack import (
     CLIENT_CIDR,
     VPC_CIDR,
     ExampleStack,
-    Zone,
     copy_for_the_emulator,
     create_network,
     expect_listeners,
+    expect_notified,
     expect_target_group,
+    expect_variables,
+    fail_over,
     permissions,
     run,
+    subscriptions,
 )
 
 EXAMPLE = ROOT / "examples" / "existing-cluster.yaml"
@@ -139,18 +142,14 @@ def the_load_balancer_is_admitted_to_the_cache(account: Account, example: Exampl
 
 
 def the_function_follows_the_endpoint(account: Account, example: ExampleStack) -> None:
-    variables = example.function("Follow")["Environment"]["Variables"]
-    expected = {
-        "ENDPOINTS": f"master.{CLUSTER}.example.com",
-        "TARGET_GROUP_ARNS": example.id("TargetGroup"),
-        "ALLOWED_CIDRS": VPC_CIDR,
-        "DRY_RUN": "true",
-    }
-    assert {name: variables[name] for name in expected} == expected, variables
-    [subscription] = subscriptions(account.topic)
-    sources = boto3.client("lambda").list_event_source_mappings(EventSourceArn=subscription["Endpoint"])
-    [source] = sources["EventSourceMappings"]
-    assert source["FunctionArn"] == example.function("Follow")["FunctionArn"], source
+    expect_variables(
+        example.function("Follow"),
+        ENDPOINTS=f"master.{CLUSTER}.example.com",
+        TARGET_GROUP_ARNS=example.id("TargetGroup"),
+        ALLOWED_CIDRS=VPC_CIDR,
+        DRY_RUN="true",
+    )
+    expect_notified(example.function("Follow"), account.topic)
 
 
 def the_outputs_say_where_clients_connect(account: Account, example: ExampleStack) -> None:
@@ -158,10 +157,6 @@ def the_outputs_say_where_clients_connect(account: Account, example: ExampleStac
     assert example.output("ServerName") == f"master.{CLUSTER}.example.com"
     assert example.output("TargetGroupArn") == example.id("TargetGroup")
     assert example.output("FunctionName") == example.function("Follow")["FunctionName"]
-
-
-def subscriptions(topic: str) -> list[dict]:
-    return boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
 
 
 def alarms(example: ExampleStack) -> list[str]:
@@ -202,11 +197,7 @@ def follow_the_page(zone: Zone, template: Path, folder: str) -> None:
     assert page.answer("findings.json") == {"findings": []}, page.answer("findings.json")
     step("switched on, it has the right target, and is sound")
 
-    zone.primary = "10.0.2.9"
-    message = json.dumps({"ElastiCache:FailoverComplete": f"{CLUSTER}-001"})
-    boto3.client("sns").publish(TopicArn=account.topic, Message=message)
-    took = wait_for(lambda: example.targets("TargetGroup") == ["10.0.2.9"], "the failover", 20)
-    step(f"a notification of the failover was followed within {took:.0f} s")
+    fail_over(example, zone, "TargetGroup", account.topic, f"{CLUSTER}-001")
 
     example.deploy(template, AlarmEmail="operator@example.com")
     [topic] = topics(example)
@@ -245,9 +236,7 @@ def follow_the_page(zone: Zone, template: Path, folder: str) -> None:
 
 def main() -> None:
     zone = Zone()
-    with emulator() as url, dns_server(zone) as address, tempfile.TemporaryDirectory() as folder:
-        use(url)
-        step("an emulator is up, and enforces IAM")
+    with emulator(zone) as address, tempfile.TemporaryDirectory() as folder:
         follow_the_page(zone, copy_for_the_emulator(EXAMPLE, folder, address), folder)
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import boto3
-from dnslib import QTYPE, RR, A, DNSRecord
-from dnslib.server import BaseResolver
-from emulator_process import REGION, ROOT, dns_server, emulator, step, use
+from emulator_process import REGION, ROOT, Zone, emulator, step
+from example_stack import create_target_group, targets
 
 
 def blocks(page: str, heading: str, language: str = "console") -> list[str]:
@@ -44,28 +43,11 @@ SUBSCRIBE, UNCONFIRMED, FILTER = blocks(RUNBOOK, "A pager")
 (HAPPENED,) = blocks(RUNBOOK, "What happened")
 
 
-class Zone(BaseResolver):
-    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
-        assert str(request.q.qname).rstrip(".").lower() == ENDPOINT
-        reply = request.reply()
-        if request.q.qtype == QTYPE.A:
-            reply.add_answer(RR(request.q.qname, QTYPE.A, ttl=1, rdata=A("10.0.2.9")))
-        return reply
-
-
-def create_target_group() -> str:
+def create_group() -> str:
     """With the demoted primary in it."""
-    vpc = boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    elb = boto3.client("elbv2")
-    created = elb.create_target_group(Name="redis", Protocol="TCP", Port=6379, VpcId=vpc, TargetType="ip")
-    group = created["TargetGroups"][0]["TargetGroupArn"]
-    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.1.7", "Port": 6379}])
+    group = create_target_group("redis", boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
+    boto3.client("elbv2").register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.1.7", "Port": 6379}])
     return group
-
-
-def targets(group: str) -> list[str]:
-    described = boto3.client("elbv2").describe_target_health(TargetGroupArn=group)
-    return [health["Target"]["Id"] for health in described["TargetHealthDescriptions"]]
 
 
 def shell(commands: str, folder: Path = ROOT) -> str:
@@ -84,7 +66,7 @@ def run(name_server: str) -> None:
     commands = DRY_RUN.strip().splitlines()
     assert len(VARIABLES.strip().splitlines()) == 3 and len(commands) <= 6, (VARIABLES, commands)
     assert commands[0] == "make build", commands
-    group = create_target_group()
+    group = create_group()
     variables = f"export AWS_DEFAULT_REGION={REGION}\nENDPOINT={ENDPOINT}\nGROUP={group}\n"
     assert re.sub("(?m)=.*", "=", variables) == re.sub("(?m)=.*", "=", VARIABLES)
     assert ENDPOINT in VARIABLES and REGION in VARIABLES
@@ -197,9 +179,9 @@ def stop_it(group: str, path: str) -> None:
 
 
 def main() -> None:
-    with emulator() as url, dns_server(Zone()) as address:
-        use(url)
-        step("an emulator is up, and enforces IAM")
+    zone = Zone()
+    zone.address = "10.0.2.9"
+    with emulator(zone) as address:
         run(address)
 
 

@@ -15,14 +15,15 @@ from contextlib import contextmanager
 
 import boto3
 import jq
-from emulator_process import ENDPOINT, REGION, ROOT, Zone, dns_server, emulator, step, use, wait_for
+from emulator_process import ENDPOINT, REGION, ROOT, Zone, emulator, step, wait_for
+from example_stack import Stack, create_target_group, subscriptions, targets
 
 
-class Deployment:
+class Deployment(Stack):
     """A stack of the template."""
 
     def __init__(self, name: str, dns_server: str) -> None:
-        self.name = name
+        super().__init__(name)
         self.dns_server = dns_server
         self.cloudformation = boto3.client("cloudformation")
         self.awslambda = boto3.client("lambda")
@@ -43,10 +44,6 @@ class Deployment:
 
     def settings(self, target_group: str) -> dict[str, str]:
         return {"Endpoints": ENDPOINT, "TargetGroupArns": target_group, "DnsServers": self.dns_server}
-
-    def output(self, name: str) -> str:
-        stack = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
-        return next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == name)
 
     def status(self) -> str:
         return self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackStatus"]
@@ -89,8 +86,7 @@ class Deployment:
     def without(self, permission: str) -> Iterator[None]:
         """The role lacks it meanwhile."""
         iam = boto3.client("iam")
-        role = self.cloudformation.describe_stack_resource(StackName=self.name, LogicalResourceId="Role")
-        names = {"RoleName": role["StackResourceDetail"]["PhysicalResourceId"], "PolicyName": "follow"}
+        names = {"RoleName": self.id("Role"), "PolicyName": "follow"}
         sound = json.dumps(iam.get_role_policy(**names)["PolicyDocument"])
         assert sound.count(permission) == 1, sound
         iam.put_role_policy(**names, PolicyDocument=sound.replace(permission, f"{permission}Not"))
@@ -105,16 +101,6 @@ def is_passed_by_a_pipeline(answer: dict) -> bool:
     return jq.compile(expression).input_value(answer).first()
 
 
-def subscriptions(topic: str) -> list[str]:
-    found = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
-    return [subscription["Protocol"] for subscription in found]
-
-
-def targets(target_group: str) -> list[str]:
-    described = boto3.client("elbv2").describe_target_health(TargetGroupArn=target_group)
-    return sorted(health["Target"]["Id"] for health in described["TargetHealthDescriptions"])
-
-
 def failovers(deployment: Deployment) -> float:
     now = time.time()
     statistics = boto3.client("cloudwatch").get_metric_statistics(
@@ -127,13 +113,6 @@ def failovers(deployment: Deployment) -> float:
         Statistics=["Sum"],
     )
     return sum(point["Sum"] for point in statistics["Datapoints"])
-
-
-def create_target_group(name: str, vpc: str) -> str:
-    created = boto3.client("elbv2").create_target_group(
-        Name=name, Protocol="TCP", Port=6379, VpcId=vpc, TargetType="ip"
-    )
-    return created["TargetGroups"][0]["TargetGroupArn"]
 
 
 def run(zone: Zone, dns_server: str) -> None:
@@ -164,13 +143,6 @@ def run(zone: Zone, dns_server: str) -> None:
     assert any(group["failover"] for result in results for group in result["targetGroups"]), results
     assert ["10.0.2.9:6379"] in [line["targets"] for line in first.log("registering")]
     step("the metric and the log tell of it")
-
-    zone.address = "10.0.3.3"
-    dry = first.remote_invoke("events/dry-run.json")
-    assert dry["dryRun"] and dry["targetGroups"][0]["registered"] == ["10.0.3.3:6379"], dry
-    assert targets(redis) == ["10.0.2.9"]
-    zone.address = "10.0.2.9"
-    step("a dry run by sam remote invoke reported and changed nothing")
 
     failed = first.try_to_deploy(Endpoints="nowhere.example.com")
     assert failed.returncode != 0, failed.stdout
@@ -225,7 +197,7 @@ def run(zone: Zone, dns_server: str) -> None:
     topic = boto3.client("sns").create_topic(Name="redis-events")["TopicArn"]
     notified, group = Deployment("notified", dns_server), create_target_group("notified", vpc)
     notified.deploy(**notified.settings(group), FailoverTopicArn=topic, ScheduleExpression="rate(1 hour)")
-    assert subscriptions(topic) == ["sqs"], subscriptions(topic)
+    assert [one["Protocol"] for one in subscriptions(topic)] == ["sqs"], subscriptions(topic)
     zone.address = "10.0.5.5"
     # Not all notifications are JSON, and each must cause an invocation.
     boto3.client("sns").publish(TopicArn=topic, Message="Failover to replica node redis-002 completed")
@@ -260,9 +232,7 @@ def run(zone: Zone, dns_server: str) -> None:
 
 def main() -> None:
     zone = Zone()
-    with emulator() as url, dns_server(zone) as address:
-        use(url)
-        step("an emulator is up, and enforces IAM")
+    with emulator(zone) as address:
         run(zone, address)
 
 
