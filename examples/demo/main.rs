@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use lambda_runtime::Diagnostic;
 use stand_in::aws::Call;
 use stand_in::dns::{Answer, Asked, addresses, cname};
-use stand_in::elb::TargetDescription;
+use stand_in::elb::{TargetDescription, TargetGroup};
 use stand_in::world::{ARN, ENDPOINT, Function, World};
 use tokio::time::{Instant, sleep};
 
@@ -40,133 +40,11 @@ const FAILOVER: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget
 const FAIL_BACK: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget 1"];
 const FAILURE: &[&str] = &["Failover 0", "ReconcileFailure 1"];
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let mut story = Story::begin().await;
-
-    story.tell(
-        "The first registration",
-        "The group is empty, and the endpoint is at node A, 10.0.1.7.",
-    );
-    story
-        .world
-        .zone
-        .set("node-a.example.com", addresses(["10.0.1.7"]));
-    story
-        .world
-        .zone
-        .set("node-b.example.com", addresses(["10.0.2.9"]));
-    story.world.answer(cname("node-a.example.com"));
-    story
-        .run(Expected {
-            proof: "the first target is registered, which is no failover",
-            answer: "success",
-            changes: &["RegisterTargets 10.0.1.7:6379"],
-            published: QUIET,
-            group: &["10.0.1.7:6379 healthy"],
-        })
-        .await;
-
-    story.tell(
-        "A quiet minute",
-        "Nothing moved: one description, and the metrics that say so.",
-    );
-    story
-        .run(Expected {
-            proof: "nothing was changed",
-            answer: "success",
-            changes: &[],
-            published: QUIET,
-            group: &["10.0.1.7:6379 healthy"],
-        })
-        .await;
-
-    story.tell(
-        "The failover",
-        "The cluster promotes node B: the endpoint moves to 10.0.2.9.",
-    );
-    story.world.answer(cname("node-b.example.com"));
-    story
-        .run(Expected {
-            proof: "the new target was registered before the old one was deregistered",
-            answer: "success",
-            changes: &[
-                "RegisterTargets 10.0.2.9:6379",
-                "DeregisterTargets 10.0.1.7:6379",
-            ],
-            published: FAILOVER,
-            group: &["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
-        })
-        .await;
-
-    story.tell(
-        "A DNS outage",
-        "The resolver answers SERVFAIL, which is no reason to send clients away.",
-    );
-    story.world.answer(Answer::ServFail);
-    story
-        .run(Expected {
-            proof: "nothing was changed, and the failure was counted and answered",
-            answer: "ResolveFailed",
-            changes: &[],
-            published: FAILURE,
-            group: &["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
-        })
-        .await;
-
-    story.tell(
-        "The fail-back",
-        "The endpoint returns to node A, whose target still drains. That may be a stale answer of a DNS\n   \
-         cache: the function waits until its TTL and a margin of 8.5 s are over, and asks again before it believes it.",
-    );
-    story.world.zone.set(
-        "node-a.example.com",
-        Answer::Addresses {
-            ttl: SHORT_TTL,
-            addresses: vec![[10, 0, 1, 7].into()],
-        },
-    );
-    story.world.answer(Answer::Cname {
-        ttl: SHORT_TTL,
-        target: "node-a.example.com".to_owned(),
-        is_split: false,
-    });
-    story.world.aws.target_group(ARN, |group| {
-        group.deregistration_delay = LAST_DEREGISTRATION_DELAY;
-    });
-    story
-        .run(Expected {
-            proof: "the second answer was believed, and the draining target registered again",
-            answer: "success",
-            changes: &[
-                "RegisterTargets 10.0.1.7:6379",
-                "DeregisterTargets 10.0.2.9:6379",
-            ],
-            published: FAIL_BACK,
-            group: &["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"],
-        })
-        .await;
-
-    story.tell(
-        "The end of the drain",
-        "Node B's target leaves by itself, and nothing is left to do.",
-    );
-    story.wait_for_the_drain().await;
-    story
-        .run(Expected {
-            proof: "the group is what DNS says",
-            answer: "success",
-            changes: &[],
-            published: QUIET,
-            group: &["10.0.1.7:6379 healthy"],
-        })
-        .await;
-
-    story.end()
-}
-
-/// What a step must come to.
-struct Expected {
+/// What happens, and what the next reconcile must come to.
+struct Step {
+    title: &'static str,
+    text: &'static str,
+    happens: fn(&World),
     /// What it shows.
     proof: &'static str,
     /// `success`, or the error's type.
@@ -177,16 +55,122 @@ struct Expected {
     group: &'static [&'static str],
 }
 
+const STEPS: [Step; 6] = [
+    Step {
+        title: "The first registration",
+        text: "The group is empty, and the endpoint is at node A, 10.0.1.7.",
+        happens: |world| world.answer(cname("node-a.example.com")),
+        proof: "the first target is registered, which is no failover",
+        answer: "success",
+        changes: &["RegisterTargets 10.0.1.7:6379"],
+        published: QUIET,
+        group: &["10.0.1.7:6379 healthy"],
+    },
+    Step {
+        title: "A quiet minute",
+        text: "Nothing moved: one description, and the metrics that say so.",
+        happens: |_| (),
+        proof: "nothing was changed",
+        answer: "success",
+        changes: &[],
+        published: QUIET,
+        group: &["10.0.1.7:6379 healthy"],
+    },
+    Step {
+        title: "The failover",
+        text: "The cluster promotes node B: the endpoint moves to 10.0.2.9.",
+        happens: |world| world.answer(cname("node-b.example.com")),
+        proof: "the new target was registered before the old one was deregistered",
+        answer: "success",
+        changes: &[
+            "RegisterTargets 10.0.2.9:6379",
+            "DeregisterTargets 10.0.1.7:6379",
+        ],
+        published: FAILOVER,
+        group: &["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
+    },
+    Step {
+        title: "A DNS outage",
+        text: "The resolver answers SERVFAIL, which is no reason to send clients away.",
+        happens: |world| world.answer(Answer::ServFail),
+        proof: "nothing was changed, and the failure was counted and answered",
+        answer: "ResolveFailed",
+        changes: &[],
+        published: FAILURE,
+        group: &["10.0.1.7:6379 draining", "10.0.2.9:6379 healthy"],
+    },
+    Step {
+        title: "The fail-back",
+        text: "The endpoint returns to node A, whose target still drains. That may be a stale answer of a DNS\n   \
+               cache: the function waits until its TTL and a margin of 8.5 s are over, and asks again before it believes it.",
+        happens: fail_back,
+        proof: "the second answer was believed, and the draining target registered again",
+        answer: "success",
+        changes: &[
+            "RegisterTargets 10.0.1.7:6379",
+            "DeregisterTargets 10.0.2.9:6379",
+        ],
+        published: FAIL_BACK,
+        group: &["10.0.1.7:6379 healthy", "10.0.2.9:6379 draining"],
+    },
+    Step {
+        title: "The end of the drain",
+        text: "Node B's target leaves by itself, and nothing is left to do.",
+        happens: |_| (),
+        proof: "the group is what DNS says",
+        answer: "success",
+        changes: &[],
+        published: QUIET,
+        group: &["10.0.1.7:6379 healthy"],
+    },
+];
+
+/// With a short TTL, and the last drain is short.
+fn fail_back(world: &World) {
+    let (ttl, addresses) = (SHORT_TTL, vec![[10, 0, 1, 7].into()]);
+    let answer = Answer::Addresses { ttl, addresses };
+    world.zone.set("node-a.example.com", answer);
+    world.answer(Answer::Cname {
+        ttl,
+        target: "node-a.example.com".to_owned(),
+        is_split: false,
+    });
+    let change = |group: &mut TargetGroup| group.deregistration_delay = LAST_DEREGISTRATION_DELAY;
+    world.aws.target_group(ARN, change);
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut story = Story::begin().await;
+    for (number, step) in (1..).zip(&STEPS) {
+        println!(
+            "\n{TITLE}{number}. {}{TITLE:#}\n   {}",
+            step.title, step.text
+        );
+        (step.happens)(&story.world);
+        if number == STEPS.len() {
+            story.wait_for_the_drain().await;
+        }
+        let is_held = story.run(step).await;
+        story.held.push(is_held);
+    }
+    story.end()
+}
+
 struct Story {
     world: World,
     function: Function,
     begin: Instant,
-    steps: Vec<(&'static str, bool)>,
+    held: Vec<bool>,
 }
 
 impl Story {
     async fn begin() -> Self {
         let world = World::empty().await;
+        for (node, address) in [("node-a", "10.0.1.7"), ("node-b", "10.0.2.9")] {
+            let name = format!("{node}.example.com");
+            world.zone.set(&name, addresses([address]));
+        }
         world.aws.target_group(ARN, |group| {
             group.registration_lag = Duration::ZERO;
             group.deregistration_delay = DEREGISTRATION_DELAY;
@@ -204,19 +188,12 @@ impl Story {
             function: world.function_over_sockets(),
             world,
             begin: Instant::now(),
-            steps: Vec::new(),
+            held: Vec::new(),
         }
     }
 
-    fn tell(&mut self, title: &'static str, text: &str) {
-        self.steps.push((title, false));
-        println!();
-        println!("{TITLE}{}. {title}{TITLE:#}", self.steps.len());
-        println!("   {text}");
-    }
-
-    /// Invokes the function, shows what came of it, and remembers whether that is what must be.
-    async fn run(&mut self, expected: Expected) {
+    /// Invokes the function, shows what came of it, and says whether that is what must be.
+    async fn run(&self, expected: &Step) -> bool {
         self.world.clock.forward(A_MINUTE);
         let outcome = self.function.schedule().await;
         let (answer, detail) = match outcome {
@@ -255,11 +232,9 @@ impl Story {
             && changes == expected.changes
             && published == expected.published
             && group == expected.group;
-        if let Some(step) = self.steps.last_mut() {
-            step.1 = is_held;
-        }
-        show_verdict(is_held, &expected);
+        show_verdict(is_held, expected);
         pause(STEP_PAUSE).await;
+        is_held
     }
 
     async fn wait_for_the_drain(&self) {
@@ -323,16 +298,16 @@ impl Story {
     fn end(self) -> ExitCode {
         println!();
         println!("{TITLE}Summary{TITLE:#}");
-        for (number, (title, is_held)) in self.steps.iter().enumerate() {
+        for ((number, step), is_held) in (1..).zip(&STEPS).zip(&self.held) {
             let (style, word) = if *is_held {
                 (GOOD, "held  ")
             } else {
                 (BAD, "FAILED")
             };
-            println!("   {style}{word}{style:#}  {}. {title}", number + 1);
+            println!("   {style}{word}{style:#}  {number}. {}", step.title);
         }
-        let held = self.steps.iter().filter(|(_, is_held)| *is_held).count();
-        let (steps, seconds) = (self.steps.len(), self.begin.elapsed().as_secs_f64());
+        let held = self.held.iter().filter(|is_held| **is_held).count();
+        let (steps, seconds) = (STEPS.len(), self.begin.elapsed().as_secs_f64());
         println!("   {held} of {steps} steps held, in {seconds:.1} s");
         if held < steps {
             return ExitCode::FAILURE;
@@ -394,13 +369,14 @@ fn weighed(text: &str, is_heavy: bool) -> String {
     }
 }
 
-fn show_verdict(is_held: bool, expected: &Expected) {
-    let Expected {
+fn show_verdict(is_held: bool, expected: &Step) {
+    let Step {
         proof,
         answer,
         changes,
         published,
         group,
+        ..
     } = expected;
     if is_held {
         println!("   {GOOD}ok:{GOOD:#} {proof}");
