@@ -51,55 +51,48 @@ class Case:
 
 def cases():
     documented = snippets()
-    every = ["redis-py", "redis-py asyncio", "Django", "ioredis"]
 
-    def of(what, expected, texts, **options):
+    def of(what, python, others, texts, **options):
+        """What the clients of Python say, and what the others say."""
+        expected = dict.fromkeys(PYTHON, python) | others if python else others
         return [Case(client, what, texts[client], said, **options) for client, said in expected.items()]
 
+    other_name = "Hostname/IP does not match certificate's altnames"
+    without_askpass = documented | {"redis-cli": documented["redis-cli"].replace(" --askpass", "")}
+    demoted = {"ioredis": "READONLY", "redis-cli": "^slave"}
     return [
-        *of("as documented", dict.fromkeys(every, "^written$") | {"redis-cli": "^master", "openssl": "^status 0"}, documented),
+        *of("as documented", "^written$", {"ioredis": "^written$", "redis-cli": "^master", "openssl": "^status 0"}, documented),
         *of(
             "a certificate for another name",
-            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "Hostname mismatch, certificate is not valid")
-            | {"ioredis": "Hostname/IP does not match certificate's altnames", "openssl": "^status 1.*ostname mismatch"},
+            "Hostname mismatch, certificate is not valid",
+            {"ioredis": other_name, "openssl": "^status 1.*ostname mismatch"},
             documented,
             balancer="other",
         ),
         # It verifies the authority alone.
-        *of("a certificate for another name", {"redis-cli": "^master"}, documented, balancer="other"),
+        *of("a certificate for another name", None, {"redis-cli": "^master"}, documented, balancer="other"),
         *of(
             "without TLS",
-            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "ConnectionError: ")
-            | {"ioredis": "^still waits, error event: ", "redis-cli": "^Error: "},
+            "ConnectionError: ",
+            {"ioredis": "^still waits, error event: ", "redis-cli": "^Error: "},
             WITHOUT_TLS,
         ),
-        *of(
-            "TLS without the server name",
-            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "certificate is not valid for")
-            | {"ioredis": "Hostname/IP does not match certificate's altnames"},
-            WITHOUT_SERVER_NAME,
-        ),
+        *of("TLS without the server name", "certificate is not valid for", {"ioredis": other_name}, WITHOUT_SERVER_NAME),
         *of(
             "no password",
-            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "^AuthenticationError: ")
-            | {"ioredis": "NOAUTH", "redis-cli": "^NOAUTH"},
-            documented | {"redis-cli": documented["redis-cli"].replace(" --askpass", "")},
+            "^AuthenticationError: ",
+            {"ioredis": "NOAUTH", "redis-cli": "^NOAUTH"},
+            without_askpass,
             password=None,
         ),
         *of(
             "a wrong password",
-            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "^AuthenticationError: ")
-            | {"ioredis": "WRONGPASS", "redis-cli": "^AUTH failed: WRONGPASS"},
+            "^AuthenticationError: ",
+            {"ioredis": "WRONGPASS", "redis-cli": "^AUTH failed: WRONGPASS"},
             documented,
             password="another",
         ),
-        *of(
-            "a demoted node",
-            dict.fromkeys(["redis-py", "redis-py asyncio", "Django"], "^ReadOnlyError: ")
-            | {"ioredis": "READONLY", "redis-cli": "^slave"},
-            documented,
-            balancer="replica",
-        ),
+        *of("a demoted node", "^ReadOnlyError: ", demoted, documented, balancer="replica"),
     ]
 
 
