@@ -10,6 +10,7 @@ use stand_in::world::{ARN, ENDPOINT, Function, World, group_arn};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
+use crate::invariants::hang;
 use crate::reading::{error, lines, what_failed};
 
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/redis/51af3dc0-da77-11e4";
@@ -236,11 +237,7 @@ async fn whatever_hangs_cloudformation_is_answered_within_45_s() {
         "DNS",
     ] {
         let world = World::settled_in_memory("10.0.1.7", 5).await;
-        world.point("10.0.2.9");
-        match action {
-            "DNS" => world.zone.set(ENDPOINT, dns::Answer::Silent),
-            action => world.aws.inject_always(action, Fault::Hang),
-        }
+        hang(&world, action);
         let function = world.function();
         let (status, _, took) = deploy(&world, &function).await;
         assert_eq!(status, "FAILED", "{action}");

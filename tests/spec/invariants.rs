@@ -382,9 +382,8 @@ async fn i10_what_cannot_be_published_is_kept_and_undoes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn i10_what_the_deadline_cuts_off_is_kept_too() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
-    world.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
-    world.aws.settle(OTHER_ARN, "10.0.3.3", PORT);
+    world.add_other();
+    world.aws.settle(OTHER_ARN, "10.0.3.3", PORT + 1);
     let sandbox = world.function();
     sandbox.schedule().await.unwrap();
     world.aws.take_data();
@@ -487,6 +486,15 @@ async fn i11_a_group_whose_call_was_sent_in_vain_is_no_group_that_got_no_turn() 
     }
 }
 
+/// The endpoint moves, and every call of this action or all of DNS hangs.
+pub fn hang(world: &World, action: &str) {
+    world.point("10.0.2.9");
+    match action {
+        "DNS" => world.answer(Answer::Silent),
+        action => world.aws.inject_always(action, Fault::Hang),
+    }
+}
+
 #[tokio::test]
 async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
     let cut = |step: &str| {
@@ -495,29 +503,23 @@ async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
     };
     let unpublished =
         "cannot publish 6 metric data to NlbHostnameTarget: the invocation ran out of time";
+    let unpublished = ("PublishFailed".to_owned(), unpublished.to_owned());
     let hangs = [
         ("DescribeTargetGroups", cut("describing the target group")),
         ("DescribeTargetHealth", cut("describing the targets of")),
         ("DNS", cut("resolving the endpoints of")),
         ("RegisterTargets", cut("registering in")),
         ("DeregisterTargets", cut("deregistering from")),
-        (
-            "PutMetricData",
-            ("PublishFailed".to_owned(), unpublished.to_owned()),
-        ),
+        ("PutMetricData", unpublished),
     ];
-    let hang = async |(action, expected): (&str, (String, String))| {
+    let hangs_in = async |(action, expected): (&str, (String, String))| {
         let world = World::settled("10.0.1.7").await;
-        world.point("10.0.2.9");
-        match action {
-            "DNS" => world.answer(Answer::Silent),
-            action => world.aws.inject_always(action, Fault::Hang),
-        }
+        hang(&world, action);
         let answer = world.sandbox().await.invoke("{}", SHORT).await;
         assert_eq!(error(&answer), expected, "{action}");
         assert!(answer.took < SHORT, "{action} took {:?}", answer.took);
     };
-    futures_util::future::join_all(hangs.map(hang)).await;
+    futures_util::future::join_all(hangs.map(hangs_in)).await;
 }
 
 /// Over sockets: nothing is answered to a query, to a handshake, or to a call, which is sent again.
@@ -575,13 +577,9 @@ async fn i11_every_single_wait_ends_by_itself() {
         ("PutMetricData", "PublishFailed"),
         ("DNS", "ResolveFailed"),
     ];
-    let hang = async |(action, expected): (&str, &str)| {
+    let hangs_in = async |(action, expected): (&str, &str)| {
         let world = World::settled_in_memory("10.0.1.7", 5).await;
-        world.point("10.0.2.9");
-        match action {
-            "DNS" => world.answer(Answer::Silent),
-            action => world.aws.inject_always(action, Fault::Hang),
-        }
+        hang(&world, action);
         let answer = world.run().await;
         let (error_type, message) = error(&answer);
         assert_eq!(error_type, expected, "{action}: {message}");
@@ -591,7 +589,7 @@ async fn i11_every_single_wait_ends_by_itself() {
             answer.took
         );
     };
-    futures_util::future::join_all(hangs.map(hang)).await;
+    futures_util::future::join_all(hangs.map(hangs_in)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -242,89 +242,66 @@ async fn what_somebody_else_answers_in_place_of_cloudwatch_does_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cloudwatch_refuses_is_told_in_its_words() {
-    let invalid = ("x-amzn-query-error", "InvalidParameterValue;Sender");
-    let validation = ("x-amzn-query-error", "ValidationError;Sender");
-    let denied = ("x-amzn-query-error", "AccessDenied;Sender");
-    for (status, header, body, expected, is_dropped) in [
+    let mut cases = Vec::new();
+    for (status, body, text, query_error, exception) in [
         (
             400,
-            Some(invalid),
             CLOUDWATCH_INVALID,
-            "InvalidParameterValue: The parameter MetricData.member.1 is invalid",
-            true,
-        ),
-        // A proxy dropped the header.
-        (
-            400,
-            None,
-            CLOUDWATCH_INVALID,
-            "InvalidParameterValueException: The parameter MetricData.member.1 is invalid",
-            true,
+            "The parameter MetricData.member.1 is invalid",
+            "InvalidParameterValue;Sender",
+            "InvalidParameterValueException",
         ),
         (
             400,
-            Some(validation),
             CLOUDWATCH_VALIDATION,
-            "ValidationError: 1 validation error detected",
-            true,
-        ),
-        (
-            400,
-            None,
-            CLOUDWATCH_VALIDATION,
-            "ValidationException: 1 validation error detected",
-            true,
+            "1 validation error detected",
+            "ValidationError;Sender",
+            "ValidationException",
         ),
         (
             403,
-            Some(denied),
             CLOUDWATCH_ACCESS_DENIED,
-            "AccessDenied: not authorized to perform: cloudwatch:PutMetricData",
-            false,
+            "not authorized to perform: cloudwatch:PutMetricData",
+            "AccessDenied;Sender",
+            "AccessDeniedException",
         ),
-        (
-            403,
-            None,
-            CLOUDWATCH_ACCESS_DENIED,
-            "AccessDeniedException: not authorized to perform: cloudwatch:PutMetricData",
-            false,
-        ),
+        // The header is not there, as if a proxy had dropped it.
         (
             400,
-            None,
             CLOUDWATCH_THROTTLING,
-            "ThrottlingException: Rate exceeded",
-            false,
+            "Rate exceeded",
+            "",
+            "ThrottlingException",
         ),
     ] {
-        let headers: Vec<_> = [REQUEST_ID, PROTOCOL, CBOR]
-            .into_iter()
-            .chain(header)
-            .collect();
-        let refused = fault(status, &headers, body);
+        let headers = [REQUEST_ID, PROTOCOL, CBOR];
+        cases.push((
+            fault(status, &headers, body),
+            format!("{exception}: {text}"),
+        ));
+        if let Some((code, _)) = query_error.split_once(';') {
+            let headers = [&headers[..], &[("x-amzn-query-error", query_error)]].concat();
+            cases.push((fault(status, &headers, body), format!("{code}: {text}")));
+        }
+    }
+    for status in [408, 503] {
+        let told = format!("HTTP {status} with a body that is not an answer from AWS");
+        cases.push((fault(status, &EMPTY, b""), told));
+    }
+    for (refused, expected) in cases {
         let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.aws.inject_always("PutMetricData", refused);
         let function = world.function();
-        let errors = function.schedule().await.expect_err(expected);
+        let errors = function.schedule().await.expect_err(&expected);
+        assert_eq!(errors.error_type(), "PublishFailed");
         let message = what_failed(&errors.to_string());
         assert!(message.ends_with(&format!(": {expected}")), "{message}");
 
         world.aws.heal();
         function.schedule().await.expect("success");
         let kept = world.aws.take_data().len();
+        let is_dropped = expected.contains("nvalid") || expected.starts_with("Validation");
         assert_eq!(kept == 3, is_dropped, "{expected}: {kept} data");
-    }
-    for status in [408, 503] {
-        let world = World::settled_in_memory("10.0.1.7", 5).await;
-        world
-            .aws
-            .inject_always("PutMetricData", fault(status, &EMPTY, b""));
-        let function = world.function();
-        let errors = function.schedule().await.expect_err("a refusal");
-        assert_eq!(errors.error_type(), "PublishFailed");
-        world.aws.heal();
-        function.schedule().await.expect("success");
-        assert!(world.aws.take_data().len() > 3, "they were kept");
     }
 }
 
@@ -385,13 +362,20 @@ async fn cloudformation_is_answered_where_it_waits() {
     assert_eq!(answer["Status"], "SUCCESS");
 }
 
-/// What the stand-in answers to a form.
-fn load_balancing(aws: &Aws, form: &str) -> Response {
-    let request = Request::new(form.to_owned().into());
-    match aws.answer(Instant::now(), &request) {
+fn answered(aws: &Aws, request: &Request) -> Response {
+    match aws.answer(Instant::now(), request) {
         Reply::After(_, response) => response,
         other => panic!("{other:?}"),
     }
+}
+
+/// What the stand-in answers to a form.
+fn load_balancing(aws: &Aws, form: &str) -> String {
+    let response = answered(aws, &Request::new(form.to_owned().into()));
+    assert_eq!(response.headers()["content-type"], "text/xml");
+    assert_eq!(response.headers()["x-amzn-requestid"], REQUEST_ID.1);
+    assert!(!response.headers().contains_key("x-amzn-query-error"));
+    String::from_utf8(response.body().to_vec()).unwrap()
 }
 
 /// The stand-in is no easier to please, and no harder, than AWS.
@@ -399,103 +383,58 @@ fn load_balancing(aws: &Aws, form: &str) -> Response {
 async fn the_stand_in_sends_what_aws_sends() {
     let aws = Aws::default();
     aws.add(TargetGroup::ipv4(ARN, 6379));
-    let text = |response: &Response| String::from_utf8(response.body().to_vec()).unwrap();
-    let targets = "Targets.member.1.Id=10.0.1.7&Targets.member.1.Port=6379";
-    for (call, expected) in [
-        (
-            format!("Action=DescribeTargetHealth&TargetGroupArn={ARN}"),
-            HEALTH_EMPTY,
-        ),
-        (
-            format!("Action=RegisterTargets&TargetGroupArn={ARN}&{targets}"),
-            REGISTER,
-        ),
-        (
-            format!("Action=DeregisterTargets&TargetGroupArn={ARN}&{targets}"),
-            DEREGISTER,
-        ),
+    let group = format!("TargetGroupArn={ARN}");
+    let target = "Targets.member.1.Id=10.0.1.7&Targets.member.1.Port=6379";
+    for (action, expected) in [
+        ("DescribeTargetHealth", HEALTH_EMPTY),
+        ("RegisterTargets", REGISTER),
+        ("DeregisterTargets", DEREGISTER),
     ] {
-        let response = load_balancing(&aws, &call);
-        assert_eq!(text(&response).as_bytes(), expected, "{call}");
-        assert_eq!(response.headers()["content-type"], "text/xml");
-        assert_eq!(response.headers()["x-amzn-requestid"], REQUEST_ID.1);
+        let text = load_balancing(&aws, &format!("Action={action}&{group}&{target}"));
+        assert_eq!(text.as_bytes(), expected, "{action}");
     }
-    aws.target_group(ARN, |group| {
-        group.registration_lag = Duration::from_secs(90)
-    });
     for address in ["10.0.2.9", "10.0.3.3"] {
         aws.register(ARN, address, 6379);
         sleep(Duration::from_secs(1)).await;
     }
-    let described = load_balancing(
-        &aws,
-        &format!("Action=DescribeTargetHealth&TargetGroupArn={ARN}"),
-    );
-    let (expected, described) = (str::from_utf8(HEALTH).unwrap(), text(&described));
-    let member = |document: &str, index: usize| {
-        document
-            .split("      <member>\n")
-            .nth(index)
-            .map(str::to_owned)
-            .unwrap()
-    };
-    assert_eq!(member(&described, 1), member(expected, 1), "draining");
-    assert_eq!(member(&described, 2), member(expected, 2), "initial");
-
-    let denied = "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: elasticloadbalancing:RegisterTargets";
-    for (refused, expected) in [
-        (
-            Fault::Error(400, "Throttling", "Rate exceeded"),
-            ELB_THROTTLING,
-        ),
-        (Fault::Error(403, "AccessDenied", denied), ELB_ACCESS_DENIED),
-        (
-            Fault::Error(500, "InternalFailure", ""),
-            ELB_INTERNAL_FAILURE,
-        ),
-    ] {
-        aws.inject("RegisterTargets", refused);
-        let response = load_balancing(&aws, "Action=RegisterTargets");
-        assert_eq!(text(&response).as_bytes(), expected);
-        assert!(!response.headers().contains_key("x-amzn-query-error"));
+    let described = load_balancing(&aws, &format!("Action=DescribeTargetHealth&{group}"));
+    let members = described.split("      <member>\n");
+    let expected = str::from_utf8(HEALTH).unwrap().split("      <member>\n");
+    for (member, expected) in members.zip(expected).skip(1).take(2) {
+        assert_eq!(member, expected, "one is draining, and one is initial");
     }
 
-    let put = |aws: &Aws, body: &'static [u8]| {
-        let mut request = Request::new(body.into());
+    let denied = "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: elasticloadbalancing:RegisterTargets";
+    for (status, code, message, expected) in [
+        (400, "Throttling", "Rate exceeded", ELB_THROTTLING),
+        (403, "AccessDenied", denied, ELB_ACCESS_DENIED),
+        (500, "InternalFailure", "", ELB_INTERNAL_FAILURE),
+    ] {
+        aws.inject("RegisterTargets", Fault::Error(status, code, message));
+        let text = load_balancing(&aws, "Action=RegisterTargets");
+        assert_eq!(text.as_bytes(), expected);
+    }
+
+    let invalid = "The parameter MetricData.member.1 is invalid";
+    let denied = "not authorized to perform: cloudwatch:PutMetricData";
+    let failed = "1 validation error detected";
+    for (code, message, expected) in [
+        ("InvalidParameterValue", invalid, CLOUDWATCH_INVALID),
+        ("ValidationError", failed, CLOUDWATCH_VALIDATION),
+        ("AccessDenied", denied, CLOUDWATCH_ACCESS_DENIED),
+        ("Throttling", "Rate exceeded", CLOUDWATCH_THROTTLING),
+    ] {
+        aws.inject("PutMetricData", Fault::Error(400, code, message));
+        let mut request = Request::new(b"".as_slice().into());
         let uri = "/service/GraniteServiceVersion20100801/operation/PutMetricData";
         *request.uri_mut() = uri.parse().unwrap();
         *request.method_mut() = Method::POST;
-        match aws.answer(Instant::now(), &request) {
-            Reply::After(_, response) => response,
-            other => panic!("{other:?}"),
-        }
-    };
-    for (code, message, query_error, expected) in [
-        (
-            "InvalidParameterValue",
-            "The parameter MetricData.member.1 is invalid",
-            Some("InvalidParameterValue;Sender"),
-            CLOUDWATCH_INVALID,
-        ),
-        (
-            "ValidationError",
-            "1 validation error detected",
-            Some("ValidationError;Sender"),
-            CLOUDWATCH_VALIDATION,
-        ),
-        (
-            "AccessDenied",
-            "not authorized to perform: cloudwatch:PutMetricData",
-            Some("AccessDenied;Sender"),
-            CLOUDWATCH_ACCESS_DENIED,
-        ),
-        ("Throttling", "Rate exceeded", None, CLOUDWATCH_THROTTLING),
-    ] {
-        aws.inject("PutMetricData", Fault::Error(400, code, message));
-        let response = put(&aws, b"");
+        let response = answered(&aws, &request);
         assert_eq!(response.body(), expected, "{code}");
         let header = response.headers().get("x-amzn-query-error");
-        assert_eq!(header.map(|value| value.to_str().unwrap()), query_error);
+        let header = header.map(|value| value.to_str().unwrap());
+        let query_error = format!("{code};Sender");
+        assert_eq!(header, (code != "Throttling").then_some(&*query_error));
         assert_eq!(response.headers()["smithy-protocol"], "rpc-v2-cbor");
     }
 }
