@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use stand_in::dns::Answer;
 use stand_in::world::{ARN, OTHER_ARN, World};
 
+use crate::reading::log;
 use crate::stack::Stack;
 
 const FAILED: &str = "Failed or held back, no healthy target";
@@ -118,9 +119,7 @@ async fn the_query_finds_what_was_changed_held_back_or_failed_and_nothing_else()
     sandbox.schedule().await.outcome.unwrap();
     world.answer(Answer::NxDomain);
     sandbox.schedule().await.outcome.unwrap_err();
-    let log = sandbox.log();
-    let lines = log.iter().map(|line| serde_json::from_str(line).unwrap());
-    let found: Vec<Value> = lines.filter(finds).collect();
+    let found: Vec<Value> = log(&sandbox).into_iter().filter(finds).collect();
     let found = found.iter().map(|line| {
         let message = line["message"].as_str().unwrap();
         message.split([' ', ':']).next().unwrap()

@@ -11,13 +11,12 @@ use tokio::join;
 use tokio::time::{Instant, sleep};
 
 use crate::invariants::hang;
-use crate::reading::{error, lines, what_failed};
+use crate::reading::{DENIED, error, lines, what_failed};
 
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/redis/51af3dc0-da77-11e4";
 const URL: &str = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com/\
                    arn%3Aaws%3Acloudformation%3Aeu-west-1%3A123456789012%3Astack/redis/51af%7CVerification?\
                    X-Amz-Signature=a%2Bb%3D&X-Amz-Expires=7200";
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
 fn event_to(request_type: &str, url: &str) -> String {
     json!({
@@ -149,9 +148,11 @@ async fn what_is_tried_again_keeps_to_the_pace() {
     assert!(describes.count() <= 20 + 5 * 33);
 }
 
+type Break = fn(&mut World);
+
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_fails_the_deployment_with_its_message() {
-    let cases: [(fn(&mut World), String); 3] = [
+    let cases: [(Break, String); 3] = [
         (
             |world| world.answer(dns::Answer::NxDomain),
             format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 answered NXDOMAIN"),

@@ -2,7 +2,6 @@
 //! and a sound one has none.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use nlb_hostname_target::diagnose::{Findings, Severity};
 use serde_json::json;
@@ -12,17 +11,12 @@ use stand_in::elb::{LoadBalancer, TargetGroup, ZONE};
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
 use tokio::time::Instant;
 
-use crate::reading::lines;
+use crate::reading::{DENIED, lines, seconds};
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
 const C: &str = "10.0.3.3";
 const UNAVAILABLE: Fault = Fault::Error(500, "HealthUnavailable", "try later");
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// As the README asks for.
 fn make_sound(group: &mut TargetGroup) {

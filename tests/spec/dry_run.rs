@@ -3,30 +3,30 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stand_in::aws::Fault;
 use stand_in::dns::Answer;
-use stand_in::lambda::{SCHEDULE, Sandbox, TIMEOUT};
+use stand_in::lambda::{NOTIFICATION, SCHEDULE, Sandbox, TIMEOUT};
 use stand_in::world::{ARN, REGISTRATION_LAG, World};
 use tokio::time::sleep;
 
-use crate::reading::{error, result};
+use crate::reading::{UNAVAILABLE, error, log, result, samples};
 
-const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
+const DRY_RUN: &str = r#"{"dryRun":true}"#;
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_changes_and_publishes_nothing() {
-    for in_event in [true, false] {
+    let of_topic = r#"{"dryRun":true,"Records":[{"EventSource":"aws:sns"}]}"#;
+    for (variable, event) in [
+        ("false", DRY_RUN),
+        ("false", of_topic),
+        ("true", r#"{"dryRun":false}"#),
+        ("true", NOTIFICATION),
+    ] {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
-        if !in_event {
-            world.set("DRY_RUN", "true");
-        }
-        let event = if in_event {
-            r#"{"dryRun":true}"#
-        } else {
-            r#"{"dryRun":false}"#
-        };
+        world.set("DRY_RUN", variable);
+        world.set("SCHEDULE_POLL_SECONDS", 55);
         let answer = world.sandbox().await.invoke(event, TIMEOUT).await;
+        assert_eq!(result(&answer)["reconciles"], 1, "whatever the window");
         assert_eq!(answer.outcome.as_ref().unwrap()["dryRun"], true);
         assert_eq!(result(&answer)["registered"], json!(["10.0.2.9:6379"]));
         assert_eq!(result(&answer)["deregistered"], json!(["10.0.1.7:6379"]));
@@ -49,27 +49,19 @@ async fn a_dry_run_reports_errors_and_leaves_unpublished_metrics_alone() {
     world.aws.take_calls();
 
     world.answer(Answer::NxDomain);
-    let answer = sandbox.invoke(r#"{"dryRun":true}"#, TIMEOUT).await;
+    let answer = sandbox.invoke(DRY_RUN, TIMEOUT).await;
     assert_eq!(error(&answer).0, "ResolveFailed");
     assert_eq!(world.actions(), [""; 0]);
 
     world.point("10.0.1.7");
     sandbox.schedule().await.outcome.unwrap();
-    let data = world.aws.take_data().into_iter();
-    let samples = data
-        .filter(|datum| datum.metric == "Failover")
-        .flat_map(|datum| datum.samples);
-    assert_eq!(samples.count(), 2, "two reconciles, without the dry run");
+    let samples = samples(&world, "Failover");
+    assert_eq!(samples.len(), 2, "two reconciles, without the dry run");
 }
-
-const DRY_RUN: &str = r#"{"dryRun":true}"#;
 
 /// All lines about a group, as level and message.
 fn told(sandbox: &Sandbox) -> Vec<(String, String)> {
-    let lines = sandbox.log();
-    let lines = lines
-        .iter()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = log(sandbox).into_iter();
     let about_the_group = lines.filter(|line| line["targetGroupArn"] == ARN);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     about_the_group

@@ -11,9 +11,7 @@ use stand_in::lambda::{Answer, Process, Sandbox};
 use stand_in::world::{ARN, DNS_SERVER, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
 use tokio::process::Command;
 
-use crate::reading::{error, lines, result};
-
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+use crate::reading::{DENIED, error, lines, result, samples};
 
 /// The error's type and message.
 fn told(answer: &Answer) -> String {
@@ -345,10 +343,8 @@ async fn the_page_of_a_proxy_is_no_acknowledgement() {
 
     world.aws.heal();
     sandbox.schedule().await.outcome.unwrap();
-    let data = world.aws.take_data();
-    let mut failovers = data.iter().filter(|datum| datum.metric == "Failover");
-    let is_counted = failovers.any(|datum| datum.samples.contains(&1.0));
-    assert!(is_counted, "it was kept");
+    let failovers = samples(&world, "Failover");
+    assert!(failovers.contains(&1.0), "it was kept");
 }
 
 #[tokio::test(start_paused = true)]

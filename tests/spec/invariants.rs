@@ -14,12 +14,11 @@ use tokio::join;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
-use crate::reading::{error, lines, result, samples, what_failed};
+use crate::reading::{THROTTLED, UNAVAILABLE, error, lines, result, samples, what_failed};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A timeout of which half is left for the work.
 const SHORT: Duration = Duration::from_secs(4);
-const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
 
 /// An answer with a code and with an address of a name.
 fn records(code: ResponseCode, name: &str) -> Answer {
@@ -404,11 +403,7 @@ async fn i10_what_the_deadline_cuts_off_is_kept_too() {
 
     world.aws.heal();
     sandbox.schedule().await.unwrap();
-    let data = world.aws.take_data().into_iter();
-    let failovers =
-        data.filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");
-    let samples: Vec<_> = failovers.map(|datum| datum.samples).collect();
-    assert_eq!(samples, [vec![1.0], vec![0.0], vec![0.0; 2]]);
+    assert_eq!(samples(&world, "Failover"), [1.0, 0.0, 0.0, 0.0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -469,10 +464,7 @@ async fn i11_a_group_that_gets_no_turn_before_the_deadline_is_counted_and_comes_
 
 #[tokio::test(start_paused = true)]
 async fn i11_a_group_whose_call_was_sent_in_vain_is_no_group_that_got_no_turn() {
-    for fault in [
-        Fault::Error(500, "InternalFailure", "try later"),
-        Fault::Error(400, "Throttling", "Rate exceeded"),
-    ] {
+    for fault in [Fault::Error(500, "InternalFailure", "try later"), THROTTLED] {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.feed(60);
         world.aws.inject_always("RegisterTargets", fault);

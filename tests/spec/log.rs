@@ -1,13 +1,10 @@
 //! What the log says.
 
-use serde_json::{Value, json};
-use stand_in::aws::Fault;
+use serde_json::json;
 use stand_in::dns::Answer;
 use stand_in::world::World;
 
-use crate::reading::{error, lines, what_failed};
-
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+use crate::reading::{DENIED, error, lines, log, what_failed};
 
 #[tokio::test]
 async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result() {
@@ -15,11 +12,7 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
     let mut sandbox = world.warm_sandbox().await;
     world.point("10.0.2.9");
     let answer = sandbox.schedule().await;
-    let log = sandbox.log();
-    let lines: Vec<Value> = log
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines = log(&sandbox);
     let of_failover = &lines[lines.len() - 4..];
     let messages: Vec<_> = of_failover
         .iter()
@@ -111,10 +104,7 @@ async fn lambdas_log_level_is_kept_to() {
     ] {
         world.set("AWS_LAMBDA_LOG_LEVEL", level);
         let mut sandbox = world.warm_sandbox().await;
-        let logged = sandbox.log();
-        let logged = logged
-            .iter()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let logged = log(&sandbox).into_iter();
         let logged: Vec<_> = logged.map(|line| line["message"].clone()).collect();
         assert_eq!(logged, messages, "{level}");
         world.answer(Answer::NxDomain);

@@ -10,11 +10,7 @@ use stand_in::world::{ARN, Function, PORT, World, group_arn, own_endpoint};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
-use crate::reading::{first, samples, what_failed};
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::reading::{THROTTLED, first, samples, seconds, what_failed};
 
 async fn settled(groups: usize) -> World {
     let mut world = World::settled_in_memory(OLD, 5).await;
@@ -117,8 +113,7 @@ async fn a_call_refused_until_the_deadline_fails_as_that_call() {
         let world = World::settled_in_memory(OLD, 5).await;
         let function = world.function();
         world.point(NEW);
-        let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
-        world.aws.inject_always(action, throttled);
+        world.aws.inject_always(action, THROTTLED);
         let begin = Instant::now();
         let errors = function.schedule().await.unwrap_err();
         assert!((66.0..67.5).contains(&begin.elapsed().as_secs_f64()));
@@ -153,8 +148,7 @@ async fn a_refusal_in_a_window_is_no_failure() {
             "RegisterTargets",
             "DeregisterTargets",
         ] {
-            let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
-            world.aws.inject_where(action, None, throttled, Some(2));
+            world.aws.inject_where(action, None, THROTTLED, Some(2));
         }
     };
     let (outcome, ()) = join!(function.schedule(), refuse);
@@ -170,10 +164,9 @@ async fn a_refusal_in_a_doubt_is_no_failure() {
     world.point(NEW);
     first(function.schedule().await);
     world.point(OLD);
-    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
     world
         .aws
-        .inject_where("DescribeTargetHealth", None, throttled, Some(3));
+        .inject_where("DescribeTargetHealth", None, THROTTLED, Some(3));
     let report = first(function.schedule().await);
     assert!(report.failover, "it is believed in the same invocation");
 }
@@ -300,8 +293,7 @@ async fn a_group_whose_change_was_never_sent_is_settled_when_its_name_is_back() 
     world.set("SCHEDULE_POLL_SECONDS", 50);
     let function = warm(&world).await;
     // Refused registrations slow down, so that most groups wait for longer than their answers are good for.
-    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
-    world.aws.inject_always("RegisterTargets", throttled);
+    world.aws.inject_always("RegisterTargets", THROTTLED);
     let come_and_go = async {
         sleep(seconds(5)).await;
         (0..GROUPS).for_each(|index| world.point_one(index, NEW));

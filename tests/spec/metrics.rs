@@ -7,15 +7,16 @@ use std::time::{Duration, SystemTime};
 
 use nlb_hostname_target::error::Error;
 use nlb_hostname_target::metrics::{Destination, Metrics, Sample};
-use stand_in::aws::{Aws, Fault};
+use stand_in::aws::Aws;
 use stand_in::cloudwatch::Datum;
 use stand_in::world::sdk_over;
 use tracing::Dispatch;
 use tracing::subscriber::NoSubscriber;
 
+use crate::reading::UNAVAILABLE;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
 
 const GROUP: &str = "targetgroup/redis/0123456789abcdef";
 

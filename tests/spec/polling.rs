@@ -12,11 +12,7 @@ use stand_in::world::{
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
-use crate::reading::{changes, first, samples, targets, what_failed};
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::reading::{THROTTLED, changes, first, samples, seconds, targets, what_failed};
 
 /// Equal to the millisecond.
 fn assert_times(times: &[f64], expected: &[f64]) {
@@ -44,26 +40,6 @@ async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
     );
 }
 
-/// The first description takes 2.7 s: one attempt hangs, and the second one is late.
-#[tokio::test(start_paused = true)]
-async fn after_a_reconcile_that_outlasts_its_step_the_next_starts_at_once_and_then_on_the_grid() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", 8);
-    world.set("POLL_INTERVAL_SECONDS", 2);
-    let function = world.function();
-    function.schedule().await.unwrap();
-    world.zone.take_asked();
-    world.aws.inject("DescribeTargetHealth", Fault::Hang);
-    let late = Fault::Latency(Duration::from_millis(200));
-    world.aws.inject("DescribeTargetHealth", late);
-    let begin = Instant::now();
-    assert_eq!(first(function.schedule().await).reconciles, 5);
-    let mut times = world.lookups(begin);
-    let at_once = times.remove(1);
-    assert!((2.7..2.8).contains(&at_once), "{at_once}");
-    assert_times(&times, &[0.0, 4.0, 6.0, 8.0]);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_notification_looks_once_a_second_for_its_own_window() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
@@ -76,32 +52,6 @@ async fn a_notification_looks_once_a_second_for_its_own_window() {
     assert_eq!(first(function.notify().await).reconciles, 11);
     let starts: Vec<_> = (0..=10).map(f64::from).collect();
     assert_times(&world.lookups(begin), &starts);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dry_run_is_one_look_whatever_the_window() {
-    for (variable, event) in [
-        (
-            ("DRY_RUN", "true"),
-            include_str!("../../events/notification.json"),
-        ),
-        (("DRY_RUN", "true"), "{}"),
-        (("DRY_RUN", "false"), r#"{"dryRun":true}"#),
-        (
-            ("DRY_RUN", "false"),
-            r#"{"dryRun":true,"Records":[{"EventSource":"aws:sns"}]}"#,
-        ),
-    ] {
-        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-        world.set("SCHEDULE_POLL_SECONDS", 55);
-        world.set(variable.0, variable.1);
-        let function = world.function();
-        world.point("10.0.2.9");
-        let report = first(function.invoke(event).await);
-        assert_eq!(report.reconciles, 1, "{event}");
-        assert_eq!(targets(&report.registered), ["10.0.2.9:6379"]);
-        assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,21 +97,6 @@ async fn a_failed_turn_does_not_end_the_loop_and_the_last_one_decides() {
     };
     let (outcome, ()) = join!(function.schedule(), break_it);
     assert_eq!(outcome.unwrap_err().error_type(), "ResolveFailed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_quiet_window_of_55_s_publishes_once() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", 55);
-    let function = world.function();
-    let report = first(function.schedule().await);
-    let published = world.aws.take_calls();
-    let published = published
-        .iter()
-        .filter(|call| call.action == "PutMetricData");
-    assert_eq!(published.count(), 1);
-    assert_eq!(report.reconciles, 12);
-    assert_eq!(samples(&world, "Failover"), [0.0; 12]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,10 +342,9 @@ async fn a_group_that_hangs_uses_up_no_other_groups_retries() {
         .aws
         .inject_where(describe, Some(&group_arn(1)), hang, None);
     for minute in 0..100 {
-        let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
         world
             .aws
-            .inject_where(describe, Some(ARN), throttled, Some(1));
+            .inject_where(describe, Some(ARN), THROTTLED, Some(1));
         let message = function.schedule().await.unwrap_err().to_string();
         assert!(!message.contains(ARN), "minute {minute}: {message}");
         sleep(seconds(54)).await;

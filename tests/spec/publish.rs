@@ -8,9 +8,7 @@ use stand_in::dns::{self, Answer};
 use stand_in::lambda::Sandbox;
 use stand_in::world::{ENDPOINT, OTHER_ENDPOINT, World};
 
-use crate::reading::{error, lines};
-
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+use crate::reading::{DENIED, error, lines, samples};
 
 #[tokio::test(start_paused = true)]
 async fn data_that_cloudwatch_calls_invalid_are_dropped_with_a_line() {
@@ -94,10 +92,6 @@ async fn data_dropped_in_one_call_are_told_also_when_the_next_failed_otherwise()
                 .to_owned()
         )
     );
-    let data = world.aws.take_data().into_iter();
-    let mut failovers = data.filter(|datum| datum.metric == "Failover");
-    assert!(
-        failovers.any(|datum| datum.samples.contains(&1.0)),
-        "the rest went out at the end"
-    );
+    let failovers = samples(&world, "Failover");
+    assert!(failovers.contains(&1.0), "the rest went out at the end");
 }

@@ -1,12 +1,23 @@
 //! What came of an invocation, as the tests of it say it.
 
+use std::time::Duration;
+
 use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::plan::Target;
 use nlb_hostname_target::report::{Report, TargetGroupReport};
 use serde_json::Value;
-use stand_in::aws::Call;
+use stand_in::aws::{Call, Fault};
 use stand_in::lambda::{Answer, Sandbox};
 use stand_in::world::World;
+
+pub const DENIED: Fault =
+    Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+pub const THROTTLED: Fault = Fault::Error(400, "Throttling", "Rate exceeded");
+pub const UNAVAILABLE: Fault = Fault::Error(503, "ServiceUnavailable", "try later");
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 /// The error's type and message.
 pub fn error(answer: &Answer) -> (String, String) {
@@ -54,18 +65,21 @@ pub fn result(answer: &Answer) -> &Value {
         .expect("an invocation that succeeded")["targetGroups"][0]
 }
 
-/// The lines of the log whose message begins so; each line is JSON.
+/// The log; each line is JSON.
+pub fn log(sandbox: &Sandbox) -> Vec<Value> {
+    let lines = sandbox.log().into_iter();
+    let read = |line: String| serde_json::from_str(&line).expect("a line of JSON");
+    lines.map(read).collect()
+}
+
+/// The lines of the log whose message begins so.
 pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
-    let lines = sandbox.log();
-    let lines = lines
-        .iter()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
-    let is_one = |line: &Value| {
-        line["message"]
-            .as_str()
-            .is_some_and(|text| text.starts_with(message))
-    };
-    lines.filter(is_one).collect()
+    let mut lines = log(sandbox);
+    lines.retain(|line| {
+        let text = line["message"].as_str();
+        text.is_some_and(|text| text.starts_with(message))
+    });
+    lines
 }
 
 /// The report of the first group of an invocation that succeeded.

@@ -7,9 +7,7 @@ use stand_in::aws::Fault;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World};
 use tokio::time::sleep;
 
-use crate::reading::{error, first, result, samples};
-
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+use crate::reading::{DENIED, THROTTLED, UNAVAILABLE, error, first, result, samples};
 
 #[tokio::test]
 async fn the_first_registration_is_no_failover() {
@@ -43,30 +41,6 @@ async fn the_first_registration_is_no_failover() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_reconcile_makes_two_calls_and_a_failover_four() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    let mut sandbox = world.warm_sandbox().await;
-    sandbox.schedule().await.outcome.unwrap();
-    assert_eq!(world.actions(), ["DescribeTargetHealth", "PutMetricData"]);
-
-    world.point("10.0.2.9");
-    let answer = sandbox.schedule().await;
-    assert_eq!(
-        world.actions(),
-        [
-            "DescribeTargetHealth",
-            "RegisterTargets",
-            "DeregisterTargets",
-            "PutMetricData"
-        ]
-    );
-    let group = result(&answer);
-    assert_eq!(group["registered"], json!(["10.0.2.9:6379"]));
-    assert_eq!(group["deregistered"], json!(["10.0.1.7:6379"]));
-    assert_eq!(group["failover"], true);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;
     let mut sandbox = world.warm_sandbox().await;
@@ -80,12 +54,8 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     for failover in [true, false] {
         assert_eq!(result(&sandbox.schedule().await)["failover"], failover);
     }
-    let data = world.aws.take_data();
-    let failovers = data
-        .iter()
-        .filter(|datum| datum.metric == "Failover" && datum.dimensions[0].0 == "FunctionName");
     // A minute may end between any two of them.
-    let values: Vec<_> = failovers.flat_map(|datum| datum.samples.clone()).collect();
+    let values = samples(&world, "Failover");
     // Two reconciles fail, and DNS is asked for 13.5 s until the removal is believed.
     assert_eq!(values.iter().position(|value| *value > 0.0), Some(16));
     assert_eq!((values.len(), values.iter().sum()), (18, 1.0));
@@ -209,21 +179,20 @@ async fn no_healthy_target_is_about_targets_that_the_name_is_at_and_that_are_not
 async fn each_call_has_three_attempts_of_its_own() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
-    let passing = Fault::Error(503, "ServiceUnavailable", "try later");
     for action in [
         "DescribeTargetHealth",
         "RegisterTargets",
         "DeregisterTargets",
     ] {
-        let fault = passing.clone();
-        world.aws.inject_where(action, None, fault, Some(2));
+        world.aws.inject_where(action, None, UNAVAILABLE, Some(2));
     }
     let function = world.function();
     assert!(first(function.schedule().await).failover);
     for attempts in [2, 3] {
-        let fault = passing.clone();
         let action = "DescribeTargetHealth";
-        world.aws.inject_where(action, None, fault, Some(attempts));
+        world
+            .aws
+            .inject_where(action, None, UNAVAILABLE, Some(attempts));
         let is_failed = function.schedule().await.is_err();
         assert_eq!(is_failed, attempts == 3);
     }
@@ -231,14 +200,13 @@ async fn each_call_has_three_attempts_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_throttled_or_whose_answer_was_lost_is_tried_again_within_the_reconcile() {
-    let throttled = Fault::Error(400, "Throttling", "Rate exceeded");
     for (action, fault) in [
-        ("DescribeTargetHealth", &throttled),
-        ("RegisterTargets", &throttled),
+        ("DescribeTargetHealth", &THROTTLED),
+        ("RegisterTargets", &THROTTLED),
         ("RegisterTargets", &Fault::LostAnswer),
-        ("DeregisterTargets", &throttled),
+        ("DeregisterTargets", &THROTTLED),
         ("DeregisterTargets", &Fault::LostAnswer),
-        ("PutMetricData", &throttled),
+        ("PutMetricData", &THROTTLED),
     ] {
         let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");

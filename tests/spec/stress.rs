@@ -2,7 +2,6 @@
 //! the invocation ends in time, and each group that nothing is wrong with is served in the next ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use nlb_hostname_target::error::{Error, Errors};
 use nlb_hostname_target::report::Report;
@@ -12,16 +11,14 @@ use stand_in::lambda::TIMEOUT;
 use stand_in::world::{ENDPOINT, Function, PORT, World, own_endpoint};
 use tokio::time::{Instant, sleep};
 
+use crate::reading::seconds;
+
 /// Four times what Lambda's 4 KB of variables hold.
 const GROUPS: u64 = 100;
 /// In which the 200 calls that change them fit, though some hang: 16 at once, and 3 a second for 67
 /// seconds.
 const INVOCATIONS: usize = 3;
 const NODES: [&str; 2] = ["10.0.1.7", "10.0.2.9"];
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// So many groups with one name, each of which has had the first node for long, and a sandbox that knows them.
 async fn warm(groups: u64) -> (World, Vec<String>, Function) {

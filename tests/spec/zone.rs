@@ -5,9 +5,7 @@ use stand_in::aws::Fault;
 use stand_in::dns;
 use stand_in::world::World;
 
-use crate::reading::{error, lines, result};
-
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
+use crate::reading::{DENIED, error, lines, result};
 
 #[tokio::test(start_paused = true)]
 async fn an_address_outside_the_vpc_is_registered_with_the_zone_all() {

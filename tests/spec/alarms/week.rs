@@ -6,12 +6,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_smithy_async::time::TimeSource;
 use futures_util::future::join_all;
-use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
 use stand_in::lambda::QUEUE;
 use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::reading::DENIED;
 
 /// Monday 0:00 is minute 0.
 pub const WEEK: usize = 7 * DAY;
@@ -28,7 +29,6 @@ const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
 /// From the minute in which a story begins until its name moves.
 const MOVE: Duration = Duration::from_secs(7);
-const DENIED: Fault = Fault::Error(403, "AccessDenied", "not authorized to perform this action");
 
 /// When the function is invoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
