@@ -188,18 +188,25 @@ def drop_packets(exits, address):
         waiting.connect_ex((address, PORT))
 
 
+def start_in_cluster_mode(stack, *names):
+    """Nodes that are in no cluster yet; returns their addresses."""
+    for name in names:
+        stack.start_node(name, CACHE, cluster_enabled="yes", tls_cluster="yes", cluster_announce_ip=stack.node(name))
+    return map(stack.node, names)
+
+
+def wait_for_cluster(stack, node):
+    stack.wait_for(lambda: "cluster_state:ok" in stack.redis_cli(node, "cluster", "info"), f"{node} is in no cluster")
+
+
 def start_cluster(stack):
     """Of two shards, each with one node."""
-    shards = ["shard-1", "shard-2"]
-    for shard in shards:
-        stack.start_node(shard, CACHE, cluster_enabled="yes", tls_cluster="yes", cluster_announce_ip=stack.node(shard))
-    first, second = map(stack.node, shards)
+    first, second = start_in_cluster_mode(stack, "shard-1", "shard-2")
     stack.redis_cli(first, "cluster", "addslotsrange", "0", "8191")
     stack.redis_cli(second, "cluster", "addslotsrange", "8192", "16383")
     stack.redis_cli(first, "cluster", "meet", second, str(PORT))
     for shard in (first, second):
-        is_up = lambda: "cluster_state:ok" in stack.redis_cli(shard, "cluster", "info")
-        stack.wait_for(is_up, f"{shard} is in no cluster")
+        wait_for_cluster(stack, shard)
 
 
 def start_other_certificates(stack):
@@ -217,15 +224,12 @@ def start_other_certificates(stack):
 
 def start_cluster_of_one(stack):
     """One shard, with a replica."""
-    for name in ("one", "one-replica"):
-        stack.start_node(name, CACHE, cluster_enabled="yes", tls_cluster="yes", cluster_announce_ip=stack.node(name))
-    primary, replica = stack.node("one"), stack.node("one-replica")
+    primary, replica = start_in_cluster_mode(stack, "one", "one-replica")
     stack.redis_cli(primary, "cluster", "addslotsrange", "0", "16383")
     stack.redis_cli(replica, "cluster", "meet", primary, str(PORT))
     follow = lambda: stack.redis_cli(replica, "cluster", "replicate", stack.redis_cli(primary, "cluster", "myid").strip())
     stack.wait_for(lambda: "OK" in follow(), "the replica does not know its primary")
-    is_up = lambda: "cluster_state:ok" in stack.redis_cli(replica, "cluster", "info")
-    stack.wait_for(is_up, "the replica is in no cluster")
+    wait_for_cluster(stack, replica)
 
 
 def main():

@@ -179,18 +179,9 @@ def cloudformation_is_not_answered() -> str:
 
 
 def cloudformation(bucket: str) -> dict:
-    function = "arn:aws:lambda:eu-west-1:123456789012:function:nlb-hostname-target"
-    path = "arn%3Aaws%3Acloudformation%3Aeu-west-1%3A123456789012%3Astack/nlb/5d2f/7C1E%7CVerification"
-    return {
-        "RequestType": "Create",
-        "ServiceToken": function,
-        "ResponseURL": f"{bucket}/{path}?X-Amz-Signature=0",
-        "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/nlb/5d2f",
-        "RequestId": "7C1E",
-        "LogicalResourceId": "Verification",
-        "ResourceType": "AWS::CloudFormation::CustomResource",
-        "ResourceProperties": {"ServiceToken": function, "ServiceTimeout": "60"},
-    }
+    event = json.loads((ROOT / "tests/spec/wire/event-cloudformation.json").read_text())
+    path = event["ResponseURL"].partition(".amazonaws.com/")[2]
+    return event | {"ResponseURL": f"{bucket}/{path}"}
 
 
 def the_region_is_given_as_the_page_says() -> str:

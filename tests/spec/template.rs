@@ -147,23 +147,6 @@ fn nothing_but_main_reads_the_environment() {
 }
 
 #[test]
-fn there_is_one_http_and_one_tls_stack_and_it_is_ring() {
-    let lock = include_str!("../../Cargo.lock");
-    let versions = |name: &str| lock.matches(&format!("name = \"{name}\"\n")).count();
-    let stack = [
-        "hyper",
-        "h2",
-        "rustls",
-        "ring",
-        "aws-lc-rs",
-        "aws-lc-sys",
-        "openssl-sys",
-        "native-tls",
-    ];
-    assert_eq!(stack.map(versions), [1, 1, 1, 1, 0, 0, 0, 0]);
-}
-
-#[test]
 fn every_parameter_is_described_labelled_and_grouped() {
     let template = template();
     let interface = &template["Metadata"]["AWS::CloudFormation::Interface"];
@@ -303,22 +286,6 @@ fn a_schedule_is_what_eventbridge_takes() {
     for expression in invalid.split('|') {
         assert!(!is_valid(expression), "{expression}");
     }
-}
-
-#[test]
-fn the_rule_has_the_name_and_the_schedule_that_are_asked_for() {
-    let of = |given: &[(&str, &str)]| {
-        let stack = Stack::new(given);
-        let functions = stack.resources("AWS::Serverless::Function");
-        let rule = &functions["Function"]["Events"]["Schedule"]["Properties"];
-        [stack.text(&rule["Name"]), stack.text(&rule["Schedule"])]
-    };
-    assert_eq!(of(&[]), ["AWS::NoValue", "rate(1 minute)"]);
-    let given = [
-        ("RuleName", "redis-follow"),
-        ("ScheduleExpression", "cron(0/2 8-18 ? * MON-FRI *)"),
-    ];
-    assert_eq!(of(&given), ["redis-follow", "cron(0/2 8-18 ? * MON-FRI *)"]);
 }
 
 #[test]

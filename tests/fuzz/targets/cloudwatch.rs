@@ -6,7 +6,7 @@ use stand_in::aws::Call;
 use stand_in::cloudwatch::Datum;
 
 use super::answers::Answer;
-use super::world::{NEW, OLD, World, block_on};
+use super::world::{NEW, OLD, block_on, moving};
 
 /// I10: whatever CloudWatch says, the group has moved, and the failover is counted in the end unless
 /// CloudWatch took it or called it invalid (section 6).
@@ -14,21 +14,21 @@ pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| answer.action == "PutMetricData");
     block_on(async {
-        let world = World::new();
+        let (world, function) = moving();
         Answer::inject_all(&answers, &world.aws);
-        let outcome = world.invoke().await;
+        let outcome = function.schedule().await;
         let moved = [
             format!("{OLD}:6379 draining"),
             format!("{NEW}:6379 initial"),
         ];
-        assert_eq!(world.group(), moved.into());
+        assert_eq!(world.group(), moved);
         let published = published(&world.aws.take_calls(), &answers);
         assert_truthful(&outcome, &published);
 
         if let Err(errors) = outcome {
             let is_lost = published.contains(&Published::Untruly) || is_invalid(&errors);
             world.aws.heal();
-            let healed = world.invoke().await;
+            let healed = function.schedule().await;
             assert!(healed.is_ok(), "{healed:?} after {errors}");
             let data = world.aws.take_data();
             assert!(

@@ -14,7 +14,7 @@ use stand_in::memory::Network;
 use stand_in::world::{DNS_SERVER, ENDPOINT};
 use tokio::time::Instant;
 
-use super::world::{OLD, World, block_on};
+use super::world::{OLD, block_on, moving};
 
 /// I8, in virtual time: lookups that take longer than ACT are a failure.
 const LATEST: Duration = Duration::from_secs(5);
@@ -72,8 +72,8 @@ async fn resolve(source: Source) -> Result<Found, String> {
 
 /// The group follows, or the answer is refused and nothing changes (I1; section 3, `ALLOWED_CIDRS`).
 async fn invoke(source: Source, found: &BTreeSet<IpAddr>) {
-    let world = World::that_asks(source);
-    let outcome = world.invoke().await;
+    let (world, _) = moving();
+    let outcome = world.function_that_asks(source).schedule().await;
     let calls = world.aws.take_calls();
     let changes: Vec<_> = calls
         .iter()
@@ -91,9 +91,8 @@ async fn invoke(source: Source, found: &BTreeSet<IpAddr>) {
     let desired = report.target_groups[0].desired.iter();
     assert!(desired.map(SocketAddr::ip).eq(found.iter().copied()));
     let old: IpAddr = OLD.parse().expect("an address");
-    let is_deregistered = changes
-        .iter()
-        .any(|call| call.action == "DeregisterTargets");
+    let mut actions = changes.iter().map(|call| call.action.as_str());
+    let is_deregistered = actions.any(|action| action == "DeregisterTargets");
     assert_ne!(is_deregistered, found.contains(&old));
 }
 

@@ -7,7 +7,7 @@ use stand_in::aws::Call;
 
 use super::answers::Answer;
 use super::described::Described;
-use super::world::{NEW, World, block_on};
+use super::world::{NEW, block_on, moving};
 
 const ACTIONS: [&str; 7] = [
     "DescribeLoadBalancerAttributes",
@@ -26,21 +26,21 @@ pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| ACTIONS.contains(&answer.action));
     block_on(async {
-        let world = World::new();
+        let (world, function) = moving();
         Answer::inject_all(&answers, &world.aws);
-        let outcome = world.invoke().await;
+        let outcome = function.schedule().await;
         let calls = world.aws.take_calls();
         let told = Told::by(&answers, &calls);
         told.assert_make_before_break();
         if let Ok(report) = &outcome {
             told.assert_truthful(report);
         }
-        world.diagnose().await;
+        function.diagnose().await;
         let calls = world.aws.take_calls();
         assert!(!calls.iter().any(Call::is_change), "{calls:?}");
 
         world.aws.heal();
-        let healed = world.invoke().await;
+        let healed = function.schedule().await;
         if !answers.iter().any(is_believed_for_ever) {
             assert!(healed.is_ok(), "{healed:?} after {outcome:?}");
             let group = world.group();

@@ -393,34 +393,27 @@ fn describe(response: &Message, is_silent: bool) -> String {
 /// A server on a free loopback port, UDP and TCP; it ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Server {
     pub async fn start(source: impl Into<Source>) -> Server {
-        let source = source.into();
-        let (udp, tcp) = bind().await;
-        let address = tcp.local_addr().expect("a bound socket");
-        let mut tasks = JoinSet::new();
-        tasks.spawn(serve_udp(Arc::new(udp), source.clone()));
-        tasks.spawn(serve_tcp(tcp, source));
-        Server {
-            address,
-            _tasks: tasks,
-        }
+        let (source, (udp, tcp)) = (source.into(), bind().await);
+        let mut server = Server::over_udp(udp, source.clone());
+        server.tasks.spawn(serve_tcp(tcp, source));
+        server
     }
 
     /// Nothing accepts connections over TCP, as behind a firewall that knows only UDP.
     pub async fn start_without_tcp(source: impl Into<Source>) -> Server {
-        let (udp, tcp) = bind().await;
-        drop(tcp);
+        Server::over_udp(bind().await.0, source.into())
+    }
+
+    fn over_udp(udp: UdpSocket, source: Source) -> Server {
         let address = udp.local_addr().expect("a bound socket");
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_udp(Arc::new(udp), source.into()));
-        Server {
-            address,
-            _tasks: tasks,
-        }
+        tasks.spawn(serve_udp(Arc::new(udp), source));
+        Server { address, tasks }
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
 use std::process::Stdio;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -82,7 +81,7 @@ impl Sandbox {
     pub fn log(&self) -> Vec<String> {
         match self {
             Sandbox::Process(process) => process.log(),
-            Sandbox::Memory(memory) => memory.log.lines(),
+            Sandbox::Memory(memory) => lines(&memory.log),
         }
     }
 }
@@ -90,7 +89,7 @@ impl Sandbox {
 /// The real handler, with a log of its own.
 pub struct Memory {
     function: Function,
-    log: Lines,
+    log: NamedTempFile,
     subscriber: Dispatch,
 }
 
@@ -99,9 +98,8 @@ impl Memory {
         // With a single subscriber, tracing lets whichever thread logs a line first switch it off for all.
         static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
         LazyLock::force(&ANOTHER);
-        let log = Lines::default();
-        let writer = log.clone();
-        let subscriber = log::subscriber(level, move || writer.clone());
+        let log = NamedTempFile::new().expect("a temporary file");
+        let subscriber = log::subscriber(level, Arc::new(append(&log)));
         Memory {
             function,
             log,
@@ -121,30 +119,6 @@ impl Memory {
             outcome: outcome.map(in_json).map_err(in_json),
             took: begin.elapsed(),
         }
-    }
-}
-
-/// What was written, shared by those who write and who read it.
-#[derive(Clone, Default)]
-struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn lines(&self) -> Vec<String> {
-        let written = self.0.lock().expect("no panic while it was locked");
-        let text = std::str::from_utf8(&written).expect("a log in UTF-8");
-        text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut written = self.0.lock().expect("no panic while it was locked");
-        written.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -268,8 +242,7 @@ impl Process {
 
     /// All lines that the binary wrote until now.
     pub fn log(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.log.path()).expect("a log in UTF-8");
-        text.lines().map(str::to_owned).collect()
+        lines(&self.log)
     }
 
     /// Tells the process to end, and returns all lines that it wrote.
@@ -293,6 +266,11 @@ impl Process {
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
+}
+
+fn lines(log: &NamedTempFile) -> Vec<String> {
+    let text = std::fs::read_to_string(log.path()).expect("a log in UTF-8");
+    text.lines().map(str::to_owned).collect()
 }
 
 fn append(log: &NamedTempFile) -> File {
