@@ -49,31 +49,20 @@ struct Setting {
     is_throttled: bool,
 }
 
+const fn setting(name: &'static str, latency: u64, is_tls: bool, is_throttled: bool) -> Setting {
+    Setting {
+        name,
+        latency: Duration::from_millis(latency),
+        is_tls,
+        is_throttled,
+    }
+}
+
 const SETTINGS: [Setting; 4] = [
-    Setting {
-        name: "no latency",
-        latency: Duration::ZERO,
-        is_tls: false,
-        is_throttled: false,
-    },
-    Setting {
-        name: "no latency, TLS",
-        latency: Duration::ZERO,
-        is_tls: true,
-        is_throttled: false,
-    },
-    Setting {
-        name: "20 ms a call, 5 ms DNS",
-        latency: Duration::from_millis(20),
-        is_tls: false,
-        is_throttled: false,
-    },
-    Setting {
-        name: "128 MB, TLS",
-        latency: Duration::ZERO,
-        is_tls: true,
-        is_throttled: true,
-    },
+    setting("no latency", 0, false, false),
+    setting("no latency, TLS", 0, true, false),
+    setting("20 ms a call, 5 ms DNS", 20, false, false),
+    setting("128 MB, TLS", 0, true, true),
 ];
 
 /// What is measured of a process, in milliseconds, and in kB of memory.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_yaml_ng::Value;
 
+use crate::reading::table;
 use crate::stack::Stack;
 use evaluator::{MissingData, Rule, State};
 use week::{
@@ -295,19 +296,6 @@ async fn most_minutes(schedule: Schedule, story: Story, alarm: Option<&str>) -> 
     most.map_or("-".to_owned(), |minutes: usize| minutes.to_string())
 }
 
-/// The rows of a table of the page, under the line that begins so.
-fn rows(begin: &str) -> Vec<Vec<String>> {
-    let lines = OPERATIONS
-        .lines()
-        .skip_while(|line| !line.starts_with(begin));
-    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
-    let cells = |line: &str| {
-        let cells = line.trim_matches('|').split('|');
-        cells.map(|cell| cell.trim().to_owned()).collect()
-    };
-    rows.map(cells).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_trouble_is_told_by_the_alarm_and_in_the_minutes_that_the_page_says() {
     let mut expected = Vec::new();
@@ -323,7 +311,9 @@ async fn each_trouble_is_told_by_the_alarm_and_in_the_minutes_that_the_page_says
         let lines = rows.iter().map(|row| format!("| {} |", row.join(" | ")));
         lines.collect::<Vec<_>>().join("\n")
     };
-    let shown = rows("| What happens | Told by | `rate(1 minute)`");
+    let shown = table(OPERATIONS, "| What happens | Told by | `rate(1 minute)`");
+    let shown = shown.iter().map(|row| row.iter().map(ToString::to_string));
+    let shown: Vec<Vec<_>> = shown.map(Iterator::collect).collect();
     assert_eq!(as_text(&shown), as_text(&expected));
 }
 

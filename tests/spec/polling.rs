@@ -14,44 +14,27 @@ use tokio::time::{Instant, sleep};
 
 use crate::reading::{THROTTLED, changes, first, samples, seconds, targets, what_failed};
 
-/// Equal to the millisecond.
-fn assert_times(times: &[f64], expected: &[f64]) {
-    let is_near = |(time, expected): (&f64, &f64)| (time - expected).abs() < 0.002;
-    assert!(
-        times.len() == expected.len() && times.iter().zip(expected).all(is_near),
-        "{times:?} are {expected:?}"
-    );
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_scheduled_window_looks_at_its_interval_until_its_end() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", 20);
-    world.set("POLL_INTERVAL_SECONDS", 6);
-    let function = world.function();
-    function.schedule().await.unwrap();
-    world.zone.take_asked();
-    let begin = Instant::now();
-    assert_eq!(first(function.schedule().await).reconciles, 4);
-    assert_times(&world.lookups(begin), &[0.0, 6.0, 12.0, 18.0]);
-    assert!(
-        begin.elapsed() < seconds(20),
-        "nothing is waited for after the last reconcile"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_notification_looks_once_a_second_for_its_own_window() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", 20);
-    world.set("EVENT_POLL_SECONDS", 10);
-    let function = world.function();
-    function.schedule().await.unwrap();
-    world.zone.take_asked();
-    let begin = Instant::now();
-    assert_eq!(first(function.notify().await).reconciles, 11);
-    let starts: Vec<_> = (0..=10).map(f64::from).collect();
-    assert_times(&world.lookups(begin), &starts);
+async fn a_window_looks_at_its_interval_until_its_end() {
+    let starts = |interval: u64, last| (0..=last).step_by(interval as usize).collect::<Vec<_>>();
+    for (event, expected) in [(SCHEDULE, starts(6, 18)), (NOTIFICATION, starts(1, 10))] {
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+        world.set("SCHEDULE_POLL_SECONDS", 20);
+        world.set("POLL_INTERVAL_SECONDS", 6);
+        world.set("EVENT_POLL_SECONDS", 10);
+        let function = world.function();
+        function.schedule().await.unwrap();
+        world.zone.take_asked();
+        let begin = Instant::now();
+        let reconciles = first(function.invoke(event).await).reconciles as usize;
+        assert_eq!(reconciles, expected.len());
+        let took = begin.elapsed().as_secs();
+        assert_eq!(took, *expected.last().unwrap(), "nothing is waited for");
+        let times = world.lookups(begin).into_iter();
+        let times: Vec<_> = times.map(|at| (at * 100.0).round() as u64).collect();
+        let expected: Vec<_> = expected.iter().map(|at| at * 100).collect();
+        assert_eq!(times, expected, "in hundredths of a second");
+    }
 }
 
 #[tokio::test(start_paused = true)]

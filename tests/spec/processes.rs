@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::reading::table;
+
 const PAGE: &str = include_str!("../../docs/testing.md");
-const HEADING: &str = "\n## What runs as a process\n";
 /// What starts a process.
 const STARTS: [&str; 6] = [
     ".sandbox()",
@@ -18,19 +19,11 @@ const STARTS: [&str; 6] = [
 ];
 
 /// The scenarios in each row, by what it is about.
-fn table() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let (_, section) = PAGE.split_once(HEADING).expect("the section");
-    let section = section.split("\n## ").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| "));
-    let row = |row: &'static str| {
-        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [what, scenarios] = cells[..] else {
-            panic!("two cells, not {row}")
-        };
-        let scenarios = scenarios.split(", ");
-        (what, scenarios.map(|name| name.trim_matches('`')).collect())
-    };
-    rows.skip(2).map(row).collect()
+fn scenarios_by_subject() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let rows = table(PAGE, "| What | Scenarios |").into_iter();
+    let scenarios = |cell: &'static str| cell.split(", ").map(|name| name.trim_matches('`'));
+    rows.map(|row| (row[0], scenarios(row[1]).collect()))
+        .collect()
 }
 
 /// The text of each scenario that waits on the real clock or starts the binary itself, by its name.
@@ -60,7 +53,7 @@ fn scenarios() -> BTreeMap<String, String> {
 #[test]
 fn every_scenario_on_the_real_clock_is_in_the_table_and_has_a_process() {
     let scenarios = scenarios();
-    let listed: BTreeSet<_> = table().into_values().flatten().collect();
+    let listed: BTreeSet<_> = scenarios_by_subject().into_values().flatten().collect();
     let found: BTreeSet<_> = scenarios.keys().map(String::as_str).collect();
     assert_eq!(listed, found);
     for (name, body) in &scenarios {
@@ -71,7 +64,7 @@ fn every_scenario_on_the_real_clock_is_in_the_table_and_has_a_process() {
 
 #[test]
 fn each_error_event_and_invariant_has_a_scenario_with_a_process() {
-    let (table, scenarios) = (table(), scenarios());
+    let (table, scenarios) = (scenarios_by_subject(), scenarios());
     let is_shown = |what: &str, text: &str| {
         let names = table.get(what).unwrap_or_else(|| panic!("no row {what}"));
         let mut bodies = names.iter().map(|name| &scenarios[*name]);

@@ -82,6 +82,14 @@ pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
     lines
 }
 
+/// The cells of a table of a page, under the line that begins so.
+pub fn table<'a>(page: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
+    let lines = page.lines().skip_while(|line| !line.starts_with(begin));
+    let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let cells = |row: &'a str| row.trim_matches('|').split('|').map(str::trim).collect();
+    rows.map(cells).collect()
+}
+
 /// The report of the first group of an invocation that succeeded.
 pub fn first(outcome: Result<Report, Errors>) -> TargetGroupReport {
     outcome.expect("success").target_groups.swap_remove(0)

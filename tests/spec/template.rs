@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml_ng::Value;
 
 use crate::config::{samples, variables_read};
+use crate::reading::table;
 use crate::stack::Stack;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
@@ -52,14 +53,8 @@ fn parameters_of_variables() -> BTreeMap<String, String> {
 
 /// The rows of the page's table: parameters, variable, default.
 fn all_rows() -> Vec<[String; 3]> {
-    let table = CONFIGURATION
-        .lines()
-        .skip_while(|line| !line.starts_with("| Parameter | Variable |"));
-    let rows = table.skip(2).take_while(|line| line.starts_with('|'));
-    let cells = |line: &str| {
-        let cells: Vec<_> = line.split('|').collect();
-        [1, 2, 3].map(|column| cells[column].trim().replace('`', ""))
-    };
+    let rows = table(CONFIGURATION, "| Parameter | Variable |").into_iter();
+    let cells = |row: Vec<&str>| [0, 1, 2].map(|column| row[column].replace('`', ""));
     rows.map(cells).collect()
 }
 
@@ -119,16 +114,12 @@ fn every_parameter_stands_on_the_page_once_with_its_default() {
 
 /// All files below.
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let paths = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let below = |path: PathBuf| {
-        if path.is_dir() {
-            sources(&path)
-        } else {
-            vec![path]
-        }
+    let entries = std::fs::read_dir(folder).unwrap();
+    let below = |path: PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false => vec![path],
     };
+    let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(below).collect()
 }
 

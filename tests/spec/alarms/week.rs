@@ -39,24 +39,24 @@ pub struct Schedule {
 }
 
 pub const SCHEDULES: [Schedule; 3] = [
-    Schedule {
-        expression: "rate(1 minute)",
-        alarm_minutes: "5",
-        pauses: "false",
-    },
-    Schedule {
-        expression: "rate(5 minutes)",
-        alarm_minutes: "17",
-        pauses: "false",
-    },
-    Schedule {
-        expression: "cron(0/2 8-18 ? * MON-FRI *)",
-        alarm_minutes: "8",
-        pauses: "true",
-    },
+    Schedule::new("rate(1 minute)", "5", "false"),
+    Schedule::new("rate(5 minutes)", "17", "false"),
+    Schedule::new("cron(0/2 8-18 ? * MON-FRI *)", "8", "true"),
 ];
 
 impl Schedule {
+    const fn new(
+        expression: &'static str,
+        alarm_minutes: &'static str,
+        pauses: &'static str,
+    ) -> Self {
+        Self {
+            expression,
+            alarm_minutes,
+            pauses,
+        }
+    }
+
     /// The minutes of the week in which it invokes. EventBridge may be up to a minute late.
     pub fn minutes(&self, is_jittery: bool) -> Vec<usize> {
         let is_due = |minute: &usize| match self.expression {

@@ -353,12 +353,24 @@ mod tests {
 
     const ARN: &str = "arn";
 
-    fn target(id: &str, port: Option<u16>, zone: Option<&str>) -> TargetDescription {
+    fn target(id: &str, zone: Option<&str>) -> TargetDescription {
+        let zone = zone.map(str::to_owned);
         TargetDescription {
-            id: id.to_owned(),
-            port,
-            zone: zone.map(str::to_owned),
+            zone,
+            ..TargetDescription::new(id, 6379)
         }
+    }
+
+    /// A group, and one target that was registered in it.
+    fn registered(
+        load_balancer: bool,
+        port: u16,
+    ) -> (TargetGroup, [TargetDescription; 1], Instant) {
+        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        group.load_balancer = group.load_balancer.filter(|_| load_balancer);
+        let target = [TargetDescription::new("10.0.1.7", port)];
+        group.register(now, &target).unwrap();
+        (group, target, now)
     }
 
     fn states(group: &mut TargetGroup, now: Instant) -> Vec<(u16, &'static str)> {
@@ -368,10 +380,8 @@ mod tests {
 
     #[test]
     fn a_target_is_initial_then_healthy_then_draining_then_gone() {
-        let (mut group, begin) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
+        let (mut group, target, begin) = registered(true, 6379);
         let at = |seconds| begin + Duration::from_secs(seconds);
-        let target = [target("10.0.1.7", Some(6379), None)];
-        group.register(at(0), &target).unwrap();
         assert_eq!(states(&mut group, at(89)), [(6379, "initial")]);
         assert_eq!(states(&mut group, at(90)), [(6379, "healthy")]);
         group.deregister(at(100), &target);
@@ -383,9 +393,7 @@ mod tests {
 
     #[test]
     fn a_draining_target_can_be_registered_again() {
-        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
-        let target = [target("10.0.1.7", Some(6379), None)];
-        group.register(now, &target).unwrap();
+        let (mut group, target, now) = registered(true, 6379);
         group.deregister(now, &target);
         group.register(now, &target).unwrap();
         assert_eq!(states(&mut group, now), [(6379, "initial")]);
@@ -393,12 +401,10 @@ mod tests {
 
     #[test]
     fn deregistering_without_the_registered_port_does_nothing() {
-        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
-        group
-            .register(now, &[target("10.0.1.7", Some(7000), None)])
-            .unwrap();
+        let (mut group, [mut target], now) = registered(true, 7000);
         for port in [None, Some(6379)] {
-            group.deregister(now, &[target("10.0.1.7", port, None)]);
+            target.port = port;
+            group.deregister(now, &[target.clone()]);
             assert_eq!(states(&mut group, now), [(7000, "initial")]);
         }
     }
@@ -407,13 +413,13 @@ mod tests {
     fn a_call_is_refused_whole() {
         let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
         for refused in [
-            target("192.168.7.7", None, None),
-            target("10.0.1.8", None, Some("all")),
-            target("8.8.8.8", None, Some("all")),
-            target("2001:db8::9", None, None),
-            target("i-0123456789abcdef0", None, None),
+            target("192.168.7.7", None),
+            target("10.0.1.8", Some("all")),
+            target("8.8.8.8", Some("all")),
+            target("2001:db8::9", None),
+            target("i-0123456789abcdef0", None),
         ] {
-            let both = [target("10.0.1.7", None, None), refused];
+            let both = [target("10.0.1.7", None), refused];
             let refusal = group.register(now, &both).unwrap_err();
             assert_eq!(refusal.code, "ValidationError");
             assert_eq!(states(&mut group, now), []);
@@ -425,7 +431,7 @@ mod tests {
         let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
         group.max_targets = 2;
         let [first, second, third] =
-            ["10.0.1.1", "10.0.1.2", "10.0.1.3"].map(|id| target(id, None, None));
+            ["10.0.1.1", "10.0.1.2", "10.0.1.3"].map(|id| target(id, None));
         group.register(now, &[first.clone(), second]).unwrap();
         group.register(now, &[first]).unwrap();
         assert_eq!(
@@ -436,10 +442,7 @@ mod tests {
 
     #[test]
     fn without_a_load_balancer_targets_are_unused_and_leave_at_once() {
-        let (mut group, now) = (TargetGroup::ipv4(ARN, 6379), Instant::now());
-        group.load_balancer = None;
-        let target = [target("10.0.1.7", Some(6379), None)];
-        group.register(now, &target).unwrap();
+        let (mut group, target, now) = registered(false, 6379);
         assert_eq!(states(&mut group, now), [(6379, "unused")]);
         group.deregister(now, &target);
         assert_eq!(states(&mut group, now), []);
