@@ -1,23 +1,18 @@
 """Tries the clients of the documentation through a load balancer: the snippets as they stand there, and the traps that
 bring people here. Prints what each client says, and after how long."""
 
-import concurrent.futures
-import contextlib
 import dataclasses
-import pathlib
 import re
 import subprocess
 import sys
-import tempfile
 import time
 
 from snippets import snippets
-from stack import HERE, NLB, PASSWORD, PORT, Stack, path_of, require_programs
+from stack import HERE, NLB, PASSWORD, PORT, caches, path_of, try_at_once
 
 # In seconds: who says nothing for so long counts as one who waits.
 PATIENCE = 10
 ENDED_WITHIN = 60
-AT_ONCE = 4
 
 WITHOUT_TLS = {
     "redis-py": f'import redis\nclient = redis.Redis(host="{NLB}", port={PORT})',
@@ -130,16 +125,10 @@ class Runner:
 
 
 def main():
-    require_programs()
-    with contextlib.ExitStack() as exits:
-        folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        stack = exits.enter_context(Stack(folder))
-        stack.start_caches()
+    tried = cases()
+    with caches() as stack:
         stack.start_haproxy({node: [node] for node in ("primary", "replica", "other")})
-        runner = Runner(stack)
-        pool = exits.enter_context(concurrent.futures.ThreadPoolExecutor(AT_ONCE))
-        tried = cases()
-        outcomes = list(pool.map(runner.run, tried))
+        outcomes = try_at_once(Runner(stack).run, tried)
     unexpected = 0
     for case, (said, seconds) in zip(tried, outcomes):
         is_expected = re.search(case.expected, said) is not None

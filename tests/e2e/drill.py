@@ -1,7 +1,6 @@
 """Tries what the drill finds with --once, on real nodes: each cause of a client that cannot work, and none where it can.
 Prints what it says, and after how long."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
@@ -10,7 +9,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import dnslib
@@ -18,11 +16,10 @@ import dnslib.server
 import trustme
 
 from snippets import PROJECT
-from stack import CACHE, NLB, OTHER_CACHE, PASSWORD, PORT, Stack, require_programs
+from stack import CACHE, NLB, OTHER_CACHE, PASSWORD, PORT, caches, try_at_once
 
 DRILL = PROJECT / "target" / "debug" / "drill"
 ENDED_WITHIN = 60
-AT_ONCE = 4
 SERVERLESS = "redis-abc123.serverless.euw1.cache.amazonaws.com"
 MISSING = "missing.abc123.euw1.cache.amazonaws.com"
 ZONE = f"""
@@ -233,11 +230,8 @@ def start_cluster_of_one(stack):
 
 
 def main():
-    require_programs()
     with contextlib.ExitStack() as exits:
-        folder = pathlib.Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        stack = exits.enter_context(Stack(folder))
-        stack.start_caches()
+        stack = exits.enter_context(caches())
         stack.start_node("plain", CACHE, port=PORT, tls_port=0, requirepass='""')
         start_cluster(stack)
         start_cluster_of_one(stack)
@@ -246,12 +240,10 @@ def main():
         stack.start_relay(f"{stack.network}.253", relay)
         drop_packets(exits, f"{stack.network}.251")
         silent = listen(exits, f"{stack.network}.252", 16)
-        other_authority = folder / "other-authority.pem"
+        other_authority = stack.folder / "other-authority.pem"
         trustme.CA().cert_pem.write_to_path(other_authority)
-        runner = Runner(stack, serve_dns(exits))
-        pool = exits.enter_context(concurrent.futures.ThreadPoolExecutor(AT_ONCE))
         tried = cases(stack, other_authority)
-        outcomes = list(pool.map(runner.run, tried))
+        outcomes = try_at_once(Runner(stack, serve_dns(exits)).run, tried)
         heard = read_all(silent)
     complaints = 0
     for case, (findings, exit_code, seconds) in zip(tried, outcomes):

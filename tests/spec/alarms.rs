@@ -167,20 +167,16 @@ fn in_alarm<'a>(
     let states: BTreeMap<_, _> = states.collect();
     let composite = &stack.resources("AWS::CloudWatch::CompositeAlarm")["Incident"];
     let rule = stack.text(&composite["AlarmRule"]);
-    let holds = |index: usize| composite::holds(&rule, |name| states[name][index]);
-    let incident = (0..minutes.len()).filter(|index| holds(*index));
-    let incident: Vec<_> = incident.map(|index| minutes.start + index).collect();
-    let mut all: BTreeMap<_, Vec<usize>> = states
+    let which = |is_so: &dyn Fn(usize) -> bool| {
+        let indices = (0..minutes.len()).filter(|index| is_so(*index));
+        indices.map(|index| minutes.start + index).collect()
+    };
+    let fired = |states: &[State]| which(&|index| states[index] == State::Alarm);
+    let mut all: BTreeMap<_, Vec<_>> = states
         .iter()
-        .map(|(name, states)| {
-            let fired = states.iter().enumerate();
-            let fired = fired.filter(|(_, state)| **state == State::Alarm);
-            (
-                *name,
-                fired.map(|(index, _)| minutes.start + index).collect(),
-            )
-        })
+        .map(|(name, states)| (*name, fired(states)))
         .collect();
+    let incident = which(&|index| composite::holds(&rule, |name| states[name][index]));
     all.insert("Incident", incident);
     all
 }

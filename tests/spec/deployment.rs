@@ -62,11 +62,14 @@ async fn deploy(world: &World, function: &Function) -> (String, String, Duration
 #[tokio::test(start_paused = true)]
 async fn create_and_update_make_the_group_right_before_they_succeed() {
     for request_type in ["Create", "Update"] {
-        let world = World::settled_in_memory("10.0.1.7", 5).await;
+        let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
+        // It has no window.
+        world.set("SCHEDULE_POLL_SECONDS", "55");
         let function = world.function();
         let report = function.invoke(&event(request_type)).await.unwrap();
         assert!(report.target_groups[0].failover);
+        assert_eq!(report.target_groups[0].reconciles, 1);
         assert_eq!(
             world.actions(),
             [
@@ -121,20 +124,6 @@ async fn the_resource_keeps_the_id_that_cloudformation_knows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_comes_late_is_waited_for() {
-    let world = World::settled_in_memory("10.0.1.7", 5).await;
-    let function = world.function();
-    world.zone.set(ENDPOINT, dns::Answer::NxDomain);
-    let appear = async {
-        sleep(Duration::from_secs(15)).await;
-        world.point("10.0.2.9");
-    };
-    let ((status, ..), ()) = join!(deploy(&world, &function), appear);
-    assert_eq!(status, "SUCCESS");
-    assert_eq!(world.group()[1], "10.0.2.9:6379 initial");
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_tried_again_keeps_to_the_pace() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
     world.feed(20);
@@ -148,51 +137,54 @@ async fn what_is_tried_again_keeps_to_the_pace() {
     assert!(describes.count() <= 20 + 5 * 33);
 }
 
-type Break = fn(&mut World);
-
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_fails_the_deployment_with_its_message() {
-    let cases: [(Break, String); 3] = [
+    let unknown = group_arn(7);
+    for (endpoint, arn, expected) in [
         (
-            |world| world.answer(dns::Answer::NxDomain),
-            format!("ResolveFailed: cannot resolve {ENDPOINT}: 10.0.0.2:53 answered NXDOMAIN"),
+            "nowhere.example.com",
+            ARN,
+            "ResolveFailed: cannot resolve nowhere.example.com:",
         ),
         (
-            |world| {
-                world
-                    .aws
-                    .target_group(ARN, |group| group.target_type = "instance")
-            },
-            format!("TargetGroupInvalid: cannot use target group {ARN}: its target type is"),
+            ENDPOINT,
+            &unknown,
+            "TargetGroupInvalid: cannot use target group arn:",
         ),
-        (
-            |world| world.set("TARGET_GROUP_ARNS", group_arn(7)),
-            "TargetGroupInvalid: ".to_owned(),
-        ),
-    ];
-    for (break_it, expected) in cases {
+    ] {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-        break_it(&mut world);
+        world.set("ENDPOINTS", endpoint);
+        world.set("TARGET_GROUP_ARNS", arn);
         let (status, reason, _) = deploy(&world, &world.function()).await;
         assert_eq!(status, "FAILED");
-        assert!(reason.starts_with(&expected), "{reason}");
+        assert!(reason.starts_with(expected), "{reason}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permission_that_comes_late_is_waited_for() {
-    for action in ["DescribeTargetGroups", "RegisterTargets", "PutMetricData"] {
+async fn a_name_or_a_permission_that_comes_late_is_waited_for() {
+    for action in [
+        "DNS",
+        "DescribeTargetGroups",
+        "RegisterTargets",
+        "PutMetricData",
+    ] {
         let world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
         let function = world.function();
-        world.aws.inject_always(action, DENIED);
+        match action {
+            "DNS" => world.answer(dns::Answer::NxDomain),
+            action => world.aws.inject_always(action, DENIED),
+        }
         let grant = async {
             sleep(Duration::from_secs(15)).await;
+            world.point("10.0.2.9");
             world.aws.heal();
         };
         let ((status, _, took), ()) = join!(deploy(&world, &function), grant);
         assert_eq!(status, "SUCCESS", "{action}");
         assert!(took < Duration::from_secs(18), "{took:?}");
+        assert_eq!(world.group()[1], "10.0.2.9:6379 initial");
     }
 }
 
@@ -299,18 +291,6 @@ async fn a_dry_deployment_changes_nothing() {
         world.actions(),
         ["DescribeTargetGroups", "DescribeTargetHealth", "PutObject"]
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn cloudformation_comes_before_a_topic_and_has_no_window() {
-    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
-    world.set("SCHEDULE_POLL_SECONDS", "55");
-    let function = world.function();
-    let mut both: Value = serde_json::from_str(&event("Update")).unwrap();
-    both["Records"] = json!([{ "EventSource": "aws:sns" }]);
-    let report = function.invoke(&both.to_string()).await.unwrap();
-    assert_eq!(report.target_groups[0].reconciles, 1);
-    assert_eq!(answer(&world)["Status"], "SUCCESS");
 }
 
 #[tokio::test(start_paused = true)]

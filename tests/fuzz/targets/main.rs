@@ -3,14 +3,8 @@
 
 #![no_main]
 
-mod answers;
-mod cloudwatch;
-mod config;
-mod described;
-mod dns;
-mod event;
-mod load_balancing;
-mod world;
+#[path = "all.rs"]
+mod all;
 
 use std::env;
 use std::sync::LazyLock;
@@ -19,14 +13,12 @@ use libfuzzer_sys::fuzz_target;
 use nlb_hostname_target::log;
 use tracing::Level;
 
-/// What takes the input, and panics when it does harm.
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| match env::var("FUZZ_TARGET").as_deref() {
-    Ok("cloudwatch") => cloudwatch::run,
-    Ok("config") => config::run,
-    Ok("dns") => dns::run,
-    Ok("event") => event::run,
-    Ok("load_balancing") => load_balancing::run,
-    other => panic!("FUZZ_TARGET is {other:?}"),
+static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+    let wanted = env::var("FUZZ_TARGET").expect("FUZZ_TARGET is set");
+    let target = all::TARGETS.into_iter().find(|(name, _)| *name == wanted);
+    target
+        .unwrap_or_else(|| panic!("FUZZ_TARGET is {wanted}"))
+        .1
 });
 
 fuzz_target!(

@@ -16,7 +16,7 @@ use crate::bucket::Buckets;
 use crate::cloudwatch::{Datum, Metrics};
 use crate::elb::{REGISTRATION_LAG, Refusal, TargetDescription, TargetGroup, TargetHealth};
 use crate::http::{Request, Response, Server};
-use crate::memory::WallClock;
+use crate::memory::{WallClock, Way};
 use crate::wire::{self, XmlResult};
 
 /// A call as it arrived and as it was answered.
@@ -285,14 +285,7 @@ impl Aws {
     }
 
     async fn reply(self, request: Request) -> Option<Response> {
-        match self.answer(Instant::now(), &request) {
-            Reply::After(delay, response) => {
-                crate::delay(delay).await;
-                Some(response)
-            }
-            Reply::Never => std::future::pending().await,
-            Reply::Reset => None,
-        }
+        self.carry(request).await
     }
 
     pub fn answer(&self, now: Instant, request: &Request) -> Reply {

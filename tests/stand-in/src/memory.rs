@@ -179,7 +179,7 @@ impl Way for Aws {
     async fn carry(&self, request: Request) -> Option<Response> {
         match self.answer(Instant::now(), &request) {
             Reply::After(delay, response) => {
-                sleep(delay).await;
+                crate::delay(delay).await;
                 Some(response)
             }
             Reply::Never => std::future::pending().await,
