@@ -269,7 +269,11 @@ impl Story {
         let mut last = String::new();
         for (at, service, text) in timeline {
             let seconds = (at - self.begin).as_secs_f64();
-            let again = if text == last { ", tried again" } else { "" };
+            let again = match service {
+                _ if text != last => "",
+                "DNS" => ", asked again",
+                _ => ", tried again",
+            };
             line(&format!(
                 "{FAINT}{seconds:7.3} s{FAINT:#}  {NAME}{service}{NAME:#}  {text}{again}"
             ))
