@@ -144,19 +144,10 @@ def the_versions_are_those_that_are_installed() -> None:
 
 
 def main() -> None:
-    for check in (
-        every_relative_link_leads_somewhere,
-        every_page_is_linked_from_the_readme,
-        every_page_that_code_names_is_there,
-        every_parameter_of_a_command_exists,
-        every_question_to_aws_has_an_experiment,
-        the_readme_is_short,
-        the_cost_of_a_month_is_the_sum_of_its_parts,
-        the_counts_are_those_of_the_tables,
-        the_versions_are_those_that_are_installed,
-    ):
-        check()
-        print(check.__name__.replace("_", " "))
+    for name, check in list(globals().items()):
+        if name.startswith(("every_", "the_")):
+            check()
+            print(name.replace("_", " "))
 
 
 if __name__ == "__main__":

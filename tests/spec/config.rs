@@ -8,6 +8,7 @@ use nlb_hostname_target::config::{Alarms, Config, TargetGroupConfig};
 use nlb_hostname_target::endpoint::Endpoint;
 use nlb_hostname_target::error::Error;
 use nlb_hostname_target::target_group::TargetGroupArn;
+use stand_in::elb::RANGES;
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN};
 
 type Variables = BTreeMap<&'static str, String>;
@@ -74,16 +75,7 @@ fn the_defaults() {
         poll_interval: Duration::from_secs(5),
         schedule_poll: Duration::ZERO,
         event_poll: Duration::from_secs(50),
-        allowed_cidrs: [
-            "10.0.0.0/8",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-            "100.64.0.0/10",
-            "fc00::/7",
-            "2000::/3",
-        ]
-        .map(|cidr| cidr.parse().unwrap())
-        .to_vec(),
+        allowed_cidrs: RANGES.map(|cidr| cidr.parse().unwrap()).to_vec(),
         keep_cidrs: vec![],
         metric_namespace: "NlbHostnameTarget".to_owned(),
         is_dry_run: false,
@@ -181,8 +173,9 @@ pub type Samples = (&'static str, &'static str, Vec<String>, Vec<String>);
 pub fn samples() -> Vec<Samples> {
     const CIDRS: &str =
         "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix";
-    const RANGES: &str = "10.0.0.0/8|10.0.1.7/32|fd00::/8|::/0|0.0.0.0/0|10.0.0.0/16,10.1.0.0/16";
-    const NO_RANGES: &str = "10.0.0.0|10.0.0.0/33|fd00::|fd00::/129|10.0.0.0/|/8|all";
+    const CIDR_LISTS: &str =
+        "10.0.0.0/8|10.0.1.7/32|fd00::/8|::/0|0.0.0.0/0|10.0.0.0/16,10.1.0.0/16";
+    const NO_LISTS: &str = "10.0.0.0|10.0.0.0/33|fd00::|fd00::/129|10.0.0.0/|/8|all";
     const WINDOW: &str = "seconds from 0 to 55";
     let names = format!(
         "{ENDPOINT}|MASTER.example.com.|_srv.a-b.example.com|1.example.com|a.1-2|redis|{}",
@@ -265,8 +258,8 @@ pub fn samples() -> Vec<Samples> {
             "0|9|10|49|50|55",
             "56|60|100|-1|+5|0.5|1m",
         ),
-        ("ALLOWED_CIDRS", CIDRS, RANGES, NO_RANGES),
-        ("KEEP_CIDRS", CIDRS, RANGES, NO_RANGES),
+        ("ALLOWED_CIDRS", CIDRS, CIDR_LISTS, NO_LISTS),
+        ("KEEP_CIDRS", CIDRS, CIDR_LISTS, NO_LISTS),
         (
             "METRIC_NAMESPACE",
             "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, and not beginning with AWS/ or a colon",

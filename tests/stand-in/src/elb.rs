@@ -330,21 +330,19 @@ impl Registration {
     }
 }
 
-/// What an NLB takes as targets.
+/// Where an NLB takes addresses as targets.
+pub const RANGES: [&str; 6] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+    "2000::/3",
+];
+
 fn is_private(address: IpAddr) -> bool {
-    let ranges = [
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "fc00::/7",
-        "2000::/3",
-    ];
-    ranges.iter().any(|range| {
-        range
-            .parse::<IpNet>()
-            .is_ok_and(|range| range.contains(&address))
-    })
+    let mut ranges = RANGES.iter().map(|range| range.parse::<IpNet>());
+    ranges.any(|range| range.is_ok_and(|range| range.contains(&address)))
 }
 
 #[cfg(test)]

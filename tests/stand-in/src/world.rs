@@ -431,10 +431,7 @@ impl Function {
     /// # Panics
     /// When it did not end by itself before the timeout, or diagnosed.
     pub async fn invoke_within(&self, event: &str, timeout: Duration) -> Result<Report, Errors> {
-        match self.output(event, timeout).await? {
-            Output::Report(report) => Ok(report),
-            Output::Findings(findings) => panic!("{findings:?}"),
-        }
+        report(self.output(event, timeout).await)
     }
 
     /// Lambda's timeout has come when it begins.
@@ -442,11 +439,7 @@ impl Function {
     /// # Panics
     /// When it diagnosed.
     pub async fn invoke_too_late(&self, event: &str) -> Result<Report, Errors> {
-        let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
-        match self.0.invoke(&Event::read(&event), Instant::now()).await? {
-            Output::Report(report) => Ok(report),
-            Output::Findings(findings) => panic!("{findings:?}"),
-        }
+        report(self.output_by(event, Instant::now()).await)
     }
 
     /// # Panics
@@ -461,10 +454,21 @@ impl Function {
     /// # Panics
     /// When it did not end by itself before the timeout.
     pub async fn output(&self, event: &str, timeout: Duration) -> Result<Output, Errors> {
-        let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
         let timeout = Instant::now() + timeout;
-        let outcome = self.0.invoke(&Event::read(&event), timeout).await;
+        let outcome = self.output_by(event, timeout).await;
         assert!(Instant::now() < timeout, "it ended after Lambda's timeout");
         outcome
     }
+
+    async fn output_by(&self, event: &str, timeout: Instant) -> Result<Output, Errors> {
+        let event = RawValue::from_string(event.to_owned()).expect("an event in JSON");
+        self.0.invoke(&Event::read(&event), timeout).await
+    }
+}
+
+fn report(output: Result<Output, Errors>) -> Result<Report, Errors> {
+    output.map(|output| match output {
+        Output::Report(report) => report,
+        Output::Findings(findings) => panic!("{findings:?}"),
+    })
 }
