@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 use stand_in::aws::Fault;
 use stand_in::dns::{self, ResponseCode, addresses};
 use stand_in::elb::TargetGroup;
-use stand_in::http;
 use stand_in::lambda::{Answer, NOTIFICATION, Process, SCHEDULE, TIMEOUT};
-use stand_in::world::{PORT, World, group_arn};
+use stand_in::world::{PORT, World, group_arn, own_endpoint};
 
 const PRINTED: [u32; 6] = [100, 1_000, 2_000, 3_000, 5_000, 10_000];
 /// In kB. Of 7,000 invocations each would have to leave 37 bytes.
 const TOLERATED: i64 = 256;
-const GROUPS: u64 = 2;
+const GROUPS: usize = 2;
 /// Cuts off what hangs.
 const SHORT: Duration = Duration::from_millis(300);
 const EVENTS: [&str; 6] = [
@@ -41,8 +40,6 @@ struct Day {
     invocations: u32,
     /// What is expected to come of them, in alphabetic order.
     outcomes: &'static [&'static str],
-    /// Whether metrics are taken.
-    is_published: bool,
     /// Makes the n-th invocation what it is, and says what time it has.
     disturb: fn(&World, u32) -> Duration,
 }
@@ -61,7 +58,6 @@ const MIXED: Day = Day {
         "ResolveFailed",
         "success",
     ],
-    is_published: true,
     disturb: mixed,
 };
 
@@ -77,8 +73,10 @@ const SOAK: [Day; 2] = [
         warm: 3_000,
         invocations: 4_000,
         outcomes: &["PublishFailed", "success"],
-        is_published: false,
-        disturb: |_, _| TIMEOUT,
+        disturb: |world, _| {
+            world.aws.inject_always("PutMetricData", DENIED);
+            TIMEOUT
+        },
     },
 ];
 
@@ -113,14 +111,8 @@ async fn main() {
 async fn live(day: &Day) -> i64 {
     let begin = Instant::now();
     let mut world = World::empty().await;
-    world.follow((0..GROUPS).map(|index| (endpoint(index), group_arn(index))));
+    world.follow((0..GROUPS).map(|index| (own_endpoint(index), group_arn(index as u64))));
     world.set("EVENT_POLL_SECONDS", "0");
-    // Denies whatever is asked, without reading it.
-    let denying = http::Server::start(async |_| Some(denied())).await;
-    if !day.is_published {
-        let url = format!("http://{}", denying.address);
-        world.set("AWS_ENDPOINT_URL_CLOUDWATCH", url);
-    }
     let mut sandbox = world.process().await;
     let (mut warm, mut outcomes) = (0, BTreeMap::new());
     println!("{:>11} {:>8} {:>8}", "invocations", "now", "most");
@@ -159,10 +151,6 @@ fn occupied(sandbox: &Process, what: &str) -> u64 {
     value.expect("a value").parse().expect("a number")
 }
 
-fn endpoint(index: u64) -> String {
-    format!("{index}.redis.example.com")
-}
-
 /// Nothing fails, and every tenth invocation all endpoints have moved. Each group then has a target that
 /// this sandbox did not register a moment ago, so the failover is not doubtful and need not be waited
 /// for. Forgets what was called.
@@ -170,13 +158,13 @@ fn heal(world: &World, n: u32) {
     let node = node(n);
     for index in 0..GROUPS {
         if n == 1 || n.is_multiple_of(10) {
-            let arn = group_arn(index);
+            let arn = group_arn(index as u64);
             let mut group = TargetGroup::ipv4(&arn, PORT);
             group.deregistration_delay = Duration::ZERO;
             world.aws.add(group);
             world.aws.settle(&arn, "10.0.0.8", PORT);
         }
-        world.zone.set(&endpoint(index), addresses([&node]));
+        world.point_one(index, &node);
     }
     world.aws.heal();
     world.zone.take_asked();
@@ -186,13 +174,7 @@ fn heal(world: &World, n: u32) {
 
 /// Of the first endpoint.
 fn answer(world: &World, answer: dns::Answer) {
-    world.zone.set(&endpoint(0), answer);
-}
-
-fn denied() -> http::Response {
-    let mut response = http::Response::default();
-    *response.status_mut() = ::http::StatusCode::FORBIDDEN;
-    response
+    world.zone.set(&own_endpoint(0), answer);
 }
 
 /// Where the endpoints are at the n-th invocation.
@@ -201,7 +183,7 @@ fn node(n: u32) -> String {
 }
 
 fn mixed(world: &World, n: u32) -> Duration {
-    let stranger = (endpoint(0), [1, 1, 1, 1].into());
+    let stranger = (own_endpoint(0), [1, 1, 1, 1].into());
     let garbage = Fault::Garbage(200, "<html>");
     match n % 20 {
         1 => answer(world, dns::Answer::NxDomain),
