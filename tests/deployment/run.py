@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import boto3
 import jq
 from emulator_process import ENDPOINT, REGION, ROOT, Zone, emulator, step, wait_for
-from example_stack import Stack, create_target_group, subscriptions, targets
+from example_stack import Stack, create_target_group, targets
 
 
 class Deployment(Stack):
@@ -193,18 +193,6 @@ def run(zone: Zone, dns_server: str) -> None:
     assert second.schedule() == ("other-follow", cron, "ENABLED"), second.schedule()
     assert first.schedule() == ("redis-follow", "rate(2 minutes)", "ENABLED"), first.schedule()
     step("with another name and another schedule it stands beside the first")
-
-    topic = boto3.client("sns").create_topic(Name="redis-events")["TopicArn"]
-    notified, group = Deployment("notified", dns_server), create_target_group("notified", vpc)
-    notified.deploy(**notified.settings(group), FailoverTopicArn=topic, ScheduleExpression="rate(1 hour)")
-    assert [one["Protocol"] for one in subscriptions(topic)] == ["sqs"], subscriptions(topic)
-    zone.address = "10.0.5.5"
-    # Not all notifications are JSON, and each must cause an invocation.
-    boto3.client("sns").publish(TopicArn=topic, Message="Failover to replica node redis-002 completed")
-    took = wait_for(lambda: targets(group) == ["10.0.5.5"], "the failover", 30)
-    zone.address = "10.0.2.9"
-    assert notified.sam("delete", "--no-prompts").returncode == 0
-    step(f"a stack with a topic followed a notification within {took:.0f} s")
 
     for name, value, error_type in [
         ("TARGET_GROUP_ARNS", other, "RegisterFailed"),
