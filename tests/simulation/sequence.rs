@@ -247,11 +247,11 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
     let feeds = prop_oneof![98 => feeds, 2 => many];
     let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32, 2 => LONG_TTL..110];
     let name = (ttl, any::<bool>(), 0..50_u32, weighted(0.1), weighted(0.15));
-    let caches = prop_oneof![8 => Just(1), 1 => 2..4_u64];
+    let caches = prop_oneof![5 => Just(1), 1 => 2..4_u64];
     let way = (caches, any::<bool>());
     let misses = prop_oneof![3 => Just(0), 1 => 1..6_u32];
-    let polls = prop_oneof![6 => Just(0), 1 => 3..15_u32, 1 => 30..56_u32];
-    let event_polls = prop_oneof![5 => 0..3_u32, 1 => 30..56_u32];
+    let polls = prop_oneof![5 => Just(0), 1 => 3..15_u32, 2 => 40..56_u32];
+    let event_polls = prop_oneof![4 => 0..3_u32, 1 => 40..56_u32];
     let window = (polls, 1..8_u32, event_polls);
     // Most are longer than the guarantee asks for, the others as long as the README asks for.
     let delay = prop_oneof![1 => 65..99_u64, 3 => 99..185_u64];
@@ -396,7 +396,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         select(vec![(0, 1), (1, 0), (2, 0), (1, 2)]),
         prop_oneof![1 => 2_000..14_000_u64, 2 => 3_500..10_000_u64],
         any::<bool>(),
-        2..8_u32,
+        1..4_u32,
     );
     // As long as an answer is kept and a bit, or whatever it is.
     let kept = u64::from(setting.ttl.max(setting.chain_ttl));
@@ -418,7 +418,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         lasting: Duration::from_secs(seconds),
     });
     let outage = if setting.endpoints() > 1 { 4 } else { 1 };
-    let flicker = if setting.is_rotating { 0 } else { 2 };
+    let flicker = if setting.is_rotating { 0 } else { 3 };
     let share = select(vec![0.3, 0.5, 0.9, 1.0]);
     let others = (share, 5..300_u64).prop_map(|(share, seconds)| Happening::Others {
         share,
