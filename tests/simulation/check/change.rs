@@ -56,14 +56,10 @@ impl Change<'_> {
             if self.is_doubtful(target) {
                 self.is_believed(target)?;
             } else if self.description.is(target, "draining") {
-                self.tell(EMPTIED);
+                self.view.checker.tell(EMPTIED);
             }
         }
         Ok(())
-    }
-
-    fn tell(&self, story: &'static str) {
-        *self.view.stories.borrow_mut().entry(story).or_default() += 1;
     }
 
     /// Section 1: the answers that can be acted on now, from the last. No later reconcile than the description's (I5)
@@ -191,7 +187,7 @@ impl Change<'_> {
         for name in self
             .view
             .endpoints()
-            .map(|endpoint| &self.view.names[endpoint])
+            .map(|endpoint| &self.view.checker.names[endpoint])
         {
             is_still &= self.view.now >= name.still_since() + known;
             is_there |= name.targets().contains(&target);
@@ -219,13 +215,13 @@ impl Change<'_> {
     fn is_believed(&self, target: SocketAddr) -> Result<(), Broken> {
         let (view, is_removal) = (&self.view, self.is_removal);
         let (setting, description) = (view.setting, self.description);
-        self.tell(DOUBTED);
+        view.checker.tell(DOUBTED);
         let initial = targets(&description.group, |target| target.state == "initial");
         if !initial.is_disjoint(&kept(setting)) {
-            self.tell(KEPT);
+            view.checker.tell(KEPT);
         }
         if view.is_shared() {
-            self.tell(SHARED);
+            view.checker.tell(SHARED);
         }
         // One of the answers that are united names it, and not always the same one.
         let is_united = setting.lookups > 1 || view.endpoints().count() > 1;
@@ -249,11 +245,11 @@ impl Change<'_> {
         must(is_independent, promise, "no earlier answer is independent")?;
         let since = latest.unwrap_or_default().max(view.running.begun);
         if latest >= Some(view.running.begun) {
-            self.tell(WAITED);
+            view.checker.tell(WAITED);
         }
         let otherwise = view.endpoints().map(|endpoint| {
             let is_it = |to: &Targets| to.contains(&target) == is_removal;
-            view.names[endpoint].longest((since, view.now.max(since)), is_it)
+            view.checker.names[endpoint].longest((since, view.now.max(since)), is_it)
         });
         let is_long = otherwise.max() > Some(setting.staleness() + EVERY_SECOND);
         let is_sure = view.running.is_clean && (is_removal || !is_united) && !setting.is_rotating;

@@ -21,8 +21,7 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct Answers {
     pub of: BTreeMap<usize, Vec<Answer>>,
-    /// When the invocation asked for each endpoint.
-    pub asked: BTreeMap<usize, Vec<Duration>>,
+    asked: BTreeMap<usize, Vec<Duration>>,
     /// When each question was asked that waits for its answer.
     waiting: BTreeMap<(String, u16), Vec<Duration>>,
     /// When the beginning of a chain was asked for, and when it expires.
@@ -47,6 +46,11 @@ impl Answers {
 
     pub fn of(&self, endpoint: usize) -> &[Answer] {
         self.of.get(&endpoint).map_or(&[], Vec::as_slice)
+    }
+
+    /// When the invocation asked for this endpoint.
+    pub fn asked_for(&self, endpoint: usize) -> &[Duration] {
+        self.asked.get(&endpoint).map_or(&[], Vec::as_slice)
     }
 
     /// A question reached the name server. Returns the endpoint if the name is its own.
@@ -93,7 +97,7 @@ impl Answers {
 
     /// The answer to the invocation's last question for this endpoint.
     pub fn last(&self, endpoint: usize) -> Option<&Answer> {
-        let asked = self.asked.get(&endpoint)?.last()?;
+        let asked = self.asked_for(endpoint).last()?;
         self.of(endpoint).last().filter(|last| last.asked >= *asked)
     }
 }

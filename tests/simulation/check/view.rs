@@ -1,14 +1,12 @@
 //! What a sandbox knows of a group during an invocation, and what it must not leave undone if nothing goes wrong.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use stand_in::elb::TargetHealth;
 
 use super::heard::Answer;
-use super::names::Name;
-use super::{Broken, MARGIN, Running, Stories, Targets, live, must, targets};
+use super::{Broken, Checker, MARGIN, Running, Targets, live, must, targets};
 use crate::play::kept;
 use crate::sequence::{Event, Setting};
 
@@ -63,15 +61,12 @@ impl Description {
 }
 
 pub struct View<'a> {
+    pub checker: &'a Checker<'a>,
     pub setting: &'a Setting,
-    pub names: &'a [Name],
     pub running: &'a Running,
-    pub group: usize,
     pub followed: &'a Followed,
-    /// What the group has.
-    pub live: &'a Targets,
+    pub group: usize,
     pub now: Duration,
-    pub stories: &'a RefCell<Stories>,
 }
 
 impl View<'_> {
@@ -83,6 +78,11 @@ impl View<'_> {
     pub fn is_shared(&self) -> bool {
         self.endpoints()
             .any(|endpoint| self.setting.is_shared(endpoint))
+    }
+
+    /// What the group has.
+    fn live(&self) -> &Targets {
+        &self.checker.groups[self.group].0
     }
 
     pub fn answers(&self, endpoint: usize) -> &[Answer] {
@@ -113,7 +113,7 @@ impl View<'_> {
         let mut has = targets(&description.group, |_| true);
         has.retain(|_| !is_whole || !description.live().is_empty());
         let promise = if is_whole { "I8, fresh" } else { "I1, in part" };
-        let is_registered = said.is_subset(&(&has | self.live));
+        let is_registered = said.is_subset(&(&has | self.live()));
         must(is_registered, promise, "a fresh target is not registered")
     }
 
@@ -128,7 +128,7 @@ impl View<'_> {
         let is_seen = description.is_some_and(|one| one.called > followed.disturbed);
         let is_due = (is_end || self.now > due) && due <= self.running.begun + REACH;
         let (said, is_whole) = self.said();
-        let is_done = said == self.live - &(&kept(setting) - &said);
+        let is_done = said == self.live() - &(&kept(setting) - &said);
         let is_sure = is_seen && is_whole && setting.misses == 0 && !self.is_shared();
         must(
             is_done || !is_due || !is_sure,
@@ -141,7 +141,7 @@ impl View<'_> {
     pub fn is_polled(&self, endpoint: usize) -> Result<(), Broken> {
         let (window, interval) = window(self.setting, self.running.event);
         let (mut last, end) = (self.running.begun, self.running.begun + window);
-        let asked = self.running.answers.asked[&endpoint].iter();
+        let asked = self.running.answers.asked_for(endpoint).iter();
         for asked in asked.chain([&end]).map(|asked| *asked.min(&end)) {
             let is_late = asked > last + interval + RECONCILE;
             must(!is_late, "section 1, window", "it did not ask for long")?;
