@@ -49,6 +49,7 @@ fn must(is_kept: bool, promise: &'static str, text: &'static str) -> Result<(), 
 pub type Stories = BTreeMap<&'static str, u64>;
 
 pub const HELD_BACK: &str = "change held back at the end";
+pub const CAME_BACK: &str = "name that comes back soon";
 pub const UNSENT: &str = "call that was not sent";
 pub const FLAWLESS: &str = "invocation that polls and in which nothing goes wrong";
 pub const IN_PART: &str = "invocation in which one of several endpoints fails";
@@ -170,7 +171,11 @@ impl<'a> Checker<'a> {
         match &entry.what {
             What::Moved { endpoint, to, .. } => {
                 let old = self.setting.staleness() + MARGIN + BELIEVABLE;
-                self.name(endpoint).moved(to, entry.at, old);
+                let name = self.name(endpoint);
+                name.moved(to, entry.at, old);
+                if name.back == Some(entry.at) {
+                    self.tell(CAME_BACK);
+                }
             }
             What::Out { endpoint, is_over } => self.name(endpoint).out(!is_over, entry.at),
             What::Stepped { by } => {

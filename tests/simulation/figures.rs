@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::check::{DOUBTED, EMPTIED, FLAWLESS, HELD_BACK, IN_PART, KEPT, Stories, UNSENT, WAITED};
+use crate::check::{
+    CAME_BACK, DOUBTED, EMPTIED, FLAWLESS, HELD_BACK, IN_PART, KEPT, Stories, UNSENT, WAITED,
+};
 use crate::fault::{CallFault, DnsFault};
 use crate::history::{Call, Entry, Life, What};
 use crate::sequence::{ABROAD, ACTIONS, Event, LONG_TTL, Setting};
@@ -256,6 +258,7 @@ impl Figures {
             LOST_ANSWER,
             MEDDLING,
             HELD_BACK,
+            CAME_BACK,
             DOUBTED,
             WAITED,
             FLAWLESS,
