@@ -490,7 +490,8 @@ impl<'a> Checker<'a> {
     fn logged(&mut self, life: Life, line: &Line) -> Result<(), Broken> {
         let is_told = |word| line.is_warning && line.message.contains(word);
         let is_held_back = is_told("held back");
-        let is_unsent = is_told("unsent") || is_told("left over");
+        let is_unsent =
+            is_told("left over") || line.is_warning && line.message.starts_with("unsent");
         let now = self.now;
         for group in 0..self.groups.len() {
             let is_its = play::arn(group) == line.target_group_arn;
