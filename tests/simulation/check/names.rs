@@ -47,7 +47,7 @@ impl Name {
         self.legs.last().map_or(Duration::ZERO, |leg| leg.0)
     }
 
-    /// The longest time between two moments in which it could be resolved, and named the target or did not.
+    /// The longest time between two moments in which it could be resolved, and its targets were like that.
     pub fn longest(
         &self,
         (begin, end): (Duration, Duration),
