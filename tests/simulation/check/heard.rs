@@ -75,8 +75,19 @@ impl Answers {
         addresses: &[IpAddr],
         (arrived, ttl): (Duration, Duration),
     ) -> Option<usize> {
-        let asked = self.waiting.get_mut(&(name.to_owned(), id))?.pop()?;
         let (endpoint, is_own) = index_of(name)?;
+        let waiting = self.waiting.get_mut(&(name.to_owned(), id))?;
+        if waiting.is_empty() && addresses.is_empty() {
+            return None;
+        }
+        let Some(asked) = waiting.pop() else {
+            // A question that was sent again has two answers. Either may be the one that was taken.
+            let expires = self.chains.get(&endpoint)?.1.min(arrived + ttl);
+            let last = self.of.get_mut(&endpoint)?.last_mut()?;
+            last.expires = last.expires.min(expires);
+            last.is_weak |= last.targets != at_port(addresses);
+            return None;
+        };
         if is_own {
             self.chains.insert(endpoint, (asked, arrived + ttl));
         }
