@@ -136,8 +136,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             return self.dry_run(group, remembered).await;
         }
         let mut report = TargetGroupReport::new(group);
-        let (mut told, mut held_until, mut held_sample) = (Vec::new(), None, None);
-        let mut next = Some(self.window.begin());
+        let (mut told, mut next) = (Vec::new(), Some(self.window.begin()));
         remembered.begin();
         while let Some(start) = next {
             // A timer takes a millisecond even if its time is over already.
@@ -145,23 +144,14 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
                 sleep_until(start).await;
             }
             let outcome = reconcile(&self.context, group, remembered).await;
-            held_until = self.held_until(&outcome, held_until);
+            let held_back = outcome.held_back.iter();
+            let held_until = held_back.map(|held| self.instant(held.until)).min();
             next = self.window.next(start, held_until, Instant::now());
-            self.tell(group, &outcome, &mut told);
-            // Only the end of the invocation shows whether something is left undone.
-            send(samples, held_sample.take());
-            let sample = Some(self.sample(group, &outcome));
-            match outcome.held_back.is_empty() {
-                true => send(samples, sample),
-                false => held_sample = sample,
-            }
+            self.log(group, &outcome, &mut told);
+            // The receiver is gone only when the deadline has cut publishing off.
+            let _ = samples.send(self.sample(group, &outcome, next.is_none()));
             report.add(outcome);
         }
-        let left_undone = held_sample.map(|sample| Sample {
-            is_failure: true,
-            ..sample
-        });
-        send(samples, left_undone);
         report
     }
 
@@ -182,17 +172,8 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         report
     }
 
-    /// When the first change that is held back can be believed. A failed reconcile learns nothing, so the earlier
-    /// doubt stands.
-    fn held_until(&self, outcome: &Outcome, earlier: Option<Instant>) -> Option<Instant> {
-        let held_back = outcome.held_back.iter();
-        let until = held_back.map(|held| self.instant(held.until)).min();
-        let earlier = earlier.filter(|until| outcome.errors.is_some() && *until > Instant::now());
-        until.or(earlier)
-    }
-
     /// Logs the reconcile, and each doubt once in an invocation.
-    fn tell(&self, group: &TargetGroupConfig, outcome: &Outcome, told: &mut Vec<(Target, Moment)>) {
+    fn log(&self, group: &TargetGroupConfig, outcome: &Outcome, told: &mut Vec<(Target, Moment)>) {
         for held_back in &outcome.held_back {
             let doubt = (held_back.target, held_back.until);
             if !told.contains(&doubt) {
@@ -210,12 +191,13 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         at.monotonic.max(Instant::now() + left.unwrap_or_default())
     }
 
-    fn sample(&self, group: &TargetGroupConfig, outcome: &Outcome) -> Sample {
+    fn sample(&self, group: &TargetGroupConfig, outcome: &Outcome, is_last: bool) -> Sample {
+        let is_left_undone = is_last && !outcome.held_back.is_empty();
         Sample {
             at: self.context.clock.now(),
             target_group: group.arn.dimension().to_owned(),
             is_failover: outcome.is_failover,
-            is_failure: outcome.errors.is_some() || outcome.is_unsent,
+            is_failure: outcome.errors.is_some() || outcome.is_unsent || is_left_undone,
             // The description is older than what was registered by it.
             is_served: outcome
                 .is_served
@@ -276,9 +258,4 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             }
         }
     }
-}
-
-fn send(samples: &UnboundedSender<Sample>, sample: Option<Sample>) {
-    // The receiver is gone only when the deadline has cut publishing off.
-    sample.map(|sample| samples.send(sample));
 }

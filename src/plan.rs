@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-pub use answer::{ACT, Answer, EFFECT, MARGIN, Moment};
+pub use answer::{ACT, Answer, EFFECT, MARGIN, Moment, RESOLVE};
 use comparison::Comparison;
 pub use doubt::{Change, Memory};
 pub use target::{DescribedTarget, State, Target};
@@ -61,8 +61,16 @@ pub struct HeldBack {
     pub until: Moment,
 }
 
-/// Decides to register what is desired and not current, and to deregister what is stale. `registered` is what this
-/// reconcile has registered already. The memory that comes with the decision is the next one, whatever becomes of it.
+/// What a reconcile did before it started again.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub registered: BTreeSet<Target>,
+    /// What it decided to deregister in the place of these.
+    pub replaced: BTreeSet<Target>,
+}
+
+/// Decides to register what is desired and not current, and to deregister what is stale. The memory that comes with the
+/// decision is the next one, whatever becomes of it.
 ///
 /// 1. Fresh targets are registered at once. An answer in part decides nothing else.
 /// 2. What is [doubtful](Comparison::doubtful) is held back until it is believed.
@@ -71,26 +79,28 @@ pub struct HeldBack {
 pub fn decide(
     answer: &Answer,
     described: &[DescribedTarget],
-    registered: &BTreeSet<Target>,
+    done: &Done,
     memory: &Memory,
     policy: Policy<'_>,
 ) -> (Decision, Memory) {
     let mut next = memory.clone();
-    next.hear(answer, policy.port);
-    next.see(described);
+    next.end_by_answer(answer, policy.port);
+    next.end_by_description(described);
     let compared = Comparison::new(answer, described, policy);
     let Decision {
         mut now,
         mut held_back,
     } = Decision::default();
-    now.register.extend(&compared.fresh);
+    let room = match answer.is_partial {
+        true => MAX_ADDRESSES.saturating_sub(compared.current.len()),
+        false => MAX_ADDRESSES,
+    };
+    now.register = compared.fresh.iter().copied().take(room).collect();
     if answer.is_partial {
-        let room = MAX_ADDRESSES.saturating_sub(compared.current.len());
-        now.register = compared.fresh.into_iter().take(room).collect();
         return (Decision { now, held_back }, next);
     }
-    next.doubt(compared.doubtful(registered), answer);
-    next.miss(compared.lacking(answer), answer);
+    next.doubt(compared.doubtful(done), answer);
+    next.count_misses(compared.lacking(answer), answer);
 
     for target in &compared.back {
         match next.held_until(target, answer) {
@@ -110,13 +120,14 @@ pub fn decide(
     for target in &compared.missing {
         let is_stale = answer.contains(target.ip())
             || next.misses(target) > policy.misses_before_deregistration;
-        match next.held_until(target, answer).or(floor) {
+        let doubt = next.held_until(target, answer);
+        match doubt.or(floor) {
             _ if !is_stale => (),
             None => now.deregister.push(compared.current[target].clone()),
             Some(until) => held_back.push(HeldBack {
                 target: *target,
                 change: Change::Remove,
-                reason: compared.reason_to_stay(target, next.held_until(target, answer).is_none()),
+                reason: compared.reason_to_stay(target, doubt.is_none()),
                 until,
             }),
         }
@@ -124,31 +135,35 @@ pub fn decide(
     (Decision { now, held_back }, next)
 }
 
-/// What a decision by an earlier description is worth.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Foresight {
-    /// Nothing can be done, and no doubt begins. The memory is the next one.
-    Enough(Vec<HeldBack>, Memory),
-    /// The group has to be described again, because something can be done.
-    Due,
-    /// The group has to be described again, because a doubt begins.
-    Doubtful,
+/// A group has to be described before anything is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Something can be done.
+    pub is_urgent: bool,
 }
 
-/// Decides by a description that was made before the answer was asked for.
+/// Decides by a description that was made before the answer was asked for, which changes nothing. Returns what is held
+/// back, and the next memory.
+///
+/// # Errors
+/// Fails if something can be done or a doubt begins, since that takes a new description. The doubt about a target that is
+/// stale at the next miss begins, too.
 pub fn foresee(
     answer: &Answer,
     described: &[DescribedTarget],
     memory: &Memory,
     policy: Policy<'_>,
-) -> Foresight {
+) -> Result<(Vec<HeldBack>, Memory), Due> {
     let (Decision { now, held_back }, mut next) =
-        decide(answer, described, &BTreeSet::new(), memory, policy);
-    next.keep_doubts_of(memory);
-    let mut targets = held_back.iter().map(|held| &held.target);
-    match targets.all(|target| next.is_doubted(target)) {
-        _ if !now.is_empty() => Foresight::Due,
-        true => Foresight::Enough(held_back, next),
-        false => Foresight::Doubtful,
+        decide(answer, described, &Done::default(), memory, policy);
+    let begins = |target: &Target| {
+        next.misses(target) >= policy.misses_before_deregistration
+            || held_back.iter().any(|held| held.target == *target)
+    };
+    let is_urgent = !now.is_empty();
+    if is_urgent || next.doubted_since(memory).any(begins) {
+        return Err(Due { is_urgent });
     }
+    next.keep_doubts_of(memory);
+    Ok((held_back, next))
 }

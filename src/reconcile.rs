@@ -5,6 +5,8 @@ mod outcome;
 mod remembered;
 mod resolve;
 
+use std::collections::BTreeSet;
+
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_smithy_async::time::SharedTimeSource;
 use hickory_resolver::net::runtime::RuntimeProvider;
@@ -14,9 +16,8 @@ use crate::config::{Config, TargetGroupConfig};
 use crate::endpoint::Dns;
 use crate::error::{Error, Errors};
 use crate::pace::Pace;
-use crate::plan::{ACT, Answer, DescribedTarget, Policy};
+use crate::plan::{ACT, Answer, DescribedTarget, Done, Due, Plan, Policy, State, Target};
 use crate::target_group::{Properties, Stop, TargetGroup, describe_target_groups};
-use remembered::Due;
 use resolve::resolve;
 
 pub use outcome::{Outcome, Step};
@@ -42,7 +43,12 @@ struct Reconcile<'a, P: RuntimeProvider> {
     remembered: &'a mut Remembered,
     target_group: TargetGroup<'a>,
     outcome: Outcome,
-    /// The endpoints that could not be resolved, if others could.
+    done: Done,
+    /// The change that was logged last.
+    logged: Option<(Step, BTreeSet<Target>)>,
+    /// What a dry run would do.
+    planned: Option<Plan>,
+    /// The endpoints that could not be resolved.
     unresolved: Vec<Error>,
 }
 
@@ -60,6 +66,9 @@ pub async fn reconcile<P: RuntimeProvider>(
         remembered,
         target_group: TargetGroup::new(client, &group.arn, context.pace, deadline),
         outcome: Outcome::default(),
+        done: Done::default(),
+        logged: None,
+        planned: None,
         unresolved: Vec::new(),
     };
     loop {
@@ -90,25 +99,24 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
         let Some(answer) = answer else {
             return Ok(());
         };
-        self.outcome.hear(&answer, policy);
-        let due = match self.remembered.hear(&answer, policy) {
-            Ok(held_back) => {
-                self.outcome.held_back = held_back;
-                return Ok(());
-            }
-            Err(due) => due,
+        if !answer.is_partial {
+            self.outcome.desired = answer.targets(policy.port);
+        }
+        let Err(due) = self.remembered.foresee(&answer, policy) else {
+            return Ok(());
         };
         let described = self.describe(due, act_by).await?;
-        self.outcome.see(&answer, &described);
-        let registered = &self.outcome.registered;
-        let remembered = &mut self.remembered;
-        let decision = remembered.decide(&answer, &described, registered, policy);
-        if self.context.is_dry_run {
-            self.outcome.would(decision);
-            return Ok(());
+        self.outcome.is_served = (!answer.is_partial).then(|| self.is_served(&described));
+        let now = self
+            .remembered
+            .decide(&answer, &described, &self.done, policy);
+        match self.context.is_dry_run {
+            true => {
+                self.planned = Some(now);
+                Ok(())
+            }
+            false => self.apply(now, &described, act_by).await,
         }
-        self.outcome.held_back = decision.held_back;
-        self.apply(decision.now, &described, act_by).await
     }
 
     async fn properties(&mut self) -> Result<Properties, Stop<Errors>> {
@@ -164,6 +172,14 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
         described.await.map_err(|stop| stop.map(Errors::from))
     }
 
+    fn is_served(&self, described: &[DescribedTarget]) -> bool {
+        let desired = &self.outcome.desired;
+        let is_serving = |one: &DescribedTarget| {
+            matches!(one.state, State::Healthy | State::Initial) && desired.contains(&one.target)
+        };
+        described.iter().any(is_serving)
+    }
+
     /// A call that had no turn before the deadline is no failure, unless it was refused before.
     fn end(self, stopped: Result<(), Stop<Errors>>) -> Outcome {
         let (mut outcome, mut failures) = (self.outcome, self.unresolved);
@@ -174,6 +190,11 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
             (Err(_), None) => outcome.is_unsent = true,
         }
         self.remembered.is_unsent = outcome.is_unsent;
+        outcome.held_back = self.remembered.held_back(self.context.clock.now());
+        outcome.registered = self.done.registered;
+        if let Some(planned) = self.planned {
+            outcome.add_dry_run(planned);
+        }
         outcome.errors = Errors::check(failures).err();
         outcome
     }

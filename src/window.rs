@@ -91,7 +91,10 @@ impl Window {
         let (next, latest) = match held_until {
             None => (step, self.end),
             Some(until) if self.reaches(until) => {
-                (step.min(asks_again).min(until), self.deadline.last_start)
+                // Where it could be believed already, the last reconcile failed.
+                let decides = Some(until).filter(|until| *until > last);
+                let next = decides.map_or(asks_again, |until| until.min(asks_again));
+                (step.min(next), self.deadline.last_start)
             }
             Some(_) => (step.min(asks_again), self.end),
         };

@@ -1,4 +1,4 @@
-//! A DNS answer, and the time for which it counts. All constants of time are on this page.
+//! A DNS answer, and the time for which it counts.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,6 +11,8 @@ use super::target::Target;
 
 /// How long an answer may be acted on after its first lookup was sent. The same limit holds for a description.
 pub const ACT: Duration = Duration::from_secs(5);
+/// How long the lookups of an answer may take. A second is left to describe and to register.
+pub const RESOLVE: Duration = Duration::from_secs(4);
 /// The longest time from sending a call to its effect. It is the time limit of one attempt.
 pub const EFFECT: Duration = Duration::from_millis(2500);
 /// Caches count in whole seconds: Unbound gives an answer with a TTL of 3 s for 3.7 s.

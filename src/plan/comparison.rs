@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Policy;
 use super::answer::Answer;
-use super::doubt::Change;
+use super::doubt::{Change, Doubtful};
 use super::target::{DescribedTarget, State, Target};
+use super::{Done, Policy};
 
 /// What an answer and a description say together about the targets of a group.
 pub(super) struct Comparison<'a> {
@@ -47,17 +47,23 @@ impl<'a> Comparison<'a> {
     ///
     /// 1. bringing back a target that drains, while another target is current,
     /// 2. deregistering a target that is initial,
-    /// 3. deregistering while nothing new stays: neither a fresh target nor one that this reconcile has `registered`.
-    pub fn doubtful(&self, registered: &BTreeSet<Target>) -> Vec<(Target, Change, bool)> {
-        let mut registered = registered.intersection(&self.desired);
-        let stays_new =
-            !self.fresh.is_empty() || registered.any(|one| self.current.contains_key(one));
+    /// 3. deregistering while nothing new takes its place: neither a fresh target nor one that this reconcile has
+    ///    registered for that.
+    pub fn doubtful(&self, done: &Done) -> impl Iterator<Item = Doubtful> {
+        let mut registered = done.registered.intersection(&self.desired);
+        let stays = registered.any(|one| self.current.contains_key(one));
+        let is_replaced =
+            move |one: &Target| !self.fresh.is_empty() || (stays && done.replaced.contains(one));
         let back = self.back.iter().filter(|_| !self.current.is_empty());
-        let back = back.map(|one| (*one, Change::BringBack, false));
+        let back = back.map(|one| (one, Change::BringBack));
         let removed = self.missing.iter();
-        let removed = removed.filter(|one| self.is_initial(one) || !stays_new);
-        let removed = removed.map(|one| (*one, Change::Remove, self.is_initial(one)));
-        back.chain(removed).collect()
+        let removed = removed.filter(move |one| self.is_initial(one) || !is_replaced(one));
+        let doubtful = back.chain(removed.map(|one| (one, Change::Remove)));
+        doubtful.map(|(target, change)| Doubtful {
+            target: *target,
+            change,
+            is_initial: change == Change::Remove && self.is_initial(target),
+        })
     }
 
     fn is_initial(&self, target: &Target) -> bool {

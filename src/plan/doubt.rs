@@ -38,6 +38,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use super::HeldBack;
 use super::answer::{Answer, Moment};
 use super::target::{DescribedTarget, State, Target};
 
@@ -51,6 +52,13 @@ pub enum Change {
     BringBack,
     /// Deregistering the target.
     Remove,
+}
+
+/// A change that may rest on a stale answer.
+pub(super) struct Doubtful {
+    pub target: Target,
+    pub change: Change,
+    pub is_initial: bool,
 }
 
 /// The doubt about one target.
@@ -83,7 +91,7 @@ pub struct Memory {
 impl Memory {
     /// Ends what the answer contradicts. An answer in part says nothing about what it does not name.
     /// A clock that went backwards forgets everything.
-    pub fn hear(&mut self, answer: &Answer, port: u16) {
+    pub fn end_by_answer(&mut self, answer: &Answer, port: u16) {
         let asked = Some(answer.asked());
         if self.latest > asked {
             *self = Memory::default();
@@ -99,7 +107,7 @@ impl Memory {
     }
 
     /// Ends what the description contradicts. A target that has become initial was registered again.
-    pub(super) fn see(&mut self, described: &[DescribedTarget]) {
+    pub(super) fn end_by_description(&mut self, described: &[DescribedTarget]) {
         let described: BTreeMap<_, _> = described.iter().map(|one| (one.target, one)).collect();
         let is_current =
             |target: &Target| described.get(target).is_some_and(|one| one.is_current());
@@ -116,10 +124,15 @@ impl Memory {
         });
     }
 
-    /// Doubts these changes of targets, and whether the target is initial. Nothing else is doubtful. A doubt that there is already goes on, unless it could have been
-    /// believed too long ago.
-    pub(super) fn doubt(&mut self, doubtful: Vec<(Target, Change, bool)>, answer: &Answer) {
-        let doubts = doubtful.into_iter().map(|(target, change, is_initial)| {
+    /// Doubts this and nothing else. A doubt that is there already goes on, unless it could have been believed too long
+    /// ago.
+    pub(super) fn doubt(&mut self, doubtful: impl Iterator<Item = Doubtful>, answer: &Answer) {
+        let doubts = doubtful.map(|doubtful| {
+            let Doubtful {
+                target,
+                change,
+                is_initial,
+            } = doubtful;
             let begun = self.doubts.get(&target).copied().filter(|doubt| {
                 doubt.change == change && answer.asked() < doubt.independent_from.wall + BELIEVABLE
             });
@@ -135,7 +148,7 @@ impl Memory {
 
     /// Counts that the answer lacks the address of these current targets. An answer that depends on the last one
     /// that counted adds nothing.
-    pub(super) fn miss(&mut self, lacking: impl Iterator<Item = Target>, answer: &Answer) {
+    pub(super) fn count_misses(&mut self, lacking: impl Iterator<Item = Target>, answer: &Answer) {
         let misses = lacking.map(|target| {
             let counted = self.misses.get(&target).copied();
             let misses = match counted {
@@ -163,14 +176,24 @@ impl Memory {
         self.misses.get(target).map_or(0, |misses| misses.count)
     }
 
-    pub(super) fn is_doubted(&self, target: &Target) -> bool {
-        self.doubts.contains_key(target)
+    /// The targets whose doubts were not there in the earlier memory.
+    pub(super) fn doubted_since(&self, earlier: &Memory) -> impl Iterator<Item = &Target> {
+        let doubts = self.doubts.iter();
+        let begun = doubts.filter(|(target, doubt)| earlier.doubts.get(target) != Some(doubt));
+        begun.map(|(target, _)| target)
     }
 
     /// Drops the doubts that were not there in the earlier memory.
     pub(super) fn keep_doubts_of(&mut self, earlier: &Memory) {
         self.doubts
             .retain(|target, doubt| earlier.doubts.get(target) == Some(doubt));
+    }
+
+    /// True if the doubt is still there and can still be believed.
+    pub fn waits_for(&self, held_back: &HeldBack, now: SystemTime) -> bool {
+        let doubt = self.doubts.get(&held_back.target);
+        doubt.is_some_and(|doubt| doubt.change == held_back.change)
+            && now < held_back.until.wall + BELIEVABLE
     }
 
     /// Forgets a target whose registration or deregistration was acknowledged. If it changes again, that has other reasons.

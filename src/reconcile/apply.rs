@@ -35,6 +35,10 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
         described: &[DescribedTarget],
         act_by: Instant,
     ) -> Result<(), Stop<Errors>> {
+        if !plan.register.is_empty() {
+            let replaced = plan.deregister.iter().map(|stale| stale.target);
+            self.done.replaced.extend(replaced);
+        }
         let sent = self.target_group.changes.sent;
         let mut applied = self.register(&plan.register, described, act_by).await;
         if applied.is_ok() {
@@ -57,9 +61,9 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
         }
         self.outcome.step = Step::Register;
         self.log("registering", targets, described, NEW_CONNECTIONS);
-        let (outcome, remembered) = (&mut self.outcome, &mut self.remembered);
+        let (done, remembered) = (&mut self.done, &mut self.remembered);
         let acknowledge = |targets: &[Target]| {
-            outcome.registered.extend(targets);
+            done.registered.extend(targets);
             remembered.acknowledge(targets);
         };
         self.target_group
@@ -87,14 +91,20 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
         Ok(())
     }
 
-    /// Logs the line before a change, with the targets that the group has.
+    /// Logs the line before a change, with the targets that the group has. A reconcile that starts again may make the
+    /// same change, which is logged once.
     fn log(
-        &self,
+        &mut self,
         verb: &str,
         targets: &BTreeSet<Target>,
         described: &[DescribedTarget],
-        outcome: &str,
+        meaning: &str,
     ) {
+        let change = Some((self.outcome.step, targets.clone()));
+        if self.logged == change {
+            return;
+        }
+        self.logged = change;
         let current = described.iter().filter(|one| one.is_current());
         let current: BTreeMap<_, _> = current
             .map(|one| (one.target, one.state.as_str()))
@@ -103,7 +113,7 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
             "targetGroupArn" = %self.group.arn,
             "json.targets" = json(targets),
             "json.current" = json(&current),
-            "{verb} {}: {outcome}",
+            "{verb} {}: {meaning}",
             enumerate(targets)
         );
     }

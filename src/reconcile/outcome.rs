@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::error::Errors;
-use crate::plan::{Answer, Change, Decision, DescribedTarget, HeldBack, Policy, State, Target};
+use crate::plan::{Change, HeldBack, Plan, Target};
 
 /// A step of a reconcile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,36 +54,18 @@ impl Outcome {
         !self.registered.is_empty() || !self.deregistered.is_empty()
     }
 
-    /// Takes the desired targets from an answer in full.
-    pub(super) fn hear(&mut self, answer: &Answer, policy: Policy<'_>) {
-        self.held_back.clear();
-        if !answer.is_partial {
-            self.desired = answer.targets(policy.port);
-        }
-    }
-
-    /// Sees whether any desired target serves, if the answer was in full.
-    pub(super) fn see(&mut self, answer: &Answer, described: &[DescribedTarget]) {
-        let is_serving = |one: &DescribedTarget| {
-            matches!(one.state, State::Healthy | State::Initial)
-                && self.desired.contains(&one.target)
-        };
-        self.is_served = (!answer.is_partial).then(|| described.iter().any(is_serving));
-    }
-
-    /// Reports what would change, now or when it is believed.
-    pub(super) fn would(&mut self, decision: Decision) {
-        let stale = decision.now.deregister.iter().map(|stale| stale.target);
+    /// Adds what would change, now or when it is believed.
+    pub(super) fn add_dry_run(&mut self, now: Plan) {
+        let stale = now.deregister.iter().map(|stale| stale.target);
         self.deregistered = stale.collect();
-        self.registered = decision.now.register;
-        for held in &decision.held_back {
+        self.registered = now.register;
+        for held in &self.held_back {
             let targets = match held.change {
                 Change::BringBack => &mut self.registered,
                 Change::Remove => &mut self.deregistered,
             };
             targets.insert(held.target);
         }
-        self.held_back = decision.held_back;
         self.is_failover = self.has_moved(&self.deregistered);
     }
 

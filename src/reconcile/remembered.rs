@@ -1,10 +1,10 @@
 //! What a sandbox remembers about one target group.
 
-use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::plan::{
-    self, Answer, Decision, DescribedTarget, Foresight, HeldBack, Memory, Policy, Target,
+    self, Answer, DescribedTarget, Done, Due, HeldBack, Memory, Plan, Policy, Target,
 };
 use crate::target_group::Properties;
 
@@ -17,16 +17,12 @@ pub struct Remembered {
     /// The deadline of the last reconcile came before a call had its turn.
     pub is_unsent: bool,
     memory: Memory,
+    /// What the last decision held back.
+    held_back: Vec<HeldBack>,
     /// The last description, if nothing was tried since.
     described: Option<Vec<DescribedTarget>>,
     /// The description is from this invocation.
     is_of_now: bool,
-}
-
-/// A group has to be described again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    pub is_urgent: bool,
 }
 
 impl Remembered {
@@ -39,35 +35,51 @@ impl Remembered {
     ///
     /// # Errors
     /// Fails if the group has to be described again.
-    pub fn hear(&mut self, answer: &Answer, policy: Policy<'_>) -> Result<Vec<HeldBack>, Due> {
-        self.memory.hear(answer, policy.port);
-        let foresight = self
-            .described
-            .as_ref()
-            .map(|described| plan::foresee(answer, described, &self.memory, policy));
-        match foresight {
-            Some(Foresight::Enough(held_back, memory)) if self.is_of_now => {
-                self.memory = memory;
-                Ok(held_back)
+    pub fn foresee(&mut self, answer: &Answer, policy: Policy<'_>) -> Result<(), Due> {
+        self.memory.end_by_answer(answer, policy.port);
+        let unknown = Err(Due { is_urgent: false });
+        let described = self.described.as_ref();
+        let foreseen = described.map_or(unknown, |described| {
+            plan::foresee(answer, described, &self.memory, policy)
+        });
+        match foreseen {
+            Ok((held_back, memory)) if self.is_of_now => {
+                self.remember(answer, held_back, memory);
+                Ok(())
             }
-            foresight => Err(Due {
-                is_urgent: self.is_unsent || foresight == Some(Foresight::Due),
+            foreseen => Err(Due {
+                is_urgent: self.is_unsent || foreseen.is_err_and(|due| due.is_urgent),
             }),
         }
     }
 
-    /// Decides by an answer and a description, and remembers what that was based on.
+    /// Decides by an answer and a description, and remembers what that was based on. Returns what is done now.
     pub fn decide(
         &mut self,
         answer: &Answer,
         described: &[DescribedTarget],
-        registered: &BTreeSet<Target>,
+        done: &Done,
         policy: Policy<'_>,
-    ) -> Decision {
-        let (decision, memory) = plan::decide(answer, described, registered, &self.memory, policy);
-        self.memory = memory;
+    ) -> Plan {
+        let (decision, memory) = plan::decide(answer, described, done, &self.memory, policy);
+        self.remember(answer, decision.held_back, memory);
         (self.described, self.is_of_now) = (Some(described.to_vec()), true);
-        decision
+        decision.now
+    }
+
+    /// An answer in part holds nothing back, and says nothing about what is.
+    fn remember(&mut self, answer: &Answer, held_back: Vec<HeldBack>, memory: Memory) {
+        self.memory = memory;
+        if !answer.is_partial {
+            self.held_back = held_back;
+        }
+    }
+
+    /// What is held back. A failed reconcile learns nothing, so the earlier doubts stand.
+    pub fn held_back(&self, now: SystemTime) -> Vec<HeldBack> {
+        let held_back = self.held_back.iter();
+        let held_back = held_back.filter(|held| self.memory.waits_for(held, now));
+        held_back.cloned().collect()
     }
 
     /// A change was sent, so the description does not hold any more.
@@ -77,8 +89,8 @@ impl Remembered {
 
     /// Remembers that a registration or a deregistration of these targets was acknowledged.
     pub fn acknowledge<'a>(&mut self, targets: impl IntoIterator<Item = &'a Target>) {
-        targets
-            .into_iter()
-            .for_each(|target| self.memory.forget(target));
+        for target in targets {
+            self.memory.forget(target);
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::config::Config;
 use crate::endpoint::{Dns, Endpoint, Found, Resolver};
 use crate::error::{Error, enumerate};
-use crate::plan::{ACT, Answer, MAX_ADDRESSES, Moment};
+use crate::plan::{Answer, MAX_ADDRESSES, Moment, RESOLVE};
 
 /// What the endpoints of a target group gave.
 pub struct Resolved {
@@ -41,9 +41,9 @@ pub async fn resolve<P: RuntimeProvider>(
     let asked = now();
     let lookups = endpoints.iter().map(async |endpoint| {
         let lookups = resolve_one(config, resolver, endpoint, record_type);
-        let lookups = timeout(ACT, lookups).await;
+        let lookups = timeout(RESOLVE, lookups).await;
         lookups.unwrap_or_else(|_| {
-            let cause = format!("no answer within {} s", ACT.as_secs());
+            let cause = format!("no answer within {} s", RESOLVE.as_secs());
             Err(resolve_failed(endpoint, cause))
         })
     });

@@ -54,7 +54,10 @@ impl TargetGroup<'_> {
             match registered.map_err(|stop| self.register_stopped(target, stop)) {
                 Ok(()) => acknowledge(target),
                 Err(Stop::Failed(error)) => failures.push(error),
-                Err(stop) => return Err(stop.map(Errors::from)),
+                Err(stop) => {
+                    let failed = Errors::check(failures).map_err(Stop::Failed);
+                    return failed.and(Err(stop.map(Errors::from)));
+                }
             }
         }
         Errors::check(failures).map_err(Stop::Failed)

@@ -98,6 +98,23 @@ async fn i1_where_some_names_fail_the_fresh_targets_of_the_others_are_registered
     assert_eq!(world.changes(), [""; 0], "it is there now");
 }
 
+/// Six lookups of one name take longer than an answer may, and the other name has moved.
+#[tokio::test(start_paused = true)]
+async fn i1_a_slow_name_keeps_no_fresh_target_of_another_away() {
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.follow([ENDPOINT, OTHER_ENDPOINT].map(|name| (name, ARN)));
+    world.set("LOOKUPS_PER_RECONCILE", 6);
+    let slow = Box::new(dns::addresses(["10.0.3.3"]));
+    let slow = Answer::Late(Duration::from_millis(900), slow);
+    world.zone.set(OTHER_ENDPOINT, slow);
+    world.point("10.0.2.9");
+    let begin = Instant::now();
+    let answer = world.run().await;
+    assert_eq!(error(&answer).0, "ResolveFailed");
+    assert!(begin.elapsed() < Duration::from_secs(6));
+    assert_eq!(world.changes(), ["RegisterTargets 10.0.2.9:6379 Ok"]);
+}
+
 /// A failed lookup says nothing about the addresses that it would have had.
 #[tokio::test(start_paused = true)]
 async fn i1_an_answer_in_part_brings_nothing_back_that_drains() {

@@ -4,7 +4,7 @@ use serde_json::json;
 use stand_in::dns::Answer;
 use stand_in::world::World;
 
-use crate::reading::{DENIED, error, lines, log, what_failed};
+use crate::reading::{DENIED, THROTTLED, error, lines, log, what_failed};
 
 #[tokio::test]
 async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result() {
@@ -112,4 +112,14 @@ async fn lambdas_log_level_is_kept_to() {
         assert_eq!(lines(&sandbox, "reconcile failed").len(), 1, "{level}");
         world.point("10.0.1.7");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_refused_for_long_is_told_once() {
+    let world = World::settled_in_memory("10.0.1.7", 5).await;
+    world.point("10.0.2.9");
+    world.aws.inject_always("RegisterTargets", THROTTLED);
+    let mut sandbox = world.sandbox().await;
+    assert_eq!(error(&sandbox.schedule().await).0, "RegisterFailed");
+    assert_eq!(lines(&sandbox, "registering").len(), 1);
 }

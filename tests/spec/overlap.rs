@@ -1,5 +1,5 @@
 //! I8: invocations overlap, and their resolvers hold different answers. The stories of
-//! `src/plan/belief.rs` are told at every offset of one invocation to the other, and the truth is
+//! `src/plan/doubt.rs` are told at every offset of one invocation to the other, and the truth is
 //! believed in time.
 
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ENDPOINT, REGISTRATION_LAG,
 use tokio::join;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::reading::{changes, first, lines, result, samples, targets};
+use crate::reading::{DENIED, THROTTLED, changes, first, lines, result, samples, seconds, targets};
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
@@ -29,10 +29,6 @@ const TTL_RESOLUTION: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(8500);
 /// Within a timeout of 75 s, 8 s are kept for publishing and 4 s for the last reconcile.
 const LAST_START: Duration = Duration::from_secs(63);
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// `ReconcileFailure` of the function, one value a reconcile; forgets all data.
 fn failures(world: &World) -> Vec<f64> {
@@ -58,9 +54,7 @@ async fn assert_left_undone(world: &World, function: &Function) {
 /// The group has had A and B for long.
 async fn long_standing(ttl: u32) -> World {
     let world = World::settled_in_memory(A, ttl).await;
-    world.aws.register(ARN, B, 6379);
-    sleep(REGISTRATION_LAG).await;
-    world.aws.take_calls();
+    world.aws.settle(ARN, B, 6379);
     world
 }
 
@@ -1095,8 +1089,7 @@ async fn i8_a_name_that_flickers_undoes_no_failover() {
 async fn i8_a_doubt_begins_with_the_first_answer_that_a_description_goes_with() {
     let world = long_standing(60).await;
     let function = world.function();
-    let denied = Fault::Error(403, "AccessDenied", "no");
-    world.aws.inject("DescribeTargetHealth", denied);
+    world.aws.inject("DescribeTargetHealth", DENIED);
     function.schedule().await.unwrap_err();
     sleep(seconds(70)).await;
     assert_left_undone(&world, &function).await;
@@ -1112,8 +1105,7 @@ async fn i8_an_answer_ends_a_doubt_without_a_description() {
     assert_left_undone(&world, &function).await;
     sleep(seconds(30)).await;
     world.point(B);
-    let denied = Fault::Error(403, "AccessDenied", "no");
-    world.aws.inject("DescribeTargetHealth", denied);
+    world.aws.inject("DescribeTargetHealth", DENIED);
     function.schedule().await.unwrap_err();
     world.point(A);
     sleep(seconds(40)).await;
@@ -1148,4 +1140,67 @@ async fn i8_a_doubt_that_a_stray_answer_ended_begins_anew_in_the_same_invocation
         (anew + MARGIN..limit).contains(&registered),
         "{registered:?}"
     );
+}
+
+/// New targets are healthy at once. Each of two reconciles registers a target of its own answer, is refused until it
+/// starts again, and then describes the other's.
+#[tokio::test(start_paused = true)]
+async fn i8_two_reconciles_that_start_again_leave_a_target() {
+    for seed in 0..20 {
+        fastrand::seed(seed);
+        let world = World::settled_in_memory(A, 60).await;
+        world
+            .aws
+            .target_group(ARN, |group| group.registration_lag = Duration::ZERO);
+        let stale = world.function_that_asks(&Cache::of(&world.zone));
+        let fresh = world.function();
+        world.point(B);
+        for function in [&stale, &fresh] {
+            first(function.invoke(r#"{"dryRun":true}"#).await);
+        }
+        world.point(C);
+        world.aws.take_calls();
+        world.aws.set_latency(seconds(1));
+        world.aws.inject_always("DeregisterTargets", THROTTLED);
+        let heal = async {
+            sleep(seconds(5)).await;
+            world.aws.heal();
+        };
+        let (_, _, ()) = join!(stale.schedule(), fresh.schedule(), heal);
+        assert_never_empty(&[A], &world.aws.take_calls());
+    }
+}
+
+/// A lookup or a description fails when the change can be believed, or before anything else in the invocation.
+#[tokio::test(start_paused = true)]
+async fn i8_a_failure_does_not_end_the_wait_for_a_doubt() {
+    for is_described in [false, true] {
+        let world = long_standing(5).await;
+        let function = world.function();
+        let fail = async {
+            sleep(Duration::from_millis(13_200)).await;
+            match is_described {
+                true => world.aws.inject("DescribeTargetHealth", DENIED),
+                false => world.answer(Answer::ServFail),
+            }
+            sleep(Duration::from_millis(700)).await;
+            world.point(A);
+        };
+        let begin = Instant::now();
+        let (outcome, ()) = join!(function.schedule(), fail);
+        assert!(first(outcome).failover);
+        assert!(begin.elapsed() < seconds(16), "{:?}", begin.elapsed());
+    }
+
+    let world = long_standing(60).await;
+    let function = world.function();
+    assert_left_undone(&world, &function).await;
+    sleep(seconds(60)).await;
+    world.answer(Answer::ServFail);
+    let heal = async {
+        sleep(Duration::from_millis(300)).await;
+        world.point(A);
+    };
+    let (outcome, ()) = join!(function.schedule(), heal);
+    assert!(first(outcome).failover);
 }

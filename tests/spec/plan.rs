@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use ipnet::IpNet;
 use nlb_hostname_target::plan::{
-    self, Answer, Change, Decision, DescribedTarget, Memory, Moment, Plan, Policy, State, Target,
+    self, Answer, Change, Decision, DescribedTarget, Done, Memory, Moment, Plan, Policy, State,
+    Target,
 };
 use tokio::time::Instant;
 
@@ -136,7 +137,7 @@ fn decide(
     memory: &Memory,
     policy: Policy,
 ) -> (Decision, Memory) {
-    plan::decide(answer, group, &BTreeSet::new(), memory, policy)
+    plan::decide(answer, group, &Done::default(), memory, policy)
 }
 
 /// A decision without memory, of which nothing is held back.
@@ -688,29 +689,31 @@ fn that_a_desired_target_is_initial_makes_no_removal_beside_it_certain() {
     assert_eq!(told.decide(10, [B]), "+ -10.0.1.7:6379");
 }
 
+/// The reconcile starts again. What came into the group meanwhile was registered by somebody else.
 #[test]
-fn beside_a_target_that_this_reconcile_registered_a_stale_one_is_deregistered_at_once() {
-    let told = Told::new([(A, State::Healthy), (B, State::Initial)]);
-    let [a, b, c] = [A, B, C].map(|address| address.parse().unwrap());
-    for (registered, answer, is_done) in [
-        (vec![b], vec![b], true),
-        (vec![c], vec![b, c], false),
-        (vec![], vec![b], false),
-        (vec![a], vec![b], false),
+fn what_a_reconcile_registered_takes_the_place_of_what_was_to_go_then() {
+    let group = [
+        (A, State::Healthy),
+        (B, State::Healthy),
+        (C, State::Healthy),
+    ];
+    let told = Told::new(group);
+    let [a, b, c] = [A, B, C].map(|address| Target::new(address.parse().unwrap(), PORT));
+    for (registered, replaced, answer, gone) in [
+        (vec![b], vec![a], vec![b], vec![a]),
+        (vec![b], vec![a, c], vec![b], vec![a, c]),
+        (vec![b], vec![], vec![b], vec![]),
+        (vec![], vec![a], vec![b], vec![]),
+        (vec![c], vec![a], vec![b], vec![]),
     ] {
-        let registered = registered
-            .into_iter()
-            .map(|address| Target::new(address, PORT));
-        let mut told_of = told.group.clone();
-        if answer.contains(&c) {
-            // It was registered, and somebody deregistered it since.
-            told_of.push(described(c, PORT, State::Draining));
-        }
-        let answer = self::answer(answer, begin());
+        let done = Done {
+            registered: registered.into_iter().collect(),
+            replaced: replaced.into_iter().collect(),
+        };
+        let answer = self::answer(answer.into_iter().map(|target| target.ip()), begin());
         let memory = Memory::default();
-        let (decision, _) =
-            plan::decide(&answer, &told_of, &registered.collect(), &memory, AT_ONCE);
-        assert_eq!(!decision.now.deregister.is_empty(), is_done, "{answer:?}");
+        let (decision, _) = plan::decide(&answer, &told.group, &done, &memory, AT_ONCE);
+        assert_eq!(stale(&decision.now), gone.into_iter().collect(), "{done:?}");
     }
 }
 

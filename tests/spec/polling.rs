@@ -103,6 +103,21 @@ async fn a_failover_in_a_window_is_published_at_once_and_the_rest_at_the_end() {
     assert_eq!((failovers.len(), failovers.iter().sum::<f64>()), (12, 1.0));
 }
 
+/// B takes over from A, and somebody's C is initial and held back.
+#[tokio::test(start_paused = true)]
+async fn a_failover_beside_what_is_held_back_is_published_at_once() {
+    let world = World::settled_in_memory("10.0.1.7", 60).await;
+    world.aws.register(ARN, "10.0.3.3", 6379);
+    world.point("10.0.2.9");
+    let begin = Instant::now();
+    assert!(first(world.function().notify().await).failover);
+    let published = world.times(begin, "PutMetricData");
+    assert!(published[0] < 0.5, "{published:?}");
+    let failures = samples(&world, "ReconcileFailure");
+    assert_eq!(failures.last(), Some(&1.0));
+    assert_eq!(failures.iter().sum::<f64>(), 1.0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_report_unites_what_was_changed_in_all_reconciles() {
     let mut world = World::settled_in_memory("10.0.1.7", 1).await;

@@ -3,20 +3,15 @@
 
 use std::time::Duration;
 
-use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer};
 use stand_in::world::{ARN, Function, World};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
-use crate::reading::{first, samples, targets};
+use crate::reading::{DENIED, first, samples, seconds, targets};
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// A group that polls once a second for so long, in a sandbox that knows it.
 async fn polling(ttl: u32, length: u64) -> (World, Function) {
@@ -183,8 +178,7 @@ async fn one_group_costs_two_calls_when_idle_and_four_besides_publishing_in_a_fa
 #[tokio::test(start_paused = true)]
 async fn a_description_that_failed_is_asked_for_again() {
     let (world, function) = polling(5, 5).await;
-    let denied = Fault::Error(403, "AccessDenied", "no");
-    world.aws.inject("DescribeTargetHealth", denied);
+    world.aws.inject("DescribeTargetHealth", DENIED);
     let begin = Instant::now();
     first(function.schedule().await);
     let times: Vec<_> = described(&world, begin)
@@ -210,8 +204,7 @@ async fn an_answer_counts_also_where_the_description_failed() {
         assert!(targets(&report.deregistered).is_empty(), "one miss");
         sleep(seconds(10)).await;
         world.answer(dns::addresses([A, B]));
-        let denied = Fault::Error(403, "AccessDenied", "no");
-        world.aws.inject("DescribeTargetHealth", denied);
+        world.aws.inject("DescribeTargetHealth", DENIED);
         function.invoke(event).await.unwrap_err();
         sleep(seconds(10)).await;
         world.point(A);
@@ -259,8 +252,7 @@ async fn what_was_deregistered_and_comes_back_is_missed_anew() {
                 _ => (),
             }
             if second == 20 && !is_described {
-                let denied = Fault::Error(403, "AccessDenied", "no");
-                world.aws.inject("DescribeTargetHealth", denied);
+                world.aws.inject("DescribeTargetHealth", DENIED);
                 function.schedule().await.unwrap_err();
             } else {
                 let report = first(function.schedule().await);
@@ -274,4 +266,28 @@ async fn what_was_deregistered_and_comes_back_is_missed_anew() {
         };
         assert_eq!(deregistered, expected);
     }
+}
+
+/// With the last but one miss it is described again, so that the doubt begins before the target is stale.
+#[tokio::test(start_paused = true)]
+async fn a_doubt_begins_before_the_misses_are_full() {
+    let mut world = World::settled_in_memory(A, 0).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    world.set("MISSES_BEFORE_DEREGISTRATION", 1);
+    world.aws.settle(ARN, B, 6379);
+    world.answer(Answer::Addresses {
+        ttl: 0,
+        addresses: [A, B].map(|address| address.parse().unwrap()).to_vec(),
+    });
+    let function = world.function();
+    let leave = async {
+        sleep(Duration::from_millis(5500)).await;
+        world.point(A);
+    };
+    let begin = Instant::now();
+    let (outcome, ()) = join!(function.schedule(), leave);
+    assert!(first(outcome).failover);
+    let at = world.times(begin, "DeregisterTargets");
+    assert!((14.0..16.0).contains(&at[0]), "{at:?}");
 }

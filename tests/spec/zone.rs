@@ -102,3 +102,27 @@ async fn a_target_that_is_refused_alone_for_another_reason_does_not_try_the_zone
         ]
     );
 }
+
+/// The deadline comes while the others wait for their turns.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_refused_is_told_also_where_others_had_no_turn() {
+    let world = World::empty_in_memory();
+    let addresses = (1..=20).map(|n| format!("192.168.7.{n}").parse().unwrap());
+    let addresses = addresses.collect();
+    world.answer(dns::Answer::Addresses { ttl: 5, addresses });
+    let zone = "The Availability Zone is required for IP address '192.168.7.1' because it is not in the VPC";
+    for (code, message) in [
+        ("ValidationError", zone),
+        ("InvalidTarget", "no such target"),
+    ] {
+        let refused = Fault::Error(400, code, message);
+        world.aws.inject("RegisterTargets", refused);
+    }
+    let within = std::time::Duration::from_secs(3);
+    let errors = world
+        .function()
+        .invoke_within("{}", within)
+        .await
+        .unwrap_err();
+    assert_eq!(errors.error_type(), "RegisterFailed");
+}
