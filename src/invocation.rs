@@ -188,7 +188,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     /// When both clocks will have come to this moment, by tokio's.
     fn instant(&self, at: Moment) -> Instant {
         let left = at.wall.duration_since(self.context.clock.now());
-        at.monotonic.max(Instant::now() + left.unwrap_or_default())
+        left.map_or(at.monotonic, |left| at.monotonic.max(Instant::now() + left))
     }
 
     fn sample(&self, group: &TargetGroupConfig, outcome: &Outcome, is_last: bool) -> Sample {

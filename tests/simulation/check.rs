@@ -177,7 +177,12 @@ impl<'a> Checker<'a> {
                     self.tell(CAME_BACK);
                 }
             }
-            What::Out { endpoint, is_over } => self.name(endpoint).out(!is_over, entry.at),
+            What::Out { endpoint, is_over } => {
+                self.name(endpoint).out(!is_over, entry.at);
+                // No answer in full says the same any more.
+                let followed = self.lives.values_mut().flat_map(|life| &mut life.followed);
+                followed.for_each(|followed| followed.since = entry.at);
+            }
             What::Stepped { by } => {
                 self.stepped += *by;
                 // A doubt may be too old now, and begins anew.
@@ -557,6 +562,9 @@ impl<'a> Checker<'a> {
         let is_unseen = is_any(|one| one.description.is_none() && !one.is_unsent);
         let is_seen = error.is_some() || is_dry_run || !is_unseen;
         must(is_seen, "section 1", "a group was never described")?;
+        // Section 1: at most every second, and once more when something can be believed.
+        let often = running.followed.len() as u64 * (2 * (now - running.begun).as_secs() + 4);
+        must(*reconciles <= Some(often), "section 1", "it asks too often")?;
         // Section 5: one that starts again is the same reconcile, and counts once.
         must(
             *reconciles <= Some(most),
