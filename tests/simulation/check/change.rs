@@ -157,9 +157,11 @@ impl Change<'_> {
     fn is_missed(&self, target: SocketAddr) -> bool {
         let misses = self.view.setting.misses;
         let is_often = |endpoint| {
-            let row: Vec<_> = self.row(endpoint, false, |answer| !answer.is_at(target.ip()));
+            let mut row = self.row(endpoint, false, |answer| !answer.is_at(target.ip()));
+            // The most that are independent of each other are those that expire first.
+            row.sort_by_key(|answer| answer.expires);
             let (mut count, mut from) = (0, Duration::ZERO);
-            for answer in row.into_iter().rev() {
+            for answer in row {
                 if answer.asked >= from {
                     (count, from) = (count + 1, answer.expires + MARGIN);
                 }
