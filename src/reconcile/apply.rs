@@ -14,7 +14,7 @@ use crate::plan::{DescribedTarget, Plan, Target};
 use crate::target_group::Stop;
 
 /// The number of targets that one call deregisters. The API documents no limit, so it is the same as in the
-/// AWS Load Balancer Controller. The next reconcile deregisters what is left.
+/// AWS Load Balancer Controller.
 /// <https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/targetgroupbinding/targets_manager.go>
 const TARGETS_PER_CALL: usize = 200;
 
@@ -77,17 +77,17 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
         described: &[DescribedTarget],
         act_by: Instant,
     ) -> Result<(), Stop<Errors>> {
-        let Some(first) = stale.chunks(TARGETS_PER_CALL).next() else {
-            return Ok(());
-        };
-        self.outcome.step = Step::Deregister;
-        let targets = first.iter().map(|stale| stale.target).collect();
-        self.log("deregistering", &targets, described, OLD_CONNECTIONS);
-        let deregistered = self.target_group.deregister(first, act_by).await;
-        deregistered.map_err(|stop| stop.map(Errors::from))?;
-        self.remembered.acknowledge(&targets);
-        self.outcome.is_failover |= first.len() == stale.len() && self.outcome.has_moved(&targets);
-        self.outcome.deregistered.extend(targets);
+        for stale in stale.chunks(TARGETS_PER_CALL) {
+            self.outcome.step = Step::Deregister;
+            let targets = stale.iter().map(|stale| stale.target).collect();
+            self.log("deregistering", &targets, described, OLD_CONNECTIONS);
+            let deregistered = self.target_group.deregister(stale, act_by).await;
+            deregistered.map_err(|stop| stop.map(Errors::from))?;
+            self.remembered.acknowledge(&targets);
+            self.outcome.deregistered.extend(targets);
+        }
+        let mut targets = stale.iter().map(|stale| stale.target);
+        self.outcome.is_failover |= targets.any(|target| self.outcome.has_left(target));
         Ok(())
     }
 

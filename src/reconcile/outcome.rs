@@ -66,12 +66,13 @@ impl Outcome {
             };
             targets.insert(held.target);
         }
-        self.is_failover = self.has_moved(&self.deregistered);
+        let mut deregistered = self.deregistered.iter();
+        self.is_failover = deregistered.any(|target| self.has_left(*target));
     }
 
-    /// True if the endpoint moved away from any of these targets.
-    pub(super) fn has_moved(&self, deregistered: &BTreeSet<Target>) -> bool {
-        let is_at = |address| self.desired.iter().any(|desired| desired.ip() == address);
-        deregistered.iter().any(|stale| !is_at(stale.ip()))
+    /// True if the endpoint has left the target's address.
+    pub(super) fn has_left(&self, target: Target) -> bool {
+        let mut desired = self.desired.iter();
+        desired.all(|desired| desired.ip() != target.ip())
     }
 }

@@ -114,19 +114,26 @@ async fn the_target_port_can_be_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reconcile_deregisters_200_targets_and_the_one_that_ends_it_is_the_failover() {
+async fn a_reconcile_deregisters_200_targets_in_a_call_and_all_of_them_are_one_failover() {
     let world = World::empty_in_memory();
     world.point("10.0.0.1");
     for (third, last) in (1..=2).flat_map(|third| (0..250).map(move |last| (third, last))) {
         world.aws.settle(ARN, &format!("10.0.{third}.{last}"), 6379);
     }
     let mut sandbox = world.sandbox().await;
-    for (count, is_failover) in [(200, false), (200, false), (100, true), (0, false)] {
-        let answer = sandbox.schedule().await;
-        let deregistered = result(&answer)["deregistered"].as_array().unwrap().len();
-        assert_eq!(deregistered, count);
-        assert_eq!(result(&answer)["failover"], is_failover);
-    }
+    world.aws.inject_always("DeregisterTargets", DENIED);
+    assert_eq!(error(&sandbox.schedule().await).0, "DeregisterFailed");
+    world.aws.heal();
+    world.aws.take_calls();
+    let answer = sandbox.schedule().await;
+    assert_eq!(result(&answer)["failover"], true);
+    let calls = world.aws.take_calls();
+    let calls = calls
+        .iter()
+        .filter(|call| call.action == "DeregisterTargets");
+    let sizes: Vec<_> = calls.map(|call| call.targets.len()).collect();
+    assert_eq!(sizes, [200, 200, 100]);
+    assert_eq!(samples(&world, "Failover").iter().sum::<f64>(), 1.0);
 }
 
 /// A new target takes the load balancer minutes, which is no incident.
