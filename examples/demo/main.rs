@@ -102,9 +102,9 @@ const STEPS: [Step; 6] = [
     Step {
         title: "The fail-back",
         text: "The endpoint returns to node A, whose target still drains. That may be a stale answer of a DNS\n   \
-               cache: the function waits until its TTL and a margin of 8.5 s are over, and asks again before it believes it.",
+               cache: the function asks every second, and believes it once its TTL and a margin of 8.5 s are over.",
         happens: fail_back,
-        proof: "the second answer was believed, and the draining target registered again",
+        proof: "the answer was believed in the end, and the draining target registered again",
         answer: "success",
         changes: &[
             "RegisterTargets 10.0.1.7:6379",
