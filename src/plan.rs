@@ -73,7 +73,7 @@ pub struct Done {
 /// decision is the next one, whatever becomes of it.
 ///
 /// 1. Fresh targets are registered at once. An answer in part decides nothing else.
-/// 2. What is [doubtful](Comparison::doubtful) is held back until it is believed.
+/// 2. What is doubtful is held back until it is believed.
 /// 3. A target is stale once enough independent answers in a row have lacked its address.
 /// 4. Nothing is deregistered unless a desired target stays.
 pub fn decide(
