@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 const OLD: &str = "10.0.1.7";
 const NEW: &str = "10.0.2.9";
-/// Of each program under each setting.
+/// How often each program is measured under each setting.
 const RUNS: usize = 15;
 /// Invocations of each process, after the first.
 const WARM: usize = 10;
@@ -31,9 +31,9 @@ const WARM: usize = 10;
 const BETWEEN: Duration = Duration::from_secs(3);
 /// As Lambda sets it, for the SDK of Python.
 const REGION: (&str, &str) = ("AWS_DEFAULT_REGION", "eu-west-1");
-/// With which the bound is taken.
+/// How many bare calls the bound is taken from.
 const BARE: usize = 50;
-/// Of a function with 128 MB: Lambda grants a core for each 1,769 MB.
+/// The share of a function with 128 MB: Lambda grants a core for each 1,769 MB.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
 const SHARE: f64 = 128.0 / 1769.0;
 /// In microseconds: the least that Linux grants in a period.
@@ -42,7 +42,7 @@ const QUOTA: f64 = 1000.0;
 /// Under what both are measured.
 struct Setting {
     name: &'static str,
-    /// Of a call to AWS; DNS takes a quarter of it.
+    /// How long a call to AWS takes. DNS takes a quarter of it.
     latency: Duration,
     is_tls: bool,
     /// To the share of a core that 128 MB have, from the first request for work on.
@@ -354,7 +354,7 @@ async fn memory_of_many(groups: u64) -> f64 {
     peak(sandbox.id())
 }
 
-/// By valgrind; the reason where it did not count them.
+/// What valgrind counted, or the reason why it did not.
 async fn instructions() -> Value {
     let (few, many) = (5, 25);
     match (instructions_of(few).await, instructions_of(many).await) {

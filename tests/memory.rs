@@ -1,4 +1,4 @@
-//! Whether one sandbox needs more memory the longer it lives: what the real binary occupies, as Linux
+//! One sandbox must not need more memory the longer it lives. This is what the real binary occupies, as Linux
 //! counts it, over the invocations of a mixed day, on which all happens: failovers, failures of DNS, of
 //! Elastic Load Balancing and of CloudWatch, invocations cut by their deadline. With `--soak` over many
 //! more of them, and over a day on which CloudWatch is out of reach all the time, and what is not
@@ -172,7 +172,7 @@ fn heal(world: &World, n: u32) {
     world.aws.take_data();
 }
 
-/// Of the first endpoint.
+/// Sets what is answered for the first endpoint.
 fn answer(world: &World, answer: dns::Answer) {
     world.zone.set(&own_endpoint(0), answer);
 }

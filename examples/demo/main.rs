@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep};
 
 /// Long enough for the fail-back to come while the old target drains.
 const DEREGISTRATION_DELAY: Duration = Duration::from_secs(30);
-/// Of the answers that are doubted: the story waits that long, and the margin of 8.5 s more.
+/// The TTL of the answers that are doubted. The story waits that long, and 8.5 s more.
 const SHORT_TTL: u32 = 2;
-/// Of the last one, so that the story has an end.
+/// The last drain, so that the story has an end.
 const LAST_DEREGISTRATION_DELAY: Duration = Duration::from_secs(16);
 /// The schedule's. The story skips it.
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ struct Step {
     /// `success`, or the error's type.
     answer: &'static str,
     changes: &'static [&'static str],
-    /// Of the target group.
+    /// What is published about the target group.
     published: &'static [&'static str],
     group: &'static [&'static str],
 }
@@ -125,7 +125,7 @@ const STEPS: [Step; 6] = [
     },
 ];
 
-/// With a short TTL, and the last drain is short.
+/// The TTL is short, and so is the last drain.
 fn fail_back(world: &World) {
     let (ttl, addresses) = (SHORT_TTL, vec![[10, 0, 1, 7].into()]);
     let answer = Answer::Addresses { ttl, addresses };

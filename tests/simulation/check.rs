@@ -113,7 +113,7 @@ type Sent<'a> = (&'a Call, Duration, Option<&'a Entry>);
 struct Checker<'a> {
     setting: &'a Setting,
     now: Duration,
-    /// By how much the wall clock was set forward.
+    /// How far the wall clock was set forward.
     stepped: Duration,
     lives: BTreeMap<Life, Running>,
     /// What each group has, and when somebody else changed it.
@@ -321,7 +321,7 @@ impl<'a> Checker<'a> {
         let mut is_other = true;
         if let Some(before) = earlier.last_mut() {
             is_other = before.asked < begun || before.targets != last.targets;
-            // Of two questions at once the reconcile takes one answer.
+            // The reconcile takes one answer of two questions at once.
             let is_twice = last.asked < before.arrived && !is_united;
             before.is_weak |= is_twice;
             last.is_weak |= is_twice;
@@ -336,7 +336,7 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    /// Whether nothing has gone wrong that keeps an invocation from what it has to do in time.
+    /// True if nothing has gone wrong that keeps an invocation from what it has to do in time.
     fn is_flawless(&self, life: Life) -> bool {
         let running = &self.lives[&life];
         let is_changing = running.event.is_some_and(|event| event != Event::DryRun);

@@ -11,11 +11,11 @@ use http::{HeaderMap, StatusCode};
 use stand_in::aws::Fault;
 use stand_in::dns::{Answer, Forgery};
 
-/// Of a call, by its place in the table.
+/// A call's fault, by its place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallFault(usize);
 
-/// Of a question, by its place in the table.
+/// A question's fault, by its place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnsFault(usize);
 
@@ -140,7 +140,7 @@ impl DnsFault {
         OF_QUESTIONS[self.0].1(name)
     }
 
-    /// Whether the answer does not fit into a datagram.
+    /// True if the answer does not fit into a datagram.
     pub fn is_too_long(self) -> bool {
         let addresses = match self.instead("") {
             Instead::Answer(Answer::Addresses { addresses, .. }) => addresses.len(),
@@ -170,7 +170,7 @@ fn records(records: &[(&str, &str)]) -> Answer {
     Answer::Records(ResponseCode::NoError, records.iter().map(record).collect())
 }
 
-/// Of each family.
+/// So many addresses of each family.
 fn many(count: u8) -> Answer {
     let addresses = |last| {
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, u16::from(last));

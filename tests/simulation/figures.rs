@@ -62,7 +62,7 @@ struct Doing {
 }
 
 impl Figures {
-    /// Of one more sequence.
+    /// Adds one more sequence.
     pub fn add(&mut self, setting: &Setting, history: &[Entry], stories: Stories) {
         let before = self.reconciles;
         let mut lives: BTreeMap<Life, Doing> = BTreeMap::new();
@@ -193,7 +193,7 @@ impl Figures {
         *self.stories.entry(story).or_default() += 1;
     }
 
-    /// With those of another thread.
+    /// Adds the figures of another thread.
     pub fn merge(&mut self, other: Figures) {
         fn add<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
             for (key, count) in from {

@@ -70,7 +70,7 @@ impl Pace {
         Duration::from_millis(random.u64(range))
     }
 
-    /// Of a DNS answer; a quarter of them are as late as can just be acted on.
+    /// How late a DNS answer is. A quarter of them are as late as can just be acted on.
     fn lateness(&self) -> Duration {
         self.milliseconds(200..6500)
             .min(Duration::from_millis(4900))
@@ -191,7 +191,7 @@ impl NameServer {
             .watched_by(move |answer| watching.write(answer))
     }
 
-    /// Of an answer that is late by itself; a good one that is asked for meanwhile is not earlier.
+    /// How late an answer comes. A good one that is asked for while another is late is not earlier.
     fn lateness(&self, late: Duration) -> Duration {
         let (now, mut until) = (
             Instant::now(),
@@ -203,7 +203,7 @@ impl NameServer {
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// Of the next question; one that is asked again over TCP keeps an answer that was too long.
+    /// The fault of the next question. One that is asked again over TCP keeps an answer that was too long.
     fn fault(&self, is_tcp: bool) -> Option<DnsFault> {
         let mut last = self.last.lock().expect("no panic while it was locked");
         let too_long = last.filter(|fault| is_tcp && fault.is_too_long());

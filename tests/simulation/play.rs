@@ -547,7 +547,7 @@ fn ended(life: Life, outcome: Result<Report, Errors>) -> What {
     }
 }
 
-/// Of all groups, as the result has them.
+/// The reconciles of all groups, as the result has them.
 fn reconciles(report: &Value) -> u64 {
     let groups = report["targetGroups"].as_array().expect("a list");
     let of_group = |group: &Value| group["reconciles"].as_u64().expect("a count");

@@ -43,7 +43,7 @@ const MOST_GROUPS: usize = 48;
 /// In seconds: a TTL after which a plain schedule has to come back for a doubt.
 pub const LONG_TTL: u32 = 60;
 
-/// Which endpoint feeds which target group.
+/// An endpoint, and the target group that it feeds.
 pub type Feed = (usize, usize);
 
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub struct Setting {
     pub ttl: u32,
     /// The endpoint is a CNAME to the node's name.
     pub is_chain: bool,
-    /// Of the CNAME, in seconds.
+    /// The CNAME's TTL, in seconds.
     pub chain_ttl: u32,
     /// The endpoint answers with one of its addresses at a time.
     pub is_rotating: bool,
@@ -180,7 +180,7 @@ impl Setting {
         Duration::from_secs(u64::from(self.ttl.max(self.chain_ttl)) + 1)
     }
 
-    /// Whether several groups are fed by this endpoint.
+    /// True if several groups are fed by this endpoint.
     pub fn is_shared(&self, endpoint: usize) -> bool {
         self.feeds.iter().filter(|feed| feed.0 == endpoint).count() > 1
     }
@@ -261,7 +261,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
         let (ttl, is_chain, chain_ttl, is_rotating, is_ipv6) = name;
         Setting {
             sandboxes,
-            // Of a rotating name's lookups it would not be known whose they are.
+            // Nobody would know whose the lookups of a rotating name are.
             feeds: if is_rotating {
                 feeds[..1].to_vec()
             } else {

@@ -297,7 +297,7 @@ async fn an_address_that_is_told_twice_is_one() {
     assert_eq!(changes(&world.aws.take_calls()), [format!("+{B}")]);
 }
 
-/// Of what a TTL can be: nothing, the highest, and such as are out of range.
+/// What a TTL can be: nothing, the highest, and values out of range.
 #[tokio::test(start_paused = true)]
 async fn whatever_the_ttl_a_plan_that_is_not_doubtful_is_carried_out_at_once() {
     for ttl in [0, 0x7fff_ffff, 0x8000_0000, u32::MAX] {

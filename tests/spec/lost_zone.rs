@@ -234,7 +234,7 @@ async fn urgent_groups_are_described_before_the_others() {
         sleep(seconds(30)).await;
         function.schedule().await.unwrap();
         let order = described(&world);
-        // Of the others, 20 may come in the first burst, and one stands in front at each time.
+        // Twenty of the others may come in the first burst, and one stands in front at any time.
         let last = unsent
             .iter()
             .map(|one| order.iter().position(|index| index == one).unwrap());

@@ -1,4 +1,4 @@
-//! Which samples become which data, and how many unpublished data are kept for how long. The real
+//! Samples become data, and unpublished data are kept for some time. The real
 //! client publishes, in this process, at the times that a test says.
 
 use std::io::{Read, Seek, SeekFrom};

@@ -667,7 +667,7 @@ async fn i8_a_doubt_is_waited_for_within_the_deadline_only() {
     first(function.schedule().await);
     world.point(A);
     let begin = Instant::now();
-    // Of 24 s, 12 are left for reconciles.
+    // Reconciles have 12 of the 24 s.
     let report = first(function.invoke_within("{}", seconds(24)).await);
     assert_eq!((report.reconciles, report.failover), (1, false));
     assert!(begin.elapsed() < A_MOMENT);

@@ -132,7 +132,7 @@ async fn a_refusal_slows_the_calls_down_to_a_third_and_not_for_longer_than_a_min
     seconds(5).await;
     let sent = Instant::now();
     pace.reads.slow_down(sent);
-    // Of calls that were on their way together only the first counts.
+    // Only the first refusal counts of calls that were on their way together.
     pace.reads.slow_down(sent - Duration::from_millis(1));
     let halved = seconds(5).await;
     assert!(

@@ -1,4 +1,4 @@
-//! Which scenarios run as a process, by the table in `docs/testing.md`: all that wait on the real clock and no others, and
+//! The scenarios that run as a process are those of the table in `docs/testing.md`: all that wait on the real clock and no others, and
 //! with them at least one for each `errorType`, kind of event and invariant.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -194,7 +194,7 @@ fn truncated(server: &str, told: &str) -> String {
     )
 }
 
-/// By a firewall that lets only UDP through.
+/// A firewall lets only UDP through.
 #[tokio::test]
 async fn a_truncated_answer_whose_server_cannot_be_reached_over_tcp_is_told_as_both() {
     let mut world = World::settled("10.0.1.7").await;

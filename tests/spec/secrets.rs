@@ -27,7 +27,7 @@ const BUCKET: &str =
 const SCHEDULE: &str = r#"{"source":"topsecretsource","detail":{"topsecretname":"topsecret"}}"#;
 const NOTIFICATION: &str =
     r#"{"Records":[{"EventSource":"aws:sns","Sns":{"Message":"topsecretmessage"}}]}"#;
-/// Of which the function makes nothing.
+/// What the function makes nothing of.
 const OTHERS: [&str; 3] = [
     r#"{"dryRun":"topsecretflag","topsecretname":[{"password":"topsecretvalue"}]}"#,
     r#"{"RequestType":"topsecrettype","ResponseURL":["topsecreturl"]}"#,

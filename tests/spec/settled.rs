@@ -268,7 +268,7 @@ async fn what_was_deregistered_and_comes_back_is_missed_anew() {
     }
 }
 
-/// With the last but one miss it is described again, so that the doubt begins before the target is stale.
+/// The group is described again at the last but one miss, so that the doubt begins before the target is stale.
 #[tokio::test(start_paused = true)]
 async fn a_doubt_begins_before_the_misses_are_full() {
     let mut world = World::settled_in_memory(A, 0).await;

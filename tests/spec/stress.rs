@@ -44,7 +44,7 @@ async fn settle(world: &World) {
     world.aws.take_data();
 }
 
-/// Of all calls 1 % hang. The seed says which.
+/// One call in a hundred hangs. The seed says which.
 fn disturb(world: &World, seed: u64) {
     world.aws.set_seed(seed);
     world.aws.inject_share(0.01, Fault::Hang);

@@ -269,7 +269,7 @@ fn a_schedule_is_what_eventbridge_takes() {
     for expression in valid.split('|') {
         assert!(is_valid(expression), "{expression}");
     }
-    // Of the last crons one has five fields, one seven, one both days, and two neither of them.
+    // The last crons are malformed: one has five fields, one seven, one both days, and two neither of them.
     let invalid = "|rate(1 minutes)|rate(5 minute)|rate(0 minutes)|rate(05 minutes)|rate(1.5 hours)|rate(30 seconds)|\
                    rate(5 minutes) |rate 5 minutes|rate(5minutes)|5 minutes|0 10 * * ? *|at(2026-11-30T08:00:00)|\
                    cron(0 10 * * ?)|cron(0 0 10 * * ? *)|cron(0 10 * * * *)|cron(0 10 1 * MON *)|\

@@ -50,7 +50,7 @@ impl<'a> Answer<'a> {
         its.nth(earlier.count()).or(last)
     }
 
-    /// Whether Elastic Load Balancing would say so of a call that succeeded, by its own protocol: the body
+    /// True if Elastic Load Balancing would say so of a call that succeeded, by its own protocol: the body
     /// is one document, whose root element is named after the call.
     /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html>
     pub fn is_from_load_balancing(&self) -> bool {
@@ -59,7 +59,7 @@ impl<'a> Answer<'a> {
         self.status.is_success() && text.is_ok_and(|text| is_document(text, &name))
     }
 
-    /// Whether CloudWatch would say so of a `PutMetricData` that succeeded: a header of AWS's, and no body or
+    /// True if CloudWatch would say so of a `PutMetricData` that succeeded: a header of AWS's, and no body or
     /// an empty map.
     /// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
     pub fn is_from_cloudwatch(&self) -> bool {
@@ -82,7 +82,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Whether nothing but one element of that name, closed by its own name, is in the text.
+/// True if nothing but one element of that name, closed by its own name, is in the text.
 fn is_document(text: &str, name: &str) -> bool {
     let mut reader = Reader::from_str(text);
     let (mut depth, mut is_root_read) = (0, false);

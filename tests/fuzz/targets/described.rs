@@ -55,14 +55,14 @@ impl Described {
         self.text.push_str(&format!("{OLD} {NEW} 6379"));
     }
 
-    /// Whether anything says that this target is there.
+    /// True if anything says that this target is there.
     pub fn names(&self, id: &str, port: Option<u16>) -> bool {
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let text = unescape(&self.text).unwrap_or_else(|_| self.text.as_str().into());
         text.contains(id) && text.contains(&port)
     }
 
-    /// Whether the new target is described as one that is not draining.
+    /// True if the new target is described as one that is not draining.
     pub fn has_live(&self) -> bool {
         self.members.iter().any(|member| {
             let has = |name: &str, is: &dyn Fn(&str) -> bool| {

@@ -56,7 +56,7 @@ fn source(input: &[u8]) -> Source {
     }))
 }
 
-/// Whether a name may point at the id in front of it, and so mean something else each time.
+/// True if a name may point at the id in front of it, and so mean something else each time.
 fn depends_on_id(input: &[u8]) -> bool {
     let is_pointer = |bytes: &[u8]| matches!(bytes, [0xc0, 0 | 1]);
     input.windows(2).any(is_pointer)

@@ -84,7 +84,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Whether ELB itself said that this call succeeded.
+    /// True if ELB itself said that this call succeeded.
     fn is_acknowledged(&self, index: usize) -> bool {
         let given = Answer::given(self.answers, self.calls, index);
         given.map_or(

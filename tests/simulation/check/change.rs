@@ -228,6 +228,10 @@ impl Change<'_> {
         }
         if view.is_shared() {
             view.checker.tell(SHARED);
+            if setting.caches > 1 {
+                // The answers to the groups differ in their TTLs.
+                return Ok(());
+            }
         }
         // One of the answers that are united names it, and not always the same one.
         let is_united = setting.lookups > 1 || view.endpoints().count() > 1;

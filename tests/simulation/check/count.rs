@@ -19,7 +19,7 @@ const PROMISES: [&str; 3] = [
     "section 6, failures",
 ];
 
-/// Of one sandbox: the fewest and the most that there can have been, and what CloudWatch acknowledged under
+/// The fewest and the most that there can have been in one sandbox, and what CloudWatch acknowledged under
 /// `FunctionName` and `TargetGroup`.
 #[derive(Debug, Default)]
 pub struct Counts {

@@ -17,7 +17,7 @@ pub struct Answer {
     pub is_weak: bool,
 }
 
-/// By endpoint.
+/// The answers, by endpoint.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub of: BTreeMap<usize, Vec<Answer>>,

@@ -96,7 +96,7 @@ pub struct TargetGroup {
     pub load_balancer: Option<LoadBalancer>,
     /// Where an address of the VPC is, if not in [`ZONE`].
     pub zones: BTreeMap<IpAddr, &'static str>,
-    /// Whether addresses are described as `2001:0db8:0000:…` instead of `2001:db8::…`.
+    /// True if addresses are described as `2001:0db8:0000:…` instead of `2001:db8::…`.
     pub is_written_in_full: bool,
     /// The quota "targets per target group".
     pub max_targets: usize,
@@ -305,7 +305,7 @@ impl TargetGroup {
         }
     }
 
-    /// Whether a load balancer is enabled there.
+    /// True if a load balancer is enabled there.
     fn is_in_use(&self, zone: &str) -> bool {
         let load_balancer = self.load_balancer.as_ref();
         load_balancer.is_some_and(|one| zone == ALL || one.zones.contains(zone))

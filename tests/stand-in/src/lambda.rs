@@ -254,7 +254,7 @@ impl Process {
         self.log()
     }
 
-    /// Of the process.
+    /// The id of the process.
     ///
     /// # Panics
     /// When it has ended.
@@ -262,7 +262,7 @@ impl Process {
         self.child.id().expect("a process that lives")
     }
 
-    /// Whether the process still lives.
+    /// True if the process still lives.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

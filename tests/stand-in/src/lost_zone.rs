@@ -36,7 +36,7 @@ impl Played {
         calls.filter(|call| call.outcome == "Throttling").count()
     }
 
-    /// Of the calls to Elastic Load Balancing, from 0 to 1.
+    /// The share of the calls to Elastic Load Balancing that were refused, from 0 to 1.
     pub fn refused_share(&self) -> f64 {
         self.refused() as f64 / (self.calls.len() - self.count("PutMetricData")) as f64
     }

@@ -43,7 +43,7 @@ pub struct Network {
     handle: TokioHandle,
 }
 
-/// Of a connection, in each direction: more than a DNS message has.
+/// The bytes that a connection holds in each direction: more than a DNS message has.
 const BUFFER: usize = 1 << 17;
 
 impl Network {

@@ -206,7 +206,7 @@ pub fn load_balancer(load_balancer: &LoadBalancer) -> XmlResult {
     XmlResult(vec![Element::list("LoadBalancers", [member])])
 }
 
-/// With the texts that recordings have beside a state and its reason.
+/// Adds the texts that recordings have beside a state and its reason.
 pub fn targets(targets: &[TargetHealth]) -> XmlResult {
     let member = |target: &TargetHealth| {
         let reason = target.reason.map(|reason| Element::text("Reason", reason));

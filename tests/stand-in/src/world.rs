@@ -41,7 +41,7 @@ pub const ARN: &str =
 pub const OTHER_ENDPOINT: &str = "other.example.com";
 pub const OTHER_ARN: &str =
     "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/other/fedcba9876543210";
-/// Of every target group.
+/// The port of every target group.
 pub const PORT: u16 = 6379;
 
 /// In memory.
@@ -49,7 +49,7 @@ pub const DNS_SERVER: &str = "10.0.0.2:53";
 /// Since the epoch, where virtual time begins: always the same, so that what happens in one minute does so
 /// each time.
 pub const DAY: Duration = Duration::from_secs(20_000 * 86_400);
-/// Of DNS and of a call to AWS, where a world says so.
+/// How long DNS and a call to AWS take, where a world says so.
 pub const DNS_LATENCY: Duration = Duration::from_millis(5);
 pub const CALL_LATENCY: Duration = Duration::from_millis(40);
 /// In seconds, where nothing else is said.
@@ -80,7 +80,7 @@ pub fn group_arn(index: u64) -> String {
     format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
 }
 
-/// Of one of many groups.
+/// The endpoint of one of many groups.
 pub fn own_endpoint(index: usize) -> String {
     format!("{index}.redis.example.com")
 }
@@ -92,7 +92,7 @@ pub struct World {
     pub variables: BTreeMap<String, String>,
     /// The time of day of CloudWatch, and of what runs in memory.
     pub clock: WallClock,
-    /// Of [`ENDPOINT`], in seconds.
+    /// The TTL of [`ENDPOINT`], in seconds.
     pub ttl: u32,
     servers: Option<(dns::Server, http::Server)>,
     /// In memory, of DNS.
@@ -423,7 +423,7 @@ impl Function {
         self.invoke(NOTIFICATION).await
     }
 
-    /// With Lambda's timeout in the template.
+    /// Invokes it with the timeout that the template sets.
     pub async fn invoke(&self, event: &str) -> Result<Report, Errors> {
         self.invoke_within(event, TIMEOUT).await
     }
