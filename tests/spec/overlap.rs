@@ -30,14 +30,6 @@ const MARGIN: Duration = Duration::from_millis(8500);
 /// Within a timeout of 75 s, 8 s are kept for publishing and 4 s for the last reconcile.
 const LAST_START: Duration = Duration::from_secs(63);
 
-/// `ReconcileFailure` of the function, one value a reconcile; forgets all data.
-fn failures(world: &World) -> Vec<f64> {
-    let data = world.aws.take_data().into_iter();
-    let data = data.filter(|datum| datum.metric == "ReconcileFailure");
-    let data = data.filter(|datum| datum.dimensions[0].0 == "FunctionName");
-    data.flat_map(|datum| datum.samples).collect()
-}
-
 /// A plain invocation that leaves a doubtful plan undone: it ends at once, without error, and changes
 /// nothing.
 async fn assert_left_undone(world: &World, function: &Function) {
@@ -48,7 +40,7 @@ async fn assert_left_undone(world: &World, function: &Function) {
     assert_eq!((report.reconciles, report.failover), (1, false));
     assert!(begin.elapsed() < A_MOMENT, "{:?}", begin.elapsed());
     assert_eq!(changes(&world.aws.take_calls()), [""; 0]);
-    assert_eq!(failures(world), [1.0]);
+    assert_eq!(samples(world, "ReconcileFailure"), [1.0]);
 }
 
 /// The group has had A and B for long.
@@ -273,7 +265,7 @@ async fn i8_a_reconcile_whose_answer_is_too_old_to_act_on_starts_again_and_count
     assert_eq!((report.reconciles, report.failover), (1, true));
     let took = begin.elapsed();
     assert!((seconds(5)..seconds(6)).contains(&took), "{took:?}");
-    assert_eq!(failures(&world), [0.0]);
+    assert_eq!(samples(&world, "ReconcileFailure"), [0.0]);
     assert_eq!(world.zone.take_asked().len(), 2, "DNS is asked again");
     let calls = world.aws.take_calls();
     let describes = calls
@@ -302,7 +294,7 @@ async fn i8_a_group_that_was_emptied_gets_the_target_that_drains_back_at_once() 
     assert_eq!(report.reconciles, 1);
     assert_eq!(targets(&report.registered), ["10.0.1.7:6379"]);
     assert_eq!(world.group(), ["10.0.1.7:6379 initial"]);
-    assert_eq!(failures(&world), [0.0]);
+    assert_eq!(samples(&world, "ReconcileFailure"), [0.0]);
 }
 
 /// Each has doubted the other's target once. Hours later their resolvers differ again.
@@ -607,7 +599,7 @@ async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remember
 
     let report = first(function.schedule().await);
     assert_eq!((report.reconciles, report.failover), (1, true));
-    assert_eq!(failures(&world), [0.0]);
+    assert_eq!(samples(&world, "ReconcileFailure"), [0.0]);
     assert_eq!(changes(&world.aws.take_calls()), ["+10.0.1.7", "-10.0.2.9"]);
 }
 
@@ -632,7 +624,7 @@ async fn i8_a_plain_invocation_waits_for_what_can_be_believed_before_63_s() {
         let took = begin.elapsed();
         let wait = seconds(ttl) + MARGIN;
         assert!((wait..wait + A_MOMENT).contains(&took), "{took:?}");
-        assert_eq!(failures(&world), [0.0; 64]);
+        assert_eq!(samples(&world, "ReconcileFailure"), [0.0; 64]);
     }
 }
 
@@ -859,7 +851,7 @@ async fn i8_ever_new_doubts_prolong_an_invocation_until_its_last_start_at_most()
     assert_eq!((report.reconciles, report.failover), (53, false));
     assert!(begin.elapsed() <= LAST_START, "{:?}", begin.elapsed());
     assert_eq!(changes(&world.aws.take_calls()), [""; 0]);
-    let failures = failures(&world);
+    let failures = samples(&world, "ReconcileFailure");
     assert_eq!((failures.len(), failures.iter().sum()), (53, 1.0));
 }
 
@@ -948,8 +940,7 @@ async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
     ] {
         let mut world = World::settled_in_memory(A, 5).await;
         world.set("EVENT_POLL_SECONDS", "3");
-        world.aws.register(ARN, B, 6379);
-        sleep(REGISTRATION_LAG).await;
+        world.aws.settle(ARN, B, 6379);
         world.ttl = ttl;
         world.point(A);
         let mut sandbox = world.sandbox().await;
@@ -969,8 +960,7 @@ async fn i8_what_is_said_of_a_doubt_that_outlives_its_invocation_comes_true() {
     for (pause, is_another, decides) in [(80, false, true), (300, false, false), (80, true, false)]
     {
         let mut world = World::settled_in_memory(A, 5).await;
-        world.aws.register(ARN, B, 6379);
-        sleep(REGISTRATION_LAG).await;
+        world.aws.settle(ARN, B, 6379);
         world.ttl = 60;
         world.point(A);
         let mut sandbox = world.sandbox().await;

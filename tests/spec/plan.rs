@@ -617,6 +617,35 @@ fn an_answer_in_part_ends_the_doubts_and_the_misses_of_what_it_names_and_no_othe
     }
 }
 
+/// What an answer in part says nothing about, a description may end.
+#[test]
+fn a_description_ends_doubts_also_where_the_answer_is_in_part() {
+    for (states, expected) in [
+        (
+            [(A, State::Draining), (B, State::Initial)],
+            "+10.0.1.7:6379 -10.0.2.9:6379",
+        ),
+        (
+            [(A, State::Draining), (B, State::Draining)],
+            "held back until 21",
+        ),
+        (
+            [(A, State::Initial), (B, State::Draining)],
+            "held back until 21",
+        ),
+    ] {
+        let mut told = moved_to_b();
+        told.decide(0, [A]);
+        let group = std::mem::take(&mut told.group);
+        told.is_now(states);
+        let mut answer = answer([C.parse().unwrap()], at(5));
+        answer.is_partial = true;
+        told.memory = decide(&answer, &told.group, &told.memory, AT_ONCE).1;
+        told.group = group;
+        assert_eq!(told.decide(11, [A]), expected);
+    }
+}
+
 #[test]
 fn an_answer_in_part_registers_up_to_100_current_targets() {
     let address = |n: u8| IpAddr::from([10, 0, 9, n]);

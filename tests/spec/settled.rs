@@ -146,8 +146,7 @@ async fn a_name_that_answers_in_part_is_described_seldom_and_counted_each_time()
     world.set("SCHEDULE_POLL_SECONDS", 55);
     world.set("POLL_INTERVAL_SECONDS", 1);
     world.set("MISSES_BEFORE_DEREGISTRATION", 4);
-    world.aws.register(ARN, B, 6379);
-    sleep(seconds(100)).await;
+    world.aws.settle(ARN, B, 6379);
     let function = world.function();
     let begin = Instant::now();
     let report = first(function.schedule().await);
@@ -197,8 +196,7 @@ async fn an_answer_counts_also_where_the_description_failed() {
     ] {
         let mut world = World::settled_in_memory(A, 0).await;
         world.set("MISSES_BEFORE_DEREGISTRATION", 1);
-        world.aws.register(ARN, B, 6379);
-        sleep(seconds(100)).await;
+        world.aws.settle(ARN, B, 6379);
         let function = world.function();
         let report = first(function.schedule().await);
         assert!(targets(&report.deregistered).is_empty(), "one miss");
