@@ -1200,3 +1200,33 @@ async fn i8_a_failure_does_not_end_the_wait_for_a_doubt() {
         report.reconciles
     );
 }
+
+/// One of two names fails for a while.
+#[tokio::test(start_paused = true)]
+async fn i8_an_answer_in_part_does_not_end_the_wait_for_a_doubt() {
+    let mut world = long_standing(5).await;
+    world.follow([ENDPOINT, OTHER_ENDPOINT].map(|name| (name, ARN)));
+    world.zone.set(OTHER_ENDPOINT, addresses([A]));
+    let function = world.function();
+    let fail = async {
+        sleep(seconds(5)).await;
+        world.zone.set(OTHER_ENDPOINT, Answer::NxDomain);
+        sleep(seconds(3)).await;
+        world.zone.set(OTHER_ENDPOINT, addresses([A]));
+    };
+    let (outcome, ()) = join!(function.schedule(), fail);
+    assert!(first(outcome).failover);
+}
+
+/// The doubt began hours ago, so nothing is waited for while DNS is out.
+#[tokio::test(start_paused = true)]
+async fn i8_a_failure_does_not_wait_for_a_doubt_that_slept_too_long() {
+    let world = long_standing(60).await;
+    let function = world.function();
+    assert_left_undone(&world, &function).await;
+    sleep(seconds(5 * 3600)).await;
+    world.answer(Answer::ServFail);
+    let begin = Instant::now();
+    function.schedule().await.unwrap_err();
+    assert!(begin.elapsed() < seconds(4), "{:?}", begin.elapsed());
+}
