@@ -9,6 +9,7 @@ use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Forgery, ResponseCode};
 use stand_in::elb::TargetDescription;
+use stand_in::lambda::{QUEUE, TIMEOUT};
 use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, REGISTRATION_LAG, World};
 use tokio::join;
 use tokio::net::TcpListener;
@@ -96,6 +97,10 @@ async fn i1_where_some_names_fail_the_fresh_targets_of_the_others_are_registered
     assert_eq!(samples(&world, "ReconcileFailure"), [1.0]);
     function.schedule().await.unwrap_err();
     assert_eq!(world.changes(), [""; 0], "it is there now");
+    let mut sandbox = world.sandbox().await;
+    let answer = sandbox.invoke(QUEUE, TIMEOUT).await;
+    assert_eq!(result(&answer)["errorType"], "ResolveFailed");
+    assert_eq!(result(&answer)["desired"], json!([]), "no good answer");
 }
 
 /// Six lookups of one name take longer than an answer may, and the other name has moved.
