@@ -1,14 +1,16 @@
 //! An invocation runs one loop of reconciles for every target group. The loops are concurrent and isolated from
 //! each other, and their outcome is reported. The answer to Lambda always comes before its timeout, whatever hangs.
 
+mod publish;
+
 use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use tokio::join;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
@@ -202,60 +204,6 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             is_served: outcome
                 .is_served
                 .map(|is_served| is_served || !outcome.registered.is_empty()),
-        }
-    }
-
-    /// Publishes at once after a failover, and once more when all loops have ended. Data that the deadline
-    /// cuts off are kept.
-    async fn publish(
-        &self,
-        metrics: &mut Metrics,
-        mut receiver: UnboundedReceiver<Sample>,
-    ) -> Vec<Error> {
-        if self.context.is_dry_run {
-            return Vec::new();
-        }
-        let mut failures = Vec::new();
-        let publishing = self.publish_as_it_comes(metrics, &mut receiver, &mut failures);
-        if timeout_at(self.deadline.answer, publishing).await.is_err() {
-            while let Ok(sample) = receiver.try_recv() {
-                metrics.record(sample);
-            }
-            let error = metrics.deadline_exceeded(&self.destination, self.context.clock.now());
-            error.log();
-            failures.push(error);
-        }
-        failures
-    }
-
-    /// Adds to `failures` every error that no later publication makes up for. Samples that are there already
-    /// are published together. Once CloudWatch is out of reach, nothing is tried before the end: a call that
-    /// hangs would cost its time for every failover.
-    async fn publish_as_it_comes(
-        &self,
-        metrics: &mut Metrics,
-        receiver: &mut UnboundedReceiver<Sample>,
-        failures: &mut Vec<Error>,
-    ) {
-        let (mut is_reachable, mut is_over) = (true, false);
-        while !is_over {
-            let mut is_failover = false;
-            let mut next = receiver.recv().await;
-            is_over = next.is_none();
-            while let Some(sample) = next {
-                is_failover |= sample.is_failover;
-                metrics.record(sample);
-                next = receiver.try_recv().ok();
-            }
-            if is_over || (is_failover && is_reachable) {
-                let mut failed = metrics
-                    .publish(&self.destination, self.context.clock.now())
-                    .await;
-                failed.iter().for_each(Error::log);
-                is_reachable = failed.iter().all(Error::is_dropped);
-                failed.retain(|error| is_over || error.is_dropped());
-                failures.append(&mut failed);
-            }
         }
     }
 }
