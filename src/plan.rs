@@ -87,10 +87,7 @@ pub fn decide(
     next.end_by_answer(answer, policy.port);
     next.end_by_description(described);
     let compared = Comparison::new(answer, described, policy);
-    let Decision {
-        mut now,
-        mut held_back,
-    } = Decision::default();
+    let (mut now, mut held_back) = (Plan::default(), Vec::new());
     let room = match answer.is_partial {
         true => MAX_ADDRESSES.saturating_sub(compared.current.len()),
         false => MAX_ADDRESSES,
@@ -146,8 +143,8 @@ pub struct Due {
 /// back, and the next memory.
 ///
 /// # Errors
-/// Fails if something can be done or a doubt begins, since that takes a new description. The doubt about a target that is
-/// stale at the next miss begins, too.
+/// Fails if something can be done or a doubt begins, since that takes a new description. A doubt also begins about a
+/// target that the next miss makes stale.
 pub fn foresee(
     answer: &Answer,
     described: &[DescribedTarget],

@@ -45,7 +45,7 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
             applied = self.deregister(&plan.deregister, described, act_by).await;
         }
         if self.target_group.changes.sent > sent {
-            self.remembered.change();
+            self.remembered.forget_description();
         }
         applied
     }

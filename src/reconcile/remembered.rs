@@ -83,7 +83,7 @@ impl Remembered {
     }
 
     /// A change was sent, so the description does not hold any more.
-    pub fn change(&mut self) {
+    pub fn forget_description(&mut self) {
         self.described = None;
     }
 

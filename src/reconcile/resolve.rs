@@ -66,8 +66,13 @@ pub async fn resolve<P: RuntimeProvider>(
         addresses.clear();
     }
     let mut answer = Answer::new(addresses, asked, now() + ttl);
-    if let Some(answer) = &mut answer {
-        answer.is_partial = !failures.is_empty();
+    match &mut answer {
+        Some(answer) => answer.is_partial = !failures.is_empty(),
+        None if failures.is_empty() => {
+            let endpoints = enumerate(endpoints);
+            failures.push(resolve_failed(&endpoints, "no addresses".to_owned()));
+        }
+        None => (),
     }
     Resolved { answer, failures }
 }

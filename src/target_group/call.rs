@@ -35,7 +35,7 @@ impl<E> Stop<E> {
 /// The attempts of one call. They go on when the reconcile starts again.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    /// A turn that came too late, for the next attempt.
+    /// This turn came too late. The next attempt takes it.
     in_hand: Option<Turn>,
     failed: u32,
     refused: u32,

@@ -30,7 +30,7 @@ const MARGIN: Duration = Duration::from_millis(8500);
 /// Within a timeout of 75 s, 8 s are kept for publishing and 4 s for the last reconcile.
 const LAST_START: Duration = Duration::from_secs(63);
 
-/// A plain invocation that leaves a doubtful plan undone: it ends at once, without error, and changes
+/// A plain invocation that leaves a doubtful change undone: it ends at once, without error, and changes
 /// nothing.
 async fn assert_left_undone(world: &World, function: &Function) {
     world.aws.take_data();
