@@ -24,58 +24,40 @@ pub enum Error {
     #[error("{0}")]
     InvalidConfig(String),
     /// There is no usable answer: it is NXDOMAIN, empty, SERVFAIL, refused or late.
-    #[error(
-        "cannot resolve {endpoint}: {cause} (clients keep the targets that they have; the next reconcile tries again)"
-    )]
+    #[error("cannot resolve {endpoint}: {cause}")]
     ResolveFailed { endpoint: String, cause: String },
     /// The answer is wrong or hostile, and is refused whole.
-    #[error(
-        "refused the answer for {endpoints}: {reason} (clients keep the targets that they have; the next reconcile tries again)"
-    )]
+    #[error("refused the answer for {endpoints}: {reason}")]
     AnswerRefused { endpoints: String, reason: String },
     /// The target group does not exist, or its targets are not addresses.
-    #[error(
-        "cannot use target group {target_group_arn}: {reason} (its targets stay as they are until the group or the configuration is corrected)"
-    )]
+    #[error("cannot use target group {target_group_arn}: {reason}")]
     TargetGroupInvalid {
         target_group_arn: String,
         reason: String,
     },
     /// ELB could not be asked, or its answer could not be read.
-    #[error(
-        "cannot describe {what} {target_group_arn}: {cause} (clients keep the targets that they have; the next reconcile tries again)"
-    )]
+    #[error("cannot describe {what} {target_group_arn}: {cause}")]
     DescribeFailed {
         what: &'static str,
         target_group_arn: String,
         cause: Cause,
     },
     /// Nothing was deregistered.
-    #[error(
-        "cannot register {targets} in {target_group_arn}: {cause} (nothing was deregistered, so clients stay on the targets that they have; the next reconcile tries again)"
-    )]
+    #[error("cannot register {targets} in {target_group_arn}: {cause}")]
     RegisterFailed {
         targets: String,
         target_group_arn: String,
         cause: Cause,
     },
     /// Old and new targets serve together until a later reconcile deregisters the old ones.
-    #[error(
-        "cannot deregister {targets} from {target_group_arn}: {cause} (old and new targets serve together; the next reconcile tries again)"
-    )]
+    #[error("cannot deregister {targets} from {target_group_arn}: {cause}")]
     DeregisterFailed {
         targets: String,
         target_group_arn: String,
         cause: Cause,
     },
     /// CloudWatch did not acknowledge the data. Only data that it called invalid are dropped.
-    #[error(
-        "cannot publish {count} metric data to {namespace}: {cause} (clients are not affected, {})",
-        match is_dropped {
-            true => "but the data are dropped: CloudWatch would refuse them again",
-            false => "and the data are kept for the next invocation of this sandbox",
-        }
-    )]
+    #[error("cannot publish {count} metric data to {namespace}: {cause}")]
     PublishFailed {
         count: usize,
         namespace: String,
@@ -83,14 +65,10 @@ pub enum Error {
         is_dropped: bool,
     },
     /// CloudFormation did not get its answer. It fails the deployment when it has waited long enough.
-    #[error(
-        "cannot answer CloudFormation: {0} (the deployment waits for an answer until it times out)"
-    )]
+    #[error("cannot answer CloudFormation: {0}")]
     AnswerFailed(String),
     /// The invocation's deadline cut a target group short.
-    #[error(
-        "the invocation ran out of time while {step} {target_group_arn} (the next invocation starts again)"
-    )]
+    #[error("the invocation ran out of time while {step} {target_group_arn}")]
     DeadlineExceeded {
         step: Step,
         target_group_arn: String,
@@ -114,6 +92,36 @@ impl Error {
         }
     }
 
+    /// What the failure means for the clients, and what comes next.
+    fn consequence(&self) -> Option<&'static str> {
+        Some(match self {
+            Error::InvalidConfig(_) => return None,
+            Error::ResolveFailed { .. }
+            | Error::AnswerRefused { .. }
+            | Error::DescribeFailed { .. } => {
+                "clients keep the targets that they have; the next reconcile tries again"
+            }
+            Error::TargetGroupInvalid { .. } => {
+                "clients keep the targets that they have until the group or the configuration is corrected"
+            }
+            Error::RegisterFailed { .. } => {
+                "nothing was deregistered, so clients stay on the targets that they have; \
+                 the next reconcile tries again"
+            }
+            Error::DeregisterFailed { .. } => {
+                "old and new targets serve together; the next reconcile tries again"
+            }
+            Error::PublishFailed { .. } if self.is_dropped() => {
+                "clients are not affected, but the data are dropped: CloudWatch would refuse them again"
+            }
+            Error::PublishFailed { .. } => {
+                "clients are not affected, and the data are kept for the next invocation of this sandbox"
+            }
+            Error::AnswerFailed(_) => "the deployment waits for an answer until it times out",
+            Error::DeadlineExceeded { .. } => "the next invocation starts again",
+        })
+    }
+
     /// True if data are lost, so that no later publication can make up for it.
     pub fn is_dropped(&self) -> bool {
         matches!(
@@ -127,7 +135,11 @@ impl Error {
 
     /// Logs one line for an error that concerns no target group.
     pub fn log(&self) {
-        error!("errorType" = self.error_type(), "{self}");
+        error!(
+            "errorType" = self.error_type(),
+            "{}",
+            Errors::from(self.clone())
+        );
     }
 }
 
@@ -175,14 +187,26 @@ impl IntoIterator for Errors {
     }
 }
 
+/// Says what failed, and once for all failures that share it, what that means for the clients.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An endpoint that feeds several groups fails each of them with the same words.
         let mut seen = HashSet::new();
-        let mut texts: Vec<_> = self.iter().map(Error::to_string).collect();
-        texts.retain(|text| seen.insert(text.clone()));
-        let others = texts.len().saturating_sub(MOST_IN_A_LINE);
-        texts.truncate(MOST_IN_A_LINE);
+        let failures = self
+            .iter()
+            .map(|error| (error.consequence(), error.to_string()));
+        let mut failures: Vec<_> = failures
+            .filter(|failure| seen.insert(failure.clone()))
+            .collect();
+        let others = failures.len().saturating_sub(MOST_IN_A_LINE);
+        failures.truncate(MOST_IN_A_LINE);
+        let mut texts = Vec::new();
+        while let Some((consequence, _)) = failures.first().cloned() {
+            let alike = failures.extract_if(.., |(one, _)| *one == consequence);
+            let alike: Vec<_> = alike.map(|(_, what)| what).collect();
+            let consequence = consequence.map(|consequence| format!(" ({consequence})"));
+            texts.push(alike.join("; ") + &consequence.unwrap_or_default());
+        }
         if others > 0 {
             texts.push(format!("and {others} more"));
         }

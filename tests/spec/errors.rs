@@ -8,7 +8,9 @@ use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer as DnsAnswer};
 use stand_in::elb::TargetGroup;
 use stand_in::lambda::{Answer, Process, Sandbox};
-use stand_in::world::{ARN, DNS_SERVER, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary};
+use stand_in::world::{
+    ARN, DNS_SERVER, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, World, binary, group_arn,
+};
 use tokio::process::Command;
 
 use crate::reading::{DENIED, error, lines, result, samples};
@@ -220,6 +222,36 @@ async fn a_failed_description_of_the_group_is_not_remembered() {
     );
     sandbox.schedule().await.outcome.unwrap();
     assert_eq!(world.group(), ["10.0.1.7:6379 initial"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_with_the_same_consequence_share_its_words() {
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    let third_arn = group_arn(3);
+    world.follow([
+        (ENDPOINT, ARN),
+        (OTHER_ENDPOINT, OTHER_ARN),
+        (ENDPOINT, &third_arn),
+    ]);
+    world.zone.set(OTHER_ENDPOINT, DnsAnswer::NxDomain);
+    world
+        .aws
+        .inject_where("DescribeTargetHealth", Some(ARN), DENIED, None);
+    world
+        .aws
+        .inject_where("RegisterTargets", Some(&third_arn), DENIED, None);
+    let errors = world.function().schedule().await.unwrap_err();
+    let denied = "AccessDenied: not authorized to perform this action";
+    assert_eq!(
+        errors.to_string(),
+        format!(
+            "cannot describe the targets of {ARN}: {denied}; \
+             cannot resolve {OTHER_ENDPOINT}: {DNS_SERVER} answered NXDOMAIN \
+             (clients keep the targets that they have; the next reconcile tries again); \
+             cannot register 10.0.1.7:6379 in {third_arn}: {denied} \
+             (nothing was deregistered, so clients stay on the targets that they have; the next reconcile tries again)"
+        )
+    );
 }
 
 /// `DescribeTargetHealth` of a group whose one live target is 10.0.1.7: 10.0.2.9 is draining.
