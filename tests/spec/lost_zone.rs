@@ -1,8 +1,10 @@
 //! A zone fails, and many endpoints move at once: the figures of section 1 of the contract, against the
 //! token buckets of Elastic Load Balancing, in virtual time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nlb_hostname_target::error::Error;
 use stand_in::aws::{Aws, Call, Fault};
 use stand_in::elb::TargetGroup;
 use stand_in::lost_zone::{self, GROUPS, NEW, OLD};
@@ -133,6 +135,35 @@ async fn a_call_refused_until_the_deadline_fails_as_that_call() {
             "{first:?}"
         );
     }
+}
+
+/// The registrations of 20 groups and the descriptions of 40 others are refused. A refused registration starts again
+/// after 5 s, and then waits among so many for a description that the deadline comes first.
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_call_was_refused_fails_as_that_call_without_another_turn() {
+    let world = settled(60).await;
+    let function = warm(&world).await;
+    fastrand::seed(1);
+    (0..60).for_each(|index| world.point_one(index, NEW));
+    world.aws.inject_always("RegisterTargets", THROTTLED);
+    for index in 20..60 {
+        let arn = group_arn(index);
+        world
+            .aws
+            .inject_where("DescribeTargetHealth", Some(&arn), THROTTLED, None);
+    }
+    let errors = function.schedule().await.unwrap_err();
+    let calls = world.aws.take_calls();
+    let registered = of(&calls, "RegisterTargets").into_iter();
+    let registered: BTreeSet<_> = registered.map(|call| call.resource.clone()).collect();
+    assert!(registered.len() > 5, "{registered:?}");
+    let failed = errors.iter().filter_map(|error| match error {
+        Error::RegisterFailed {
+            target_group_arn, ..
+        } => Some(target_group_arn.clone()),
+        _ => None,
+    });
+    assert_eq!(failed.collect::<BTreeSet<_>>(), registered);
 }
 
 #[tokio::test(start_paused = true)]
