@@ -1,5 +1,5 @@
-//! The promises, checked on what happened, entry by entry. The checker knows the contract and nothing of the code. It
-//! looks at outcomes: where DNS was and what it answered, what Elastic Load Balancing described, and what came of
+//! Checks the promises on what happened, entry by entry. The checker knows the contract and nothing about the code. It
+//! looks at outcomes: where the names were, what DNS answered, what Elastic Load Balancing described, and what came of
 //! each call. It does not decide by itself what to hold back.
 
 mod change;
@@ -45,7 +45,7 @@ fn must(is_kept: bool, promise: &'static str, text: &'static str) -> Result<(), 
     }
 }
 
-/// How often the checker met what the figures are to tell, its own leniency included.
+/// The number of times that the checker met each story, including those in which it was lenient.
 pub type Stories = BTreeMap<&'static str, u64>;
 
 pub const HELD_BACK: &str = "change held back at the end";
@@ -55,19 +55,19 @@ pub const FLAWLESS: &str = "invocation that polls and in which nothing goes wron
 pub const IN_PART: &str = "invocation in which one of several endpoints fails";
 const UNSURE: &str = "lenient: failure of a shared endpoint";
 
-/// Section 1: how long an answer and a description can be acted on.
+/// Section 1: the time for which an answer and a description can be acted on.
 const ACT: Duration = Duration::from_secs(5);
-/// I8: between the end of an answer and the first one that is independent of it.
+/// I8: the time between the end of an answer and the first answer that is independent of it.
 const MARGIN: Duration = Duration::from_millis(8500);
-/// I8: for how long a doubt can be believed before it begins anew.
+/// I8: the time for which a doubt can be believed before it begins anew.
 const BELIEVABLE: Duration = Duration::from_secs(90);
-/// A change of somebody else's that no reconcile under way has seen.
+/// A reconcile under way may not have seen a change that somebody else made within this time.
 const UNSEEN: Duration = Duration::from_secs(15);
-/// Before Lambda's own timeout.
+/// The latest time of an answer. It is before Lambda's own timeout.
 const LATEST_ANSWER: Duration = Duration::from_millis(74_500);
-/// I10: what cannot be published is dropped after 3 hours. No sequence waits for it for so long more than once.
+/// I10: data that cannot be published are dropped after 3 hours. No sequence waits that long more than once.
 const KEPT_DATA: Duration = Duration::from_secs(600);
-/// So many groups have their turns at once.
+/// The number of groups that get their turns at once.
 const FEW: usize = 5;
 
 pub type Targets = BTreeSet<SocketAddr>;
@@ -77,7 +77,7 @@ fn at_port(addresses: &[IpAddr]) -> Targets {
     targets.collect()
 }
 
-/// Those of a described group.
+/// Returns the targets of a described group for which `is_one` is true.
 pub fn targets(group: &[TargetHealth], is_one: impl Fn(&TargetHealth) -> bool) -> Targets {
     let targets = group.iter().filter(|target| is_one(target));
     targets
@@ -103,20 +103,20 @@ struct Running {
     calls: Calls,
     /// The sandbox was lost, or may have kept its data for too long.
     is_lost: bool,
-    /// When the last invocation ended, by the wall clock.
+    /// The time by the wall clock at which the last invocation ended.
     ended: Duration,
 }
 
-/// A call on its way, when it was sent, and what it met at the service.
+/// A call on its way, the time at which it was sent, and what it met at the service.
 type Sent<'a> = (&'a Call, Duration, Option<&'a Entry>);
 
 struct Checker<'a> {
     setting: &'a Setting,
     now: Duration,
-    /// How far the wall clock was set forward.
+    /// The time by which the wall clock was set forward.
     stepped: Duration,
     lives: BTreeMap<Life, Running>,
-    /// What each group has, and when somebody else changed it.
+    /// The targets that each group has, and the time at which somebody else last changed it.
     groups: Vec<(Targets, Option<Duration>)>,
     sent: BTreeMap<u64, Sent<'a>>,
     names: Vec<Name>,
@@ -125,8 +125,8 @@ struct Checker<'a> {
     is_settled: bool,
 }
 
-/// The first promise that was broken, or the first of those that are wanted, by the promise or a part of the text. With
-/// it comes what was met on the way.
+/// Returns the first violation, with the stories that were met until then. If `only` is not empty, a violation counts
+/// only if its promise is listed there, or if a listed text is a part of its text.
 pub fn check(
     setting: &Setting,
     history: &[Entry],
@@ -179,13 +179,13 @@ impl<'a> Checker<'a> {
             }
             What::Out { endpoint, is_over } => {
                 self.name(endpoint).out(!is_over, entry.at);
-                // No answer in full says the same any more.
+                // No complete answer says the same as before any more.
                 let followed = self.lives.values_mut().flat_map(|life| &mut life.followed);
                 followed.for_each(|followed| followed.since = entry.at);
             }
             What::Stepped { by } => {
                 self.stepped += *by;
-                // A doubt may be too old now, and begins anew.
+                // A doubt may be too old now. It then begins anew.
                 (0..self.groups.len()).for_each(|group| self.disturb(group, None));
             }
             What::Meddled { arn, group, .. } => {
@@ -211,7 +211,7 @@ impl<'a> Checker<'a> {
             What::Lost { life } => {
                 self.count(*life, None);
                 let running = self.running(*life);
-                // What it held back may be published and not yet told.
+                // The failure of a held-back change may be published before its line is logged.
                 running.counts.most[FAILURES] += running.followed.len() as u64;
                 (running.is_lost, running.event) = (true, None);
             }
@@ -265,7 +265,7 @@ impl<'a> Checker<'a> {
         feeds.filter_map(move |feed| (feed.0 == endpoint).then_some(feed.1))
     }
 
-    /// Somebody else than this sandbox changed the group.
+    /// Notes that somebody else changed the group, for all sandboxes but `except`.
     fn disturb(&mut self, group: usize, except: Option<Life>) {
         for (_, running) in self.lives.iter_mut().filter(|one| Some(*one.0) != except) {
             if let Some(followed) = running.followed.get_mut(group) {
@@ -277,7 +277,7 @@ impl<'a> Checker<'a> {
     fn begin(&mut self, life: Life, event: Event) {
         let (now, wall, groups) = (self.now, self.now + self.stepped, self.groups.len());
         let running = self.running(life);
-        // I10: what could not be published may be dropped meanwhile.
+        // I10: data that could not be published may have been dropped meanwhile.
         running.is_lost |= running.is_publishing_failed && wall > running.ended + KEPT_DATA;
         (running.begun, running.event) = (now, Some(event));
         running.is_clean = true;
@@ -321,7 +321,7 @@ impl<'a> Checker<'a> {
         let mut is_other = true;
         if let Some(before) = earlier.last_mut() {
             is_other = before.asked < begun || before.targets != last.targets;
-            // The reconcile takes one answer of two questions at once.
+            // The reconcile asked two questions at once, and takes only one of the answers.
             let is_twice = last.asked < before.arrived && !is_united;
             before.is_weak |= is_twice;
             last.is_weak |= is_twice;
@@ -336,7 +336,7 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    /// True if nothing has gone wrong that keeps an invocation from what it has to do in time.
+    /// True if nothing has gone wrong that keeps the invocation from doing its work in time.
     fn is_flawless(&self, life: Life) -> bool {
         let running = &self.lives[&life];
         let is_changing = running.event.is_some_and(|event| event != Event::DryRun);
@@ -375,7 +375,7 @@ impl<'a> Checker<'a> {
         change.is_promised()
     }
 
-    /// I2: at no moment does an action leave the group without a live target, within I8's limit.
+    /// I2: no action ever leaves the group without a live target, within I8's limit.
     fn arrived(&mut self, id: u64, entry: &'a Entry) -> Result<(), Broken> {
         let What::Arrived {
             outcome,
@@ -406,7 +406,7 @@ impl<'a> Checker<'a> {
         must(limit.is_some(), "I2", "nobody is left who serves")
     }
 
-    /// What I8 says can defeat it.
+    /// Returns the limit of I8 that can have defeated I2 here, if there is one.
     fn limit(&self, group: usize) -> Option<&'static str> {
         let setting = self.setting;
         let old = setting.staleness() + MARGIN + BELIEVABLE;
@@ -427,7 +427,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The service's answer is known to the one who called.
+    /// Notes that the service's response has reached the caller.
     fn returned(&mut self, id: u64) {
         let (call, called, arrival) = self.sent.remove(&id).expect("a call");
         let arrival = arrival.expect("it came to the service before");
@@ -513,7 +513,7 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    /// I9: every failed reconcile is told and counted.
+    /// I9: every failed reconcile is reported and counted.
     fn failed(&mut self, life: Life, group: usize) {
         let is_shared = self.view(life, group).is_shared();
         let (now, setting) = (self.now, self.setting);
@@ -524,7 +524,7 @@ impl<'a> Checker<'a> {
         if running.event != Some(Event::DryRun) {
             running.counts.add(FAILURES, 1, 1);
         }
-        // What it did may count in another one, and it may not have decided by its answers.
+        // Another reconcile may count what this one did, and this one may not have decided by its answers.
         let undone = std::mem::take(&mut followed.is_failover);
         running.counts.fewest[FAILOVERS] -= u64::from(undone);
         for endpoint in setting.endpoints_of(group) {
@@ -562,16 +562,16 @@ impl<'a> Checker<'a> {
         let is_unseen = is_any(|one| one.description.is_none() && !one.is_unsent);
         let is_seen = error.is_some() || is_dry_run || !is_unseen;
         must(is_seen, "section 1", "a group was never described")?;
-        // Section 1: at most every second, and once more when something can be believed.
+        // Section 1: a group is reconciled at most once a second, and once more when something can be believed.
         let often = running.followed.len() as u64 * (2 * (now - running.begun).as_secs() + 4);
         must(*reconciles <= Some(often), "section 1", "it asks too often")?;
-        // Section 5: one that starts again is the same reconcile, and counts once.
+        // Section 5: a reconcile that starts again is still the same one, and counts once.
         must(
             *reconciles <= Some(most),
             "section 5",
             "too many reconciles",
         )?;
-        // I9: an error when the last reconcile of any group failed or publishing did, and else none.
+        // I9: the invocation ends in an error if and only if publishing or the last reconcile of any group failed.
         let is_unpublished = running.is_publishing_failed && !is_dry_run;
         let is_failed = is_any(|one| one.is_failed) || is_unpublished;
         let is_unsure = is_any(|one| one.is_unsure);
@@ -584,7 +584,7 @@ impl<'a> Checker<'a> {
         is_left_right
     }
 
-    /// Counts what the invocation did and leaves undone. Returns the most reconciles that there can have been.
+    /// Counts what the invocation did and what it leaves undone. Returns the largest possible number of reconciles.
     fn count(&mut self, life: Life, reconciles: Option<u64>) -> u64 {
         let (setting, stories) = (self.setting, &self.stories);
         let running = self.lives.entry(life).or_default();
@@ -600,7 +600,7 @@ impl<'a> Checker<'a> {
             ];
             for (_, story) in told.into_iter().filter(|(is_it, _)| *is_it) {
                 *stories.borrow_mut().entry(story).or_default() += 1;
-                // The reconcile that left it undone may have failed anyway, and both are one sample.
+                // The reconcile that left it undone may have failed anyway. Both are one sample.
                 let is_sure = followed.errors == 0 && !(followed.is_unsent && story == HELD_BACK);
                 undone += u64::from(is_sure);
             }
@@ -613,7 +613,7 @@ impl<'a> Checker<'a> {
         most
     }
 
-    /// An invocation in which nothing went wrong asks up to the end of its window, and leaves nothing undone.
+    /// Checks that a flawless invocation asks DNS up to the end of its window, and leaves nothing undone.
     fn is_left_right(&mut self, life: Life) -> Result<(), Broken> {
         if !self.is_flawless(life) {
             return Ok(());
@@ -639,7 +639,7 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    /// Section 1: the group is what the name says, and what others have in `KEEP_CIDRS`.
+    /// Section 1: the group has what the name says, and what others have in `KEEP_CIDRS`.
     fn is_where_dns_is(&self, arn: &str, group: &[TargetHealth]) -> Result<(), Broken> {
         let (mut expected, mut current) = (kept(self.setting), live(group));
         for endpoint in self.setting.endpoints_of(self.group_of(arn)) {

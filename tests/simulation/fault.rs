@@ -1,5 +1,5 @@
-//! What goes wrong on the way, with a call to AWS or with a question to DNS. A new fault is one line in
-//! one of the tables: it is then drawn, played and counted, and a full run has to meet it often enough.
+//! Lists what can go wrong on the way, with a call to AWS or with a question to DNS. To add a fault, add one line to
+//! one of the tables. The fault is then drawn, played and counted, and a full run has to meet it often enough.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,26 +11,26 @@ use http::{HeaderMap, StatusCode};
 use stand_in::aws::Fault;
 use stand_in::dns::{Answer, Forgery};
 
-/// A call's fault, by its place in the table.
+/// The fault of a call, as its place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallFault(usize);
 
-/// A question's fault, by its place in the table.
+/// The fault of a question, as its place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnsFault(usize);
 
-/// In milliseconds, from a call to its arrival.
+/// The time from a call to its arrival, in milliseconds.
 const QUICK: Range<u64> = 1..30;
 const SLOW: Range<u64> = 300..2400;
 
-/// Its name, how long the call takes to arrive, and what becomes of it there. Of those that can go wrong
-/// in two ways a coin says which.
+/// The name of a fault, how long the call takes to arrive, and what becomes of it there. If a fault can go wrong in two
+/// ways, a coin decides.
 type OfCall = (
     &'static str,
     Range<u64>,
     fn(&dyn Fn() -> bool) -> Option<Fault>,
 );
-/// Its name, and what a question for a name gets.
+/// The name of a fault, and what a question for a name gets.
 type OfQuestion = (&'static str, fn(&str) -> Instead);
 
 const OF_CALLS: [OfCall; 8] = [
@@ -44,7 +44,7 @@ const OF_CALLS: [OfCall; 8] = [
     ("Garbage", QUICK, |_| {
         Some(Fault::Garbage(200, "<html>gateway</html>"))
     }),
-    // Status 200 or 204 without a body, as a proxy says it.
+    // A proxy may send status 200 or 204 without a body.
     ("Empty", QUICK, |coin| {
         let status = if coin() {
             StatusCode::OK
@@ -59,12 +59,12 @@ const OF_CALLS: [OfCall; 8] = [
     ("Slow", SLOW, |_| None),
 ];
 
-/// What a question gets.
+/// The reply to a question that goes wrong.
 pub enum Instead {
     Answer(Answer),
-    /// The cache's answer, late.
+    /// The cache's answer comes late.
     Late,
-    /// The same, since the cache itself is answered late; it keeps the answer from then on.
+    /// The cache's answer comes late, because the cache itself got it late. The cache keeps it from then on.
     LateUpstream,
 }
 
@@ -116,12 +116,12 @@ impl CallFault {
         (0..OF_CALLS.len()).map(CallFault).collect()
     }
 
-    /// In milliseconds, from the call to its arrival; of a call without a fault too.
+    /// Returns the time from a call to its arrival in milliseconds, also for a call without a fault.
     pub fn delay(fault: Option<CallFault>) -> Range<u64> {
         fault.map_or(QUICK, |fault| OF_CALLS[fault.0].1.clone())
     }
 
-    /// What becomes of the call when it has arrived.
+    /// Returns what becomes of the call when it has arrived.
     pub fn injected(self, coin: &dyn Fn() -> bool) -> Option<Fault> {
         OF_CALLS[self.0].2(coin)
     }
@@ -170,7 +170,7 @@ fn records(records: &[(&str, &str)]) -> Answer {
     Answer::Records(ResponseCode::NoError, records.iter().map(record).collect())
 }
 
-/// So many addresses of each family.
+/// Returns `count` addresses of each family.
 fn many(count: u8) -> Answer {
     let addresses = |last| {
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 9, 0, 0, 0, u16::from(last));

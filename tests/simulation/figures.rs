@@ -1,4 +1,4 @@
-//! What the sequences walked through, so that nobody takes silence for proof.
+//! Counts what the sequences went through, so that nobody takes silence for proof.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,10 +11,10 @@ use crate::fault::{CallFault, DnsFault};
 use crate::history::{Call, Entry, Life, What};
 use crate::sequence::{ABROAD, ACTIONS, Event, LONG_TTL, Setting};
 
-/// How often each thing that can go wrong has to be there in a full run.
+/// The least number of times that each thing that can go wrong has to occur in a full run.
 const OF_EACH_FAULT: u64 = 100;
 const OF_EACH_STORY: u64 = 1000;
-/// In so many sequences.
+/// The number of sequences in a full run.
 pub const FULL_RUN: u64 = 10_000;
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ const SEVERAL_CACHES: &str = "sequence with several caches behind a resolver";
 const STEP: &str = "step of the wall clock";
 const OUTAGE: &str = "outage of a name";
 
-/// What one sandbox is doing.
+/// The current state of one sandbox.
 #[derive(Debug, Default)]
 struct Doing {
     is_running: bool,
@@ -130,7 +130,7 @@ impl Figures {
             What::Called(call) => {
                 self.calls += 1;
                 let doing = lives.entry(call.life).or_default();
-                // What is tried again is not waited for any more.
+                // A call that is tried again no longer waits for its earlier attempt.
                 doing.calls.retain(|_, action| *action != call.action);
                 doing.calls.insert(call.id, call.action.clone());
                 calls.insert(call.id, call.clone());
@@ -177,7 +177,7 @@ impl Figures {
             }
             What::Lost { life } => {
                 let doing = lives.remove(life).unwrap_or_default();
-                // An earlier one may never have been answered.
+                // The last call counts, because an earlier one may never have been answered.
                 let during = doing.calls.into_values().next_back();
                 let during = during.unwrap_or_else(|| "no call".to_owned());
                 *self.losses.entry(during).or_default() += 1;
@@ -215,7 +215,7 @@ impl Figures {
         add(&mut self.stories, other.stories);
     }
 
-    /// What a full run has to have walked through and this one has not often enough.
+    /// Returns what a full run must go through and this one has not gone through often enough.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         let mut need = |name: String, count: Option<&u64>, least: u64| {

@@ -1,5 +1,5 @@
-//! What happened, in the order in which it did: at the far ends and on the way between them and the
-//! sandboxes. Nothing in it is the function's own word, except for its log and its answers.
+//! Records what happened, in order: at the far ends, and on the way between them and the sandboxes. Only the log and
+//! the answers are the function's own word.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,14 +29,14 @@ pub struct Entry {
 
 #[derive(Debug, Clone)]
 pub enum What {
-    /// The endpoint is there from now on.
+    /// The endpoint is at these addresses from now on.
     Moved {
         endpoint: String,
         to: Vec<IpAddr>,
-        /// One of them drains in a group.
+        /// One of these addresses drains in a group.
         is_failback: bool,
     },
-    /// The endpoint cannot be resolved from now on, or can be again.
+    /// The endpoint cannot be resolved from now on, or can be resolved again.
     Out {
         endpoint: String,
         is_over: bool,
@@ -45,7 +45,7 @@ pub enum What {
     Stepped {
         by: Duration,
     },
-    /// Other tools of the account take this part of its calls from now on.
+    /// Other tools of the account take this share of its calls from now on.
     Others {
         share: f64,
     },
@@ -54,7 +54,7 @@ pub enum What {
         arn: String,
         target: SocketAddr,
         is_registering: bool,
-        /// What the group has now.
+        /// The targets that the group has now.
         group: Vec<TargetHealth>,
     },
     Begun {
@@ -72,7 +72,7 @@ pub enum What {
         id: u16,
         name: String,
     },
-    /// An answer to a question came to the one who asked.
+    /// An answer to a question reached the sandbox that had asked it.
     Answered {
         life: Life,
         id: u16,
@@ -81,16 +81,16 @@ pub enum What {
         ttl: Duration,
     },
     Called(Call),
-    /// The call came to the service, and took effect unless the outcome says otherwise.
+    /// The call reached the service, and took effect unless the outcome says otherwise.
     Arrived {
         call: u64,
         outcome: String,
         fault: Option<CallFault>,
-        /// What the group has now.
+        /// The targets that the group has now.
         group: Vec<TargetHealth>,
         data: Vec<Datum>,
     },
-    /// The service's answer came back, whatever it said.
+    /// The service's response came back, whatever it said.
     Returned {
         call: u64,
     },
@@ -101,10 +101,10 @@ pub enum What {
     /// The invocation answered.
     Ended {
         life: Life,
-        /// Answered as such, or told in the report.
+        /// The error that the invocation returned, or that its report contains.
         error: Option<String>,
         is_error: bool,
-        /// What its result counts, where it has one.
+        /// The number of reconciles that its result counts, if it has a result.
         reconciles: Option<u64>,
     },
     /// The sandbox was lost.
@@ -115,9 +115,9 @@ pub enum What {
     TimedOut {
         life: Life,
     },
-    /// From now on nothing goes wrong.
+    /// Nothing goes wrong from now on.
     Healed,
-    /// So many clean reconciles later that the groups have to be where DNS is.
+    /// The groups have to be where DNS is, after this many clean reconciles.
     Settled {
         groups: BTreeMap<String, Vec<TargetHealth>>,
     },
@@ -148,7 +148,7 @@ struct State {
     calls: u64,
 }
 
-/// Written by all who take part.
+/// The record that everything in the simulation writes to.
 #[derive(Debug, Clone)]
 pub struct History {
     begin: Instant,
@@ -169,7 +169,7 @@ impl History {
         state.entries.push(Entry { at, what });
     }
 
-    /// A number for a call.
+    /// Returns a number for a new call.
     pub fn next_call(&self) -> u64 {
         let mut state = self.state.lock().expect("no panic while it was locked");
         state.calls += 1;

@@ -1,4 +1,4 @@
-//! The function's log, as the lines of the sandbox that runs at the moment.
+//! Turns the function's log into lines of the sandbox that is running at the moment.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -16,7 +16,7 @@ thread_local! {
     static RUNNING: RefCell<Option<(Life, History)>> = const { RefCell::new(None) };
 }
 
-/// What the function writes while `future` runs is this life's.
+/// Runs `future`. What the function logs meanwhile belongs to this life.
 pub async fn of<T>(life: Life, history: &History, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     poll_fn(|context| {
@@ -28,7 +28,7 @@ pub async fn of<T>(life: Life, history: &History, future: impl Future<Output = T
     .await
 }
 
-/// For this process.
+/// Installs the subscriber for this process.
 pub fn init() {
     let lines = Lines.with_filter(Targets::new().with_target("nlb_hostname_target", Level::INFO));
     let subscriber = tracing_subscriber::registry().with(lines);

@@ -1,7 +1,6 @@
-//! Searches for a sequence of happenings by which the function does harm: the real handler, the real
-//! SDK and the real resolver in virtual time, through failovers, faults and lost sandboxes that are
-//! drawn from a number. The number of a sequence that breaks a promise is all it takes to see it
-//! again, made as small as it gets.
+//! Searches for a sequence in which the function does harm. The real handler, the real SDK and the real resolver run in
+//! virtual time, through failovers, faults and lost sandboxes that are drawn from a number. If a sequence breaks a
+//! promise, its number is enough to see the sequence again, made as small as it gets.
 
 mod check;
 mod fault;
@@ -28,22 +27,22 @@ use history::Entry;
 use play::play;
 use sequence::Sequence;
 
-/// How far a long simulation is, is told every so many sequences.
+/// The number of sequences between two lines about the progress of a long simulation.
 const A_WHILE: u64 = 10_000;
-/// One in so many sequences is played twice, to see that it comes out the same.
+/// One in this many sequences is played twice, to check that it comes out the same.
 const PLAYED_TWICE: u64 = 100;
 
 struct Arguments {
     first: u64,
     sequences: u64,
-    /// Tells the story of a violation without making it smaller.
+    /// The story of a violation is told without making it smaller.
     is_brief: bool,
-    /// Looks for violations of these promises, or with this in their text, alone.
+    /// The promises to look for, or parts of the texts of their violations. Without any, all violations count.
     only: Vec<String>,
 }
 
 impl Arguments {
-    /// `None` where another test is asked for by its name.
+    /// Parses the command line. Returns `None` if another test is asked for by its name.
     fn parse() -> Result<Option<Self>, lexopt::Error> {
         use lexopt::prelude::*;
         let mut arguments = Arguments {
@@ -106,14 +105,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A sequence that breaks a promise, and what happened when it was played first.
+/// A sequence that breaks a promise, and what happened when it was first played.
 struct Violated {
     number: u64,
     history: Vec<Entry>,
     violation: Violation,
 }
 
-/// Plays the sequences on all cores, up to the first that breaks a promise.
+/// Plays the sequences on all cores, up to the first one that breaks a promise.
 fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
     let next = AtomicU64::new(arguments.first);
     let end = arguments.first + arguments.sequences;
@@ -132,7 +131,7 @@ fn search(arguments: &Arguments) -> (Figures, Option<Violated>) {
     })
 }
 
-/// Plays one after the other, as long as nobody breaks a promise.
+/// Plays one sequence after the other, until one of them breaks a promise.
 fn play_on(next: &AtomicU64, end: u64, only: &[String]) -> (Figures, Option<Violated>) {
     let mut figures = Figures::default();
     loop {
@@ -158,7 +157,7 @@ fn play_on(next: &AtomicU64, end: u64, only: &[String]) -> (Figures, Option<Viol
     }
 }
 
-/// What happened, and what was promised and not kept.
+/// Plays the sequence. Returns what happened, and the promise that was not kept, if there is one.
 fn examine(
     sequence: &Sequence,
     number: u64,
@@ -194,7 +193,7 @@ fn examine(
     (history, outcome, stories)
 }
 
-/// The story of a violation, as small as it gets.
+/// Prints the story of a violation, made as small as it gets.
 fn tell(violated: Violated, arguments: &Arguments) {
     let number = violated.number;
     let examine = |sequence: &Sequence| {

@@ -1,5 +1,5 @@
-//! The way between the sandboxes and the far ends: it takes its time, things go wrong on it, and all
-//! that passes is written down. What was sent arrives also when the one who sent it is gone.
+//! Carries what the sandboxes and the far ends send each other. This takes time, things go wrong on the way, and
+//! everything that passes is written down. What was sent arrives even if its sender is gone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::fault::{CallFault, DnsFault, Instead};
 use crate::history::{Call, History, Life, What};
 
-/// What goes wrong with the next calls or questions, for as often as it says.
+/// The faults of the next calls or questions, and how often each one is still to come.
 #[derive(Debug)]
 pub struct Faults<F>(Arc<Mutex<Vec<(String, F, u32)>>>);
 
@@ -56,7 +56,7 @@ impl<F> Default for Faults<F> {
     }
 }
 
-/// How long things take, which comes out the same for the same sequence.
+/// The source of all delays. It draws the same delays for the same sequence.
 #[derive(Debug, Clone)]
 pub struct Pace(Arc<Mutex<fastrand::Rng>>);
 
@@ -70,7 +70,7 @@ impl Pace {
         Duration::from_millis(random.u64(range))
     }
 
-    /// How late a DNS answer is. A quarter of them are as late as can just be acted on.
+    /// Draws how late a DNS answer is. A quarter of the answers come just in time to be acted on.
     fn lateness(&self) -> Duration {
         self.milliseconds(200..6500)
             .min(Duration::from_millis(4900))
@@ -102,7 +102,7 @@ impl Way for Wire {
         let wire = self.clone();
         tokio::spawn(async move {
             let reply = wire.there_and_back(id, &parsed.action, request).await;
-            // The one who asked may be gone.
+            // The caller may be gone.
             let _ = sender.send(reply);
         });
         let response = match receiver.await {
@@ -117,7 +117,7 @@ impl Way for Wire {
 }
 
 impl Wire {
-    /// `None` is a connection that was closed.
+    /// Carries a request to AWS and the response back. Returns `None` if the connection was closed.
     async fn there_and_back(&self, id: u64, action: &str, request: Request) -> Option<Response> {
         let fault = self.faults.next(action);
         sleep(self.pace.milliseconds(CallFault::delay(fault))).await;
@@ -151,7 +151,7 @@ impl Wire {
     }
 }
 
-/// The name server of a sandbox: caches of its own before the zone.
+/// The name server of a sandbox. It has caches of its own in front of the zone.
 #[derive(Clone)]
 pub struct NameServer {
     pub life: Life,
@@ -160,9 +160,9 @@ pub struct NameServer {
     pub history: History,
     pub faults: Faults<DnsFault>,
     pub last: Arc<Mutex<Option<DnsFault>>>,
-    /// Until then it waits itself, and whoever asks again waits with it.
+    /// The time at which a late answer comes. An answer to a question that is asked meanwhile does not come before it.
     pub late: Arc<Mutex<Option<Instant>>>,
-    /// Where an endpoint can be.
+    /// The addresses at which an endpoint can be.
     pub possible: Vec<IpAddr>,
     pub pace: Pace,
 }
@@ -191,7 +191,7 @@ impl NameServer {
             .watched_by(move |answer| watching.write(answer))
     }
 
-    /// How late an answer comes. A good one that is asked for while another is late is not earlier.
+    /// Returns how late an answer comes. A good answer does not come before a late one that was asked for earlier.
     fn lateness(&self, late: Duration) -> Duration {
         let (now, mut until) = (
             Instant::now(),
@@ -203,7 +203,8 @@ impl NameServer {
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// The fault of the next question. One that is asked again over TCP keeps an answer that was too long.
+    /// Returns the fault of the next question. A question that is asked again over TCP because its answer was too long
+    /// keeps its fault.
     fn fault(&self, is_tcp: bool) -> Option<DnsFault> {
         let mut last = self.last.lock().expect("no panic while it was locked");
         let too_long = last.filter(|fault| is_tcp && fault.is_too_long());
@@ -242,7 +243,7 @@ impl NameServer {
         }
     }
 
-    /// Writes down what came, with the addresses that the endpoint can be at: of a wrong answer none.
+    /// Writes down what came, with the addresses at which the endpoint can be. A wrong answer has no addresses.
     fn write(&self, answer: &[u8]) {
         let Ok(message) = Message::from_vec(answer) else {
             return;
@@ -274,7 +275,7 @@ fn asked(query: &[u8]) -> Option<String> {
     query.queries.first().map(name_of)
 }
 
-/// In lower case, without trailing dot.
+/// Returns the name in lower case, without its trailing dot.
 fn name_of(question: &Query) -> String {
     let name = question.name().to_ascii();
     name.trim_end_matches('.').to_lowercase()

@@ -1,5 +1,5 @@
-//! Plays a sequence: the real function with the real SDK and the real resolver, in virtual time,
-//! between the stand-ins and what goes wrong on the way to them.
+//! Plays a sequence in virtual time. The real function, with the real SDK and the real resolver, runs between the
+//! stand-ins and what goes wrong on the way to them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,15 +30,15 @@ use crate::log;
 use crate::network::{Faults, NameServer, Pace, Wire};
 use crate::sequence::{ABROAD, Event, Happening, Sequence, Setting};
 
-/// A call that was lost on its way has arrived by then.
+/// After this time, a call that was lost on its way has arrived.
 const ARRIVED: Duration = Duration::from_secs(3);
 const MINUTE: Duration = Duration::from_secs(60);
-/// Targets of somebody else.
+/// The ranges of the targets that belong to somebody else.
 const KEEP_CIDRS: &str = "10.0.250.0/24,2001:db8:0:fa::/64";
 
-/// What happened.
+/// Plays the sequence, and returns what happened.
 pub fn play(sequence: &Sequence, number: u64) -> Vec<Entry> {
-    // Back-offs are drawn from it.
+    // Backoff delays are drawn from this generator.
     fastrand::seed(number);
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -60,12 +60,12 @@ pub fn endpoint(endpoint: usize) -> String {
     format!("endpoint-{endpoint}.example.com")
 }
 
-/// At the end of the endpoint's CNAME.
+/// Returns the name at the end of the endpoint's CNAME.
 pub fn node(endpoint: usize) -> String {
     format!("node-{endpoint}.example.com")
 }
 
-/// The targets of somebody else.
+/// Returns the targets of somebody else.
 pub fn kept(setting: &Setting) -> BTreeSet<SocketAddr> {
     let kept = if setting.is_ipv6 {
         "[2001:db8:0:fa::1]:6379"
@@ -83,31 +83,31 @@ struct Play {
     number: u64,
     setting: Setting,
     world: World,
-    /// Where each endpoint is.
+    /// The indices of the addresses at which each endpoint is.
     at: RefCell<BTreeMap<usize, Vec<usize>>>,
     history: History,
     pace: Pace,
     call_faults: Faults<CallFault>,
     dns_faults: Faults<DnsFault>,
-    /// How often the others' part of the account's calls changed.
+    /// The number of times that the others' share of the account's calls changed.
     others: Cell<u32>,
-    /// The endpoints that cannot be resolved, and until when.
+    /// The endpoints that cannot be resolved, and the time until which that lasts.
     out: RefCell<BTreeMap<usize, Instant>>,
     is_healed: Cell<bool>,
 }
 
-/// An event, and where to say that its invocation is over.
+/// An event, and the channel that says when its invocation is over.
 type Task = (Event, oneshot::Sender<()>);
 
-/// Where Lambda runs one invocation at a time.
+/// A sandbox, in which Lambda runs one invocation at a time.
 struct Sandbox {
     tasks: mpsc::UnboundedSender<Task>,
-    /// For how many waits the invocation still lives.
+    /// The number of waits after which the invocation is lost, if it is to be lost.
     waits: Rc<Cell<Option<u32>>>,
 }
 
 impl Play {
-    /// Every endpoint is at its first address, and so are the groups, for long.
+    /// Makes a world in which every endpoint is at its first address. The groups have been there for a long time.
     async fn new(setting: Setting, number: u64) -> Rc<Self> {
         let mut play = Play {
             number,
@@ -160,7 +160,7 @@ impl Play {
         }
     }
 
-    /// The endpoint moves.
+    /// Moves the endpoint.
     fn point(&self, index: usize, to: &[usize], is_rotating: bool) {
         let Setting {
             ttl,
@@ -222,7 +222,7 @@ impl Play {
             }
         }
         for over in over {
-            // It may have been lost.
+            // The invocation may have been lost.
             let _ = over.await;
         }
         sleep(ARRIVED).await;
@@ -300,7 +300,7 @@ impl Play {
             Happening::Emptying { group } => {
                 for target in self.world.aws.targets(&arn(group)) {
                     let target = SocketAddr::new(target.address, target.port);
-                    // The kept target is not anybody's to deregister.
+                    // Nobody may deregister the kept target.
                     if !kept(&self.setting).contains(&target) {
                         self.meddle(&arn(group), target, false);
                     }
@@ -315,7 +315,7 @@ impl Play {
         }
     }
 
-    /// The endpoint cannot be resolved, until it can again or everything is healed.
+    /// Stops the endpoint from resolving, until the time is over or everything is healed.
     fn fail(self: &Rc<Self>, index: usize, is_gone: bool, lasting: Duration) {
         let until = Instant::now() + lasting;
         self.out.borrow_mut().insert(index, until);
@@ -337,7 +337,7 @@ impl Play {
         });
     }
 
-    /// The endpoint can be resolved again.
+    /// Lets the endpoint resolve again.
     fn mend(&self, index: usize) {
         self.out.borrow_mut().remove(&index);
         self.history.write(What::Out {
@@ -348,7 +348,7 @@ impl Play {
         self.point(index, &at, self.setting.is_rotating);
     }
 
-    /// The others end by themselves, unless more of them came or everything is healed meanwhile.
+    /// Lets others take this share of the calls for this long, unless more come or everything is healed meanwhile.
     fn share(self: &Rc<Self>, share: f64, lasting: Duration) {
         self.take(share);
         let (play, turn) = (Rc::clone(self), self.others.get());
@@ -360,7 +360,7 @@ impl Play {
         });
     }
 
-    /// Others take this part of the account's calls from now on.
+    /// Lets others take this share of the account's calls from now on.
     fn take(&self, share: f64) {
         self.others.set(self.others.get() + 1);
         self.world.aws.limit(share);
@@ -401,19 +401,20 @@ impl Play {
         self.history.write(What::Healed);
     }
 
-    /// Scheduled reconciles, until the groups are where DNS is or it is too late for that.
+    /// Invokes the function on schedule until the groups are where DNS is, or until it is too late for that.
     async fn settle(&self, sandbox: &Sandbox) {
         if self.setting.is_rotating {
-            // It comes to rest.
+            // The name stops rotating.
             let at = self.at.borrow().clone();
             for (endpoint, to) in at {
                 self.point(endpoint, &to, false);
             }
         }
-        // No cache holds anything older.
+        // After this pause, no cache holds an older answer.
         let ttl = self.setting.ttl.max(self.setting.chain_ttl);
         sleep(Duration::from_secs(u64::from(ttl) + 6)).await;
-        // In minutes: what is lacked so often, doubted, and doubted once more for what is initial.
+        // The loop counts minutes. They must be enough for all misses, a doubt, and another doubt about an initial
+        // target.
         let answers = self.setting.misses + 3;
         for _ in 0..answers * (2 + ttl.div_ceil(60)) {
             let over = sandbox.invoke(Event::Schedule);
@@ -448,7 +449,7 @@ impl Play {
         Sandbox { tasks, waits }
     }
 
-    /// One invocation after the other, each in the same sandbox as long as that lives.
+    /// Runs one invocation after the other, each in the same sandbox as long as that sandbox lives.
     async fn run(
         self: Rc<Self>,
         sandbox: usize,
@@ -475,7 +476,7 @@ impl Play {
                 life.number += 1;
                 function = self.function(life, &caches);
             }
-            // Nobody may wait for it.
+            // Perhaps nobody waits for it.
             let _ = over.send(());
         }
     }
@@ -528,7 +529,7 @@ impl Sandbox {
     }
 }
 
-/// As Lambda is answered.
+/// Returns the entry for what the invocation answers to Lambda.
 fn ended(life: Life, outcome: Result<Report, Errors>) -> What {
     let is_error = outcome.is_err();
     let (error, reconciles) = match outcome {
@@ -547,7 +548,7 @@ fn ended(life: Life, outcome: Result<Report, Errors>) -> What {
     }
 }
 
-/// The reconciles of all groups, as the result has them.
+/// Returns the number of reconciles of all groups in the report.
 fn reconciles(report: &Value) -> u64 {
     let groups = report["targetGroups"].as_array().expect("a list");
     let of_group = |group: &Value| group["reconciles"].as_u64().expect("a count");
@@ -563,7 +564,7 @@ fn payload(event: Event) -> &'static str {
     }
 }
 
-/// The future, dropped instead of waiting once more when no waits are left; `None` then.
+/// Polls the future. If no waits are left and it would wait once more, drops it and returns `None`.
 async fn losable<T>(future: impl Future<Output = T>, waits: &Cell<Option<u32>>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(

@@ -1,5 +1,4 @@
-//! A sequence: the setting in which the function runs, and what happens to it, all of it drawn from
-//! one number.
+//! A sequence is the setting in which the function runs, and what happens to it. All of it is drawn from one number.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,11 +11,11 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::fault::{CallFault, DnsFault};
 
-/// Scheduled reconciles that a sequence has at the least.
+/// The least number of rounds in a drawn sequence. Each of them has an invocation.
 pub const LEAST_ROUNDS: usize = 20;
 const MOST_ROUNDS: usize = 26;
 
-/// The addresses at which an endpoint can be; the last is outside the target group's VPC.
+/// The addresses at which an endpoint can be. The last one is outside the target group's VPC.
 const IPV4: [&str; 7] = [
     "10.0.1.7",
     "10.0.2.9",
@@ -38,9 +37,9 @@ const IPV6: [&str; 7] = [
 
 /// The index of the address outside the VPC.
 pub const ABROAD: usize = 6;
-/// Nearly twice as many as a deployment can have.
+/// The largest number of groups. It is nearly twice as many as a deployment can have.
 const MOST_GROUPS: usize = 48;
-/// In seconds: a TTL after which a plain schedule has to come back for a doubt.
+/// A TTL in seconds that is so long that a plain schedule has to come back for a doubt.
 pub const LONG_TTL: u32 = 60;
 
 /// An endpoint, and the target group that it feeds.
@@ -51,7 +50,7 @@ pub struct Setting {
     pub sandboxes: usize,
     pub feeds: Vec<Feed>,
     pub is_ipv6: bool,
-    /// In seconds.
+    /// The TTL of the addresses, in seconds.
     pub ttl: u32,
     /// The endpoint is a CNAME to the node's name.
     pub is_chain: bool,
@@ -59,25 +58,25 @@ pub struct Setting {
     pub chain_ttl: u32,
     /// The endpoint answers with one of its addresses at a time.
     pub is_rotating: bool,
-    /// A move takes the endpoint to an address that it was not at for the longest time.
+    /// A move takes the endpoint to the address that it has been away from for the longest time.
     pub is_onward: bool,
-    /// How many caches the sandbox's resolver has. Each question goes to any of them.
+    /// The number of caches that the sandbox's resolver has. Each question goes to any one of them.
     pub caches: u64,
     pub lookups: u32,
     pub misses: u32,
-    /// In seconds, as the variables have them.
+    /// This and the next two values are in seconds, as in the variables.
     pub poll: u32,
     pub interval: u32,
     pub event_poll: u32,
     pub registration_lag: Duration,
     pub deregistration_delay: Duration,
-    /// Somebody else has a target in the group, in `KEEP_CIDRS`.
+    /// Somebody else has a target in the group, and it lies in `KEEP_CIDRS`.
     pub is_keeping: bool,
     /// Somebody else registered a second address beside the endpoint's, long ago.
     pub is_pair: bool,
 }
 
-/// What precedes one invocation, and the invocation.
+/// One invocation, and what happens before it.
 #[derive(Debug, Clone)]
 pub struct Round {
     pub pause: Duration,
@@ -92,14 +91,14 @@ pub struct Round {
 pub enum Event {
     Schedule,
     Notification,
-    /// A notification that the queue brings.
+    /// A notification that comes through the queue.
     Queue,
     DryRun,
 }
 
 #[derive(Debug, Clone)]
 pub enum Happening {
-    /// The endpoint is at these of the addresses from now on.
+    /// The endpoint is at these addresses from now on.
     Move { endpoint: usize, to: Vec<usize> },
     /// The next calls of this action go wrong.
     Call {
@@ -113,7 +112,7 @@ pub enum Happening {
         fault: DnsFault,
         times: u32,
     },
-    /// The sandbox ends when its invocation waits for the so manieth time.
+    /// The sandbox ends when its invocation has waited this many times and waits once more.
     Loss { sandbox: usize, waits: u32 },
     /// Somebody else changes the group.
     Meddling {
@@ -126,20 +125,20 @@ pub enum Happening {
     Emptying { group: usize },
     /// All endpoints move to this address at once.
     LostZone { to: usize },
-    /// Other tools of the account take this part of its calls for so long.
+    /// Other tools of the account take this share of its calls for this long.
     Others { share: f64, lasting: Duration },
     /// Somebody else registers the kept target anew, so that it is initial.
     Renewal { group: usize },
     /// The wall clock is set forward, as in a thawed sandbox.
     Step { by: Duration },
-    /// The endpoint goes to and fro between two addresses, so many times, and stays at the second.
+    /// The endpoint moves back and forth between two addresses this many times, and stays at the second one.
     Flicker {
         endpoint: usize,
         between: (usize, usize),
         leg: Duration,
         times: u32,
     },
-    /// The endpoint cannot be resolved for so long.
+    /// The endpoint cannot be resolved for this long.
     Outage {
         endpoint: usize,
         is_gone: bool,
@@ -175,7 +174,7 @@ impl Setting {
         1 + self.feeds.iter().map(|feed| feed.1).max().unwrap_or(0)
     }
 
-    /// The longest that a cache gives an answer, with the last second that it counts.
+    /// Returns the longest time for which a cache gives an answer, including the last second that it counts.
     pub fn staleness(&self) -> Duration {
         Duration::from_secs(u64::from(self.ttl.max(self.chain_ttl)) + 1)
     }
@@ -185,13 +184,13 @@ impl Setting {
         self.feeds.iter().filter(|feed| feed.0 == endpoint).count() > 1
     }
 
-    /// The second address that somebody else registered in this group.
+    /// Returns the second address that somebody else registered in this group, if there is one.
     pub fn pair_of(&self, group: usize) -> Option<usize> {
         let last = self.endpoints_of(group).max().unwrap_or(0);
         self.is_pair.then_some((last + 1) % ABROAD)
     }
 
-    /// The endpoints that feed this group.
+    /// Returns the endpoints that feed this group.
     pub fn endpoints_of(&self, group: usize) -> impl Iterator<Item = usize> {
         let feeds = self.feeds.iter().filter(move |feed| feed.1 == group);
         feeds.map(|feed| feed.0)
@@ -199,7 +198,7 @@ impl Setting {
 }
 
 impl Sequence {
-    /// The sequence of this number, of every second with two sandboxes, and how it is made smaller.
+    /// Returns the sequence of this number, and what makes it smaller. Every second sequence has two sandboxes.
     pub fn tree(number: u64) -> (impl ValueTree<Value = Sequence>, TestRunner) {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -213,7 +212,7 @@ impl Sequence {
         let strategy = sequence(1 + (number % 2) as usize);
         loop {
             let tree = strategy.new_tree(&mut runner).expect("nothing is refused");
-            // A shorter one may come of it when it is made smaller.
+            // A sequence may become shorter than that only when it is made smaller.
             if tree.current().rounds.len() >= LEAST_ROUNDS {
                 return (tree, runner);
             }
@@ -253,7 +252,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
     let polls = prop_oneof![5 => Just(0), 1 => 3..15_u32, 2 => 40..56_u32];
     let event_polls = prop_oneof![4 => 0..3_u32, 1 => 40..56_u32];
     let window = (polls, 1..8_u32, event_polls);
-    // Most are longer than the guarantee asks for, the others as long as the README asks for.
+    // Most delays are longer than the guarantee asks for. The others are as long as docs/deploy.md asks for.
     let delay = prop_oneof![1 => 65..99_u64, 3 => 99..185_u64];
     let group = (10..120_u64, delay, weighted(0.2), weighted(0.25));
     let all = (feeds, name, way, misses, window, group);
@@ -261,7 +260,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
         let (ttl, is_chain, chain_ttl, is_rotating, is_ipv6) = name;
         Setting {
             sandboxes,
-            // Nobody would know whose the lookups of a rotating name are.
+            // If a rotating name fed several groups, nobody could tell whose lookups are whose.
             feeds: if is_rotating {
                 feeds[..1].to_vec()
             } else {
@@ -336,7 +335,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
     ];
     let moves = (0..setting.endpoints(), addresses)
         .prop_map(|(endpoint, to)| Happening::Move { endpoint, to });
-    // The rarer a call, the likelier its fault.
+    // The rarer a call is, the likelier its fault is.
     let action = prop_oneof![
         1 => Just(ACTIONS[0]),
         2 => Just(ACTIONS[1]),
@@ -398,7 +397,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         any::<bool>(),
         1..4_u32,
     );
-    // As long as an answer is kept and a bit, or whatever it is.
+    // A leg lasts a few seconds longer than a cache keeps an answer, or only these seconds.
     let kept = u64::from(setting.ttl.max(setting.chain_ttl));
     let flickers = flickers.prop_map(move |(endpoint, between, leg, is_longer, times)| {
         let kept = if is_longer { 1000 * kept } else { 0 };
@@ -424,7 +423,7 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         share,
         lasting: Duration::from_secs(seconds),
     });
-    // No union of more than ten can leave one out.
+    // A union of more than ten alternatives cannot leave one out, so these three are one alternative.
     let world = prop_oneof![2 => steps, flicker => flickers, outage => outages];
     prop_oneof![
         16 => moves,

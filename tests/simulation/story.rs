@@ -1,4 +1,4 @@
-//! A history as a person reads it.
+//! Writes a history as a person reads it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::check::Violation;
 use crate::history::{Call, Entry, What};
 use crate::sequence::Setting;
 
-/// What happened up to the violation, a line an entry.
+/// Tells what happened up to the violation, with one line for each entry.
 pub fn tell(setting: &Setting, history: &[Entry], violation: Option<&Violation>) -> String {
     let end = violation.map_or(Duration::MAX, |violation| violation.at);
     let until = history.iter().filter(|entry| entry.at <= end).count();
@@ -118,7 +118,7 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
     })
 }
 
-/// Its index among the groups.
+/// Names the group by its index among the groups.
 fn short(arn: &str) -> String {
     let index = arn.rsplit('/').next();
     let index = index.and_then(|index| u64::from_str_radix(index, 16).ok());

@@ -1,4 +1,4 @@
-//! What a call has to be like that changes a group, by what its sandbox was told and by where the names are.
+//! Checks a call that changes a group against what its sandbox was told and where the names are.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub const KEPT: &str = "doubtful change beside a kept target that is initial";
 pub const EMPTIED: &str = "draining target back in an empty group";
 const SHARED: &str = "lenient: doubtful change of a group that shares its endpoint";
 
-/// A lookup and the description may leave in either order.
+/// The time within which a lookup and the description may leave in either order.
 const SAME_MOMENT: Duration = Duration::from_millis(100);
-/// How late a cache may learn where an endpoint is, after it asked.
+/// The longest time that a cache may take, after it asked, to learn where an endpoint is.
 const LATE: Duration = Duration::from_secs(5);
-/// Whoever asks every second has asked in any time that is as long.
+/// Somebody who asks every second has asked in any period of this length.
 const EVERY_SECOND: Duration = Duration::from_secs(2);
 
-/// As a call names it.
+/// Returns the target that the call names.
 pub fn named(target: &TargetDescription) -> SocketAddr {
     let address = target.id.parse().expect("an address");
     SocketAddr::new(address, target.port.unwrap_or(0))
@@ -40,7 +40,7 @@ pub struct Change<'a> {
 
 impl Change<'_> {
     pub fn is_promised(&self) -> Result<(), Broken> {
-        // Section 1: nothing is done by old knowledge.
+        // Section 1: no change is based on old knowledge.
         let is_new = self.view.now <= self.description.arrived + ACT;
         must(is_new, "section 1", "it was described too long ago")?;
         if self.is_removal {
@@ -62,8 +62,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Section 1: the answers that can be acted on now, from the last. No later reconcile than the description's (I5)
-    /// can have asked for them: of those that were asked for after it, they are the first.
+    /// Section 1: returns the answers that can be acted on now, latest first. No later reconcile than that of the
+    /// description can have asked for them (I5). So only the first of the answers that were asked for after it count.
     fn usable(&self, endpoint: usize) -> Vec<&Answer> {
         let answers = self.view.answers(endpoint).iter().rev();
         let latest = self.description.called + SAME_MOMENT;
@@ -82,10 +82,10 @@ impl Change<'_> {
             .flat_map(|endpoint| self.usable(endpoint))
     }
 
-    /// I2: register comes first, acknowledged by Elastic Load Balancing. I1: nothing is deregistered that an
-    /// answer names, nor while one of the endpoints has no answer.
+    /// I2: targets are registered first, and Elastic Load Balancing has acknowledged that. I1: a target that an answer
+    /// names is not deregistered, and nothing is deregistered while one of the endpoints has no answer.
     fn is_registered_first(&self) -> Result<(), Broken> {
-        // Where a question had to be asked again, the answer may be to the first.
+        // If a question had to be asked again, the answer may be the one to the first question.
         let is_sure = self.view.running.is_clean && !self.view.is_shared();
         let is_whole = self.view.said().1 || !is_sure;
         must(is_whole, "I1", "an endpoint did not answer")?;
@@ -93,7 +93,7 @@ impl Change<'_> {
         let since = registered.filter(|(_, at)| *at >= self.description.called);
         let mut served = self.description.live();
         served.extend(since.map(|(target, _)| *target));
-        // One that drains may be held back.
+        // A desired target that drains may be held back.
         let mut seen = targets(&self.description.group, |one| one.state == "draining");
         seen.extend(&served);
         let removed: Targets = self.call.targets.iter().map(named).collect();
@@ -122,13 +122,14 @@ impl Change<'_> {
             .all_usable()
             .any(|answer| answer.targets.contains(&target));
         must(is_named, "I1", "no answer names it, or none in time")?;
-        // I6: it would not be decided again.
+        // I6: deciding again would not register it again.
         must(
             !self.description.live().contains(&target),
             "I6",
             "it is there",
         )?;
-        // Section 3: without zone, then with `all` only where refused for that reason.
+        // Section 3: a target is registered without a zone at first. `all` is given only after a refusal for that
+        // reason.
         let is_asked = one.zone.is_none() || self.view.followed.refused.contains(&target);
         must(is_asked, "section 3", "a zone was not asked for")
     }
@@ -152,13 +153,13 @@ impl Change<'_> {
         )
     }
 
-    /// `MISSES_BEFORE_DEREGISTRATION`: so many independent answers in a row lacked the address before. Where groups share
-    /// an endpoint, it cannot be told whose answers those are.
+    /// True if `MISSES_BEFORE_DEREGISTRATION` independent answers in a row lacked the address before. If groups share
+    /// an endpoint, nobody can tell whose answers those are, so it is true.
     fn is_missed(&self, target: SocketAddr) -> bool {
         let misses = self.view.setting.misses;
         let is_often = |endpoint| {
             let mut row = self.row(endpoint, false, |answer| !answer.is_at(target.ip()));
-            // The most that are independent of each other are those that expire first.
+            // Taking the answers that expire first finds the most that are independent of each other.
             row.sort_by_key(|answer| answer.expires);
             let (mut count, mut from) = (0, Duration::ZERO);
             for answer in row {
@@ -172,8 +173,9 @@ impl Change<'_> {
         misses == 0 || is_at || self.view.is_shared() || self.view.endpoints().all(is_often)
     }
 
-    /// The answers that say so, from the last to one that does not, unless that is torn. Where groups share an
-    /// endpoint, it cannot be told whose answer that is.
+    /// Returns the answers that say so, from the last back to one that does not. A weak answer does not end the row,
+    /// and nothing ends a torn row. If groups share an endpoint, nobody can tell whose answers the row has, so it is
+    /// torn.
     fn row(
         &self,
         endpoint: usize,
@@ -186,7 +188,7 @@ impl Change<'_> {
         row.filter(|answer| says_so(answer)).collect()
     }
 
-    /// Once every cache has where the names are, no change moves away from it.
+    /// Checks that no change moves away from where the names are, once every cache knows it.
     fn is_true(&self, target: SocketAddr) -> Result<(), Broken> {
         let (setting, mut is_still, mut is_there) = (self.view.setting, true, false);
         let known = setting.staleness() + MARGIN + LATE;
@@ -203,7 +205,7 @@ impl Change<'_> {
         must(is_true, "truth", "DNS has long said otherwise")
     }
 
-    /// I8: what a stale answer or another invocation's answer would do.
+    /// I8: true if a stale answer, or another invocation's answer, would make this change.
     fn is_doubtful(&self, target: SocketAddr) -> bool {
         let (description, begun) = (self.description, self.view.running.begun);
         if !self.is_removal {
@@ -216,8 +218,8 @@ impl Change<'_> {
         description.is(target, "initial") || !is_new
     }
 
-    /// I8: what is doubtful is done by two answers, of which no cache can have given both, and not against what
-    /// anybody who asks every second would have been told in between.
+    /// I8: a doubtful change needs two answers that no cache can both have given. It is not made if anybody who asks
+    /// every second would have been told otherwise in between.
     fn is_believed(&self, target: SocketAddr) -> Result<(), Broken> {
         let (view, is_removal) = (&self.view, self.is_removal);
         let (setting, description) = (view.setting, self.description);
@@ -229,11 +231,11 @@ impl Change<'_> {
         if view.is_shared() {
             view.checker.tell(SHARED);
             if setting.caches > 1 {
-                // The answers to the groups differ in their TTLs.
+                // The groups get answers that differ in their TTLs.
                 return Ok(());
             }
         }
-        // One of the answers that are united names it, and not always the same one.
+        // Any one of the united answers may name it, and not always the same one.
         let is_united = setting.lookups > 1 || view.endpoints().count() > 1;
         let asked = self.all_usable().map(|answer| answer.asked).max();
         let asked = asked.unwrap_or_default();

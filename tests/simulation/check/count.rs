@@ -1,4 +1,4 @@
-//! What has to be counted and published, and how fast Elastic Load Balancing may be asked.
+//! Checks what has to be counted and published, and how fast Elastic Load Balancing may be asked.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use stand_in::cloudwatch::Datum;
 
 use super::{Broken, must};
 
-/// Reconciles, failovers and failures.
+/// The numbers of reconciles, failovers and failures.
 type Sums = [u64; 3];
 pub const RECONCILES: usize = 0;
 pub const FAILOVERS: usize = 1;
 pub const FAILURES: usize = 2;
-/// Every reconcile is a sample of each.
+/// Every reconcile is one sample of each metric.
 const METRICS: [(&str, usize); 2] = [("Failover", FAILOVERS), ("ReconcileFailure", FAILURES)];
 const PROMISES: [&str; 3] = [
     "section 6, reconciles",
@@ -19,7 +19,7 @@ const PROMISES: [&str; 3] = [
     "section 6, failures",
 ];
 
-/// The fewest and the most that there can have been in one sandbox, and what CloudWatch acknowledged under
+/// The fewest and the most of them that there can have been in one sandbox, and what CloudWatch acknowledged under
 /// `FunctionName` and `TargetGroup`.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -48,8 +48,8 @@ impl Counts {
         }
     }
 
-    /// Section 6: CloudWatch acknowledged one sample for each reconcile, with what happened in it; all
-    /// of them, unless the sandbox was lost.
+    /// Section 6: CloudWatch acknowledged one sample for each reconcile, with what happened in it. Samples may be
+    /// missing only if the sandbox was lost.
     pub fn is_published(&self, is_lost: bool) -> Result<(), Broken> {
         let [function, groups] = self.published;
         for (what, promise) in PROMISES.iter().enumerate() {
@@ -70,7 +70,7 @@ impl Counts {
     }
 }
 
-/// The calls of an invocation: reads, and those that change a group.
+/// The numbers of an invocation's calls: reads, and calls that change a group.
 #[derive(Debug, Default)]
 pub struct Calls([u32; 2]);
 

@@ -1,4 +1,4 @@
-//! What DNS told a sandbox.
+//! Records what DNS told a sandbox.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ pub struct Answer {
     pub is_weak: bool,
 }
 
-/// The answers, by endpoint.
+/// The answers for each endpoint.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub of: BTreeMap<usize, Vec<Answer>>,
     asked: BTreeMap<usize, Vec<Duration>>,
-    /// When each question was asked that waits for its answer.
+    /// The times at which the questions were asked that still wait for an answer.
     waiting: BTreeMap<(String, u16), Vec<Duration>>,
-    /// When the beginning of a chain was asked for, and when it expires.
+    /// The time at which the beginning of each chain was asked for, and the time at which it expires.
     chains: BTreeMap<usize, (Duration, Duration)>,
 }
 
@@ -35,7 +35,7 @@ impl Answer {
 }
 
 impl Answers {
-    /// An invocation begins: nobody waits for the answers of the last one.
+    /// Begins an invocation. Nobody waits for the answers of the last one any more.
     pub fn begin(&mut self) {
         let of = std::mem::take(&mut self.of);
         *self = Answers {
@@ -48,15 +48,15 @@ impl Answers {
         self.of.get(&endpoint).map_or(&[], Vec::as_slice)
     }
 
-    /// When the invocation asked for this endpoint.
+    /// Returns the times at which the invocation asked for this endpoint.
     pub fn asked_for(&self, endpoint: usize) -> &[Duration] {
         self.asked.get(&endpoint).map_or(&[], Vec::as_slice)
     }
 
-    /// A question reached the name server. Returns the endpoint if the name is its own.
+    /// Notes that a question reached the name server. Returns the endpoint if the name is its own.
     pub fn asked(&mut self, name: &str, id: u16, now: Duration) -> Option<usize> {
-        // A question that is sent again, because its answer is late or was truncated, is the same question. The
-        // resolver draws the number of each question, so two questions of a moment may have the same.
+        // A question that is sent again because its answer is late or was truncated is the same question. The resolver
+        // draws the number of each question, so two questions of the same moment may have the same number.
         let waiting = self.waiting.entry((name.to_owned(), id)).or_default();
         waiting.retain(|asked| now < *asked + ACT);
         if waiting.iter().any(|asked| now > *asked) {
@@ -68,7 +68,7 @@ impl Answers {
         Some(endpoint)
     }
 
-    /// An answer came. Returns the endpoint if it is a good and whole one.
+    /// Notes that an answer came. Returns the endpoint if the answer is good and whole.
     pub fn answered(
         &mut self,
         (name, id): (&str, u16),
@@ -81,7 +81,7 @@ impl Answers {
             return None;
         }
         let Some(asked) = waiting.pop() else {
-            // A question that was sent again has two answers. Either may be the one that was taken.
+            // A question that was sent again has two answers. The function may have taken either of them.
             let expires = self.chains.get(&endpoint)?.1.min(arrived + ttl);
             let last = self.of.get_mut(&endpoint)?.last_mut()?;
             last.expires = last.expires.min(expires);
@@ -92,7 +92,7 @@ impl Answers {
             self.chains.insert(endpoint, (asked, arrived + ttl));
         }
         let (asked, expires) = *self.chains.get(&endpoint)?;
-        // One without addresses is wrong, or the beginning of a chain.
+        // An answer without addresses is wrong, or is the beginning of a chain.
         if addresses.is_empty() {
             return None;
         }
@@ -106,7 +106,7 @@ impl Answers {
         Some(endpoint)
     }
 
-    /// The answer to the invocation's last question for this endpoint.
+    /// Returns the answer to the invocation's last question for this endpoint.
     pub fn last(&self, endpoint: usize) -> Option<&Answer> {
         let asked = self.asked_for(endpoint).last()?;
         self.of(endpoint).last().filter(|last| last.asked >= *asked)

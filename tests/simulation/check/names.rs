@@ -1,4 +1,4 @@
-//! Where the endpoints are. The name servers of the sandboxes may still give what was true before.
+//! Records where the endpoints are. The name servers of the sandboxes may still say what was true before.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,16 +9,16 @@ use crate::play::{endpoint, node};
 
 #[derive(Debug, Default)]
 pub struct Name {
-    /// Where it was from then on, and whether it could be resolved.
+    /// The times of all changes, the targets from then on, and whether the name was out.
     legs: Vec<(Duration, Targets, bool)>,
-    /// When it left a target last.
+    /// The time at which the name last left each target.
     left: BTreeMap<SocketAddr, Duration>,
-    /// When it came back to a target that it had left not long before.
+    /// The time at which the name came back to a target that it had left not long before.
     pub back: Option<Duration>,
 }
 
 impl Name {
-    /// `old` is how long a target counts that the name has left.
+    /// Notes that the name moved. `old` is how long a target counts after the name has left it.
     pub fn moved(&mut self, to: &[IpAddr], now: Duration, old: Duration) {
         let (from, to) = (self.targets(), at_port(to));
         let mut came = (&to - &from).into_iter();
@@ -47,7 +47,7 @@ impl Name {
         self.legs.last().map_or(Duration::ZERO, |leg| leg.0)
     }
 
-    /// The longest time between two moments in which it could be resolved, and its targets were like that.
+    /// Returns the longest time within the period for which the name could be resolved and its targets were like that.
     pub fn longest(
         &self,
         (begin, end): (Duration, Duration),
@@ -64,7 +64,7 @@ impl Name {
     }
 }
 
-/// The endpoint that this is a name of, and whether it is the endpoint's own rather than the end of its chain.
+/// Returns the endpoint that has this name, and whether it is the endpoint's own name, not the end of its chain.
 pub fn index_of(name: &str) -> Option<(usize, bool)> {
     let number = name.split_once('-')?.1.split('.').next()?;
     let index = number.parse().ok()?;

@@ -1,4 +1,4 @@
-//! What a sandbox knows of a group during an invocation, and what it must not leave undone if nothing goes wrong.
+//! Shows what a sandbox knows about a group during an invocation. If nothing goes wrong, it must leave nothing undone.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,42 +10,42 @@ use super::{Broken, Checker, MARGIN, Running, Targets, live, must, targets};
 use crate::play::kept;
 use crate::sequence::{Event, Setting};
 
-/// Section 1: how long after its begin an invocation may start a reconcile.
+/// Section 1: the time after its begin within which an invocation may start a reconcile.
 pub const REACH: Duration = Duration::from_secs(63);
-/// A reconcile takes less, also where several groups take their turns.
+/// A reconcile takes less than this, even if several groups take their turns.
 pub const RECONCILE: Duration = Duration::from_secs(2);
 
 /// A group as an invocation follows it.
 #[derive(Debug, Default)]
 pub struct Followed {
     pub description: Option<Description>,
-    /// Acknowledged registrations.
+    /// The registrations that were acknowledged, and when they were.
     pub registered: Vec<(SocketAddr, Duration)>,
-    /// For which a zone was asked.
+    /// The targets for which Elastic Load Balancing asked for a zone.
     pub refused: Targets,
     pub errors: u64,
     /// The last reconcile failed.
     pub is_failed: bool,
-    /// Another group asks the same name, so that it cannot be told whether the last one failed.
+    /// Another group asks for the same name, so nobody can tell whether the last reconcile failed.
     pub is_unsure: bool,
-    /// A change was held back, and nothing was asked since.
+    /// A change was held back, and no question was asked since.
     pub is_held_back: bool,
     /// A call was not sent.
     pub is_unsent: bool,
-    /// Every answer since then says the same, and nobody else changed the group.
+    /// Every answer since this time says the same, and nobody else has changed the group since.
     pub since: Duration,
-    /// When somebody else changed the group last.
+    /// The time at which somebody else last changed the group.
     pub disturbed: Duration,
-    /// When the last failover was acknowledged, and that it is one of the reconcile under way.
+    /// The time at which the last failover was acknowledged. The next field is true if the reconcile under way made it.
     pub failover: Option<Duration>,
     pub is_failover: bool,
 }
 
-/// What Elastic Load Balancing said of a group.
+/// A group as Elastic Load Balancing described it.
 #[derive(Debug)]
 pub struct Description {
     pub called: Duration,
-    /// At the service.
+    /// The time at which the call arrived at the service.
     pub arrived: Duration,
     pub group: Vec<TargetHealth>,
 }
@@ -74,13 +74,13 @@ impl View<'_> {
         self.setting.endpoints_of(self.group)
     }
 
-    /// Where groups share an endpoint, it cannot be told which of them asked.
+    /// True if groups share an endpoint, so that nobody can tell which of them asked.
     pub fn is_shared(&self) -> bool {
         self.endpoints()
             .any(|endpoint| self.setting.is_shared(endpoint))
     }
 
-    /// What the group has.
+    /// Returns the live targets of the group.
     fn live(&self) -> &Targets {
         &self.checker.groups[self.group].0
     }
@@ -89,7 +89,7 @@ impl View<'_> {
         self.running.answers.of(endpoint)
     }
 
-    /// What the answers to the invocation's last questions say, and whether all endpoints have answered.
+    /// Returns what the answers to the invocation's last questions say, and whether all endpoints have answered.
     pub fn said(&self) -> (Targets, bool) {
         let (mut said, mut is_whole) = (Targets::new(), true);
         for endpoint in self.endpoints() {
@@ -100,12 +100,12 @@ impl View<'_> {
         (said, is_whole)
     }
 
-    /// Fresh targets are registered at once, also while another endpoint fails (I1).
+    /// Checks that fresh targets are registered at once, even while another endpoint fails (I1).
     pub fn is_registered(&self) -> Result<(), Broken> {
         let Some(description) = &self.followed.description else {
             return Ok(());
         };
-        // Where groups share an endpoint, the last answer may have been another group's.
+        // If groups share an endpoint, the last answer may have been for another group.
         if self.followed.disturbed >= description.called || self.is_shared() {
             return Ok(());
         }
@@ -117,13 +117,14 @@ impl View<'_> {
         must(is_registered, promise, "a fresh target is not registered")
     }
 
-    /// I8: a doubt begins anew whatever ended it, and is decided on in this invocation if that is possible. No
-    /// cache gives anything older than when the answers began to say so, and then another one is independent.
+    /// I8: a doubt begins anew whatever ended it, and this invocation decides on it if that is possible. For one TTL, a
+    /// cache may give an answer from before the answers began to say so. After another TTL and the margin, an answer is
+    /// independent.
     pub fn is_decided(&self, is_end: bool) -> Result<(), Broken> {
         let (setting, followed) = (self.setting, self.followed);
         let (_, interval) = window(setting, self.running.event);
         let due = followed.since + 2 * setting.staleness() + MARGIN + interval + RECONCILE;
-        // What somebody else did is not known before the next description.
+        // A change by somebody else is not known before the next description.
         let description = followed.description.as_ref();
         let is_seen = description.is_some_and(|one| one.called > followed.disturbed);
         let is_due = (is_end || self.now > due) && due <= self.running.begun + REACH;
@@ -137,7 +138,7 @@ impl View<'_> {
         )
     }
 
-    /// Section 1: it asks on the window's grid, up to its end.
+    /// Section 1: the invocation asks on the window's grid, up to the end of the window.
     pub fn is_polled(&self, endpoint: usize) -> Result<(), Broken> {
         let (window, interval) = window(self.setting, self.running.event);
         let (mut last, end) = (self.running.begun, self.running.begun + window);
@@ -151,7 +152,7 @@ impl View<'_> {
     }
 }
 
-/// How long an invocation polls, and how often.
+/// Returns how long an invocation polls, and at what interval.
 pub fn window(setting: &Setting, event: Option<Event>) -> (Duration, Duration) {
     let (window, interval) = match event {
         None | Some(Event::DryRun) => (0, 0),
