@@ -1,10 +1,10 @@
-//! One sandbox must not need more memory the longer it lives. This is what the real binary occupies, as Linux
-//! counts it, over the invocations of a mixed day, on which all happens: failovers, failures of DNS, of
-//! Elastic Load Balancing and of CloudWatch, invocations cut by their deadline. With `--soak` over many
-//! more of them, and over a day on which CloudWatch is out of reach all the time, and what is not
+//! Checks that a sandbox does not need more memory the longer it lives. It measures what the real binary occupies, as
+//! Linux counts it, over the invocations of a mixed day. On that day endpoints fail over, and DNS, Elastic Load
+//! Balancing and CloudWatch fail. The deadline cuts some invocations off. With `--soak` the mixed day has many more
+//! invocations, and a second day follows. On that day CloudWatch is out of reach all the time, and what is not
 //! published is kept until there is too much of it.
 //!
-//! A program of its own, so that what it measured is seen also when it passes.
+//! This is a program of its own, so that its measurements are printed even when it passes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use stand_in::lambda::{Answer, NOTIFICATION, Process, SCHEDULE, TIMEOUT};
 use stand_in::world::{PORT, World, group_arn, own_endpoint};
 
 const PRINTED: [u32; 6] = [100, 1_000, 2_000, 3_000, 5_000, 10_000];
-/// In kB. Of 7,000 invocations each would have to leave 37 bytes.
+/// The growth in kB that is tolerated. Over 7,000 invocations it allows 37 bytes for each.
 const TOLERATED: i64 = 256;
 const GROUPS: usize = 2;
-/// Cuts off what hangs.
+/// A timeout that cuts off an invocation in which something hangs.
 const SHORT: Duration = Duration::from_millis(300);
 const EVENTS: [&str; 6] = [
     SCHEDULE,
@@ -32,15 +32,15 @@ const EVENTS: [&str; 6] = [
 const DENIED: Fault = Fault::Error(403, "AccessDenied", "no");
 const THROTTLED: Fault = Fault::Error(400, "Throttling", "Rate exceeded");
 
-/// So many invocations of one sandbox.
+/// A series of invocations of one sandbox.
 struct Day {
     name: &'static str,
-    /// From this invocation on it may not grow.
+    /// The sandbox may not grow after this invocation.
     warm: u32,
     invocations: u32,
-    /// What is expected to come of them, in alphabetic order.
+    /// The expected outcomes, in alphabetical order.
     outcomes: &'static [&'static str],
-    /// Makes the n-th invocation what it is, and says what time it has.
+    /// Prepares the n-th invocation, and returns its timeout.
     disturb: fn(&World, u32) -> Duration,
 }
 
@@ -69,7 +69,7 @@ const SOAK: [Day; 2] = [
     },
     Day {
         name: "A day without CloudWatch",
-        // By then there is too much to be kept.
+        // By then there are too many data to keep all of them.
         warm: 3_000,
         invocations: 4_000,
         outcomes: &["PublishFailed", "success"],
@@ -83,7 +83,7 @@ const SOAK: [Day; 2] = [
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    // Cargo hands over which tests are wanted, by parts of their names. This one has no name.
+    // Cargo passes on which tests are wanted, by parts of their names. This program has no named tests.
     if arguments.iter().any(|argument| !argument.starts_with('-')) {
         println!("not asked for: the memory of a sandbox");
         return;
@@ -107,7 +107,7 @@ async fn main() {
     }
 }
 
-/// Lets a sandbox live for that day; by how much it grew once it was warm.
+/// Runs one sandbox for that day. Returns by how much it grew once it was warm, in kB.
 async fn live(day: &Day) -> i64 {
     let begin = Instant::now();
     let mut world = World::empty().await;
@@ -142,7 +142,7 @@ fn kind(answer: &Answer) -> String {
     }
 }
 
-/// In kB.
+/// Returns the line with this name of `/proc/<pid>/status`, in kB.
 fn occupied(sandbox: &Process, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.id()));
     let status = status.expect("a process that lives");
@@ -151,9 +151,9 @@ fn occupied(sandbox: &Process, what: &str) -> u64 {
     value.expect("a value").parse().expect("a number")
 }
 
-/// Nothing fails, and every tenth invocation all endpoints have moved. Each group then has a target that
-/// this sandbox did not register a moment ago, so the failover is not doubtful and need not be waited
-/// for. Forgets what was called.
+/// Lets nothing fail, and moves all endpoints in every tenth invocation. Each group then gets a target that this
+/// sandbox did not register a moment ago, so the failover is not doubtful and nothing has to wait for it. Forgets the
+/// earlier questions, calls and data.
 fn heal(world: &World, n: u32) {
     let node = node(n);
     for index in 0..GROUPS {
@@ -177,7 +177,7 @@ fn answer(world: &World, answer: dns::Answer) {
     world.zone.set(&own_endpoint(0), answer);
 }
 
-/// Where the endpoints are at the n-th invocation.
+/// Returns where the endpoints are at the n-th invocation.
 fn node(n: u32) -> String {
     format!("10.0.{}.7", n / 10 % 256)
 }
@@ -206,8 +206,8 @@ fn mixed(world: &World, n: u32) -> Duration {
     TIMEOUT
 }
 
-/// What takes its time: what is tried again, what hangs, and what leaves somebody to deregister of
-/// whom the next invocation is in doubt.
+/// Causes the rarer faults, which take time: calls that are retried, calls that hang, and a deregistration that fails,
+/// so that the next invocation doubts it. Returns the timeout of the invocation.
 fn seldom(world: &World, n: u32) -> Duration {
     match n % 400 {
         2 => world.aws.inject("DescribeTargetHealth", Fault::Reset),

@@ -1,5 +1,5 @@
-//! Each alarm goes to ALARM for what it is about, in time, and back, and for nothing else: over a week, in every mode,
-//! and however CloudWatch sees it.
+//! Checks that each alarm fires in time for what it is about, recovers, and fires for nothing else. The checks cover a
+//! week, every mode, and every way in which CloudWatch may see the data.
 
 mod composite;
 mod evaluator;
@@ -22,7 +22,7 @@ const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
 /// The alarms that send a message.
 const NOTIFYING: [&str; 3] = ["FailoverHappened", "Incident", "NoHealthyTarget"];
 
-/// The troubles as the page names them, and which alarm tells of each.
+/// The troubles as the page names them, each with the alarm that reports it.
 const TROUBLES: [(&str, Story, Option<&str>); 9] = [
     (
         "No target that the name resolves to is healthy",
@@ -51,12 +51,13 @@ const TROUBLES: [(&str, Story, Option<&str>); 9] = [
     ("`DryRun=true`", Story::DryRun, None),
 ];
 
-/// What the alarms do not decide.
+/// The circumstances over which the alarms have no control.
 #[derive(Clone, Copy, Debug)]
 struct Circumstances {
-    /// How many data points CloudWatch retrieves beyond the evaluation periods: two, in its documentation's example.
+    /// The number of data points that CloudWatch retrieves beyond the evaluation periods. Its documentation's example
+    /// has two.
     extra: usize,
-    /// Minutes until a datum is seen.
+    /// The number of minutes until a datum is seen.
     lateness: usize,
 }
 
@@ -112,7 +113,7 @@ impl Alarm {
         })
     }
 
-    /// The state at the end of each of these minutes, of which the first is the alarm's first.
+    /// Returns the state at the end of each of these minutes. The first of them is the alarm's first minute.
     fn states(
         &self,
         record: &Record,
@@ -152,7 +153,7 @@ fn stack_of(schedule: Schedule) -> Stack {
     ])
 }
 
-/// The minutes in which each alarm is in ALARM, the composite one included.
+/// Returns the minutes in which each alarm is in ALARM, including the composite one.
 fn in_alarm<'a>(
     stack: &'a Stack,
     record: &Record,
@@ -181,8 +182,8 @@ fn in_alarm<'a>(
     all
 }
 
-/// The alarms that send a message, with the minutes in which they are in ALARM. They begin two hours before something
-/// happens.
+/// Returns the alarms that send a message, with the minutes in which they are in ALARM. The first minute is two hours
+/// before the hours that are played.
 async fn told(schedule: Schedule, mode: Mode, story: Story) -> Vec<BTreeMap<String, Vec<usize>>> {
     let stack = stack_of(schedule);
     let mut all = Vec::new();
@@ -203,7 +204,7 @@ async fn told(schedule: Schedule, mode: Mode, story: Story) -> Vec<BTreeMap<Stri
     all
 }
 
-/// Nights and the week-end included.
+/// The week includes its nights and the weekend.
 #[tokio::test(start_paused = true)]
 async fn in_a_quiet_week_no_alarm_fires() {
     for schedule in SCHEDULES {
@@ -226,7 +227,7 @@ async fn in_a_quiet_week_no_alarm_fires() {
     }
 }
 
-/// The load balancer takes 1.5 to 5 minutes.
+/// The load balancer takes 1.5 to 5 minutes until the new target serves.
 #[tokio::test(start_paused = true)]
 async fn a_failover_is_told_as_a_failover_in_every_mode_and_as_nothing_else() {
     let stories = [
@@ -255,7 +256,7 @@ async fn a_failover_is_told_as_a_failover_in_every_mode_and_as_nothing_else() {
     }
 }
 
-/// Nor are the alarms of a new stack, which are there before its first invocation and have no data.
+/// The alarms of a new stack exist before its first invocation and have no data. That does not count as an incident.
 #[tokio::test(start_paused = true)]
 async fn one_failed_reconcile_is_told_to_nobody_and_a_new_stack_is_no_incident() {
     for story in [Story::FailedReconcile, Story::NewStack] {
@@ -267,7 +268,7 @@ async fn one_failed_reconcile_is_told_to_nobody_and_a_new_stack_is_no_incident()
     }
 }
 
-/// How many minutes pass at most until an alarm tells of the trouble; `-` for a trouble that none tells of.
+/// Returns the longest time in minutes until an alarm reports the trouble, or `-` if no alarm reports it.
 async fn most_minutes(schedule: Schedule, story: Story, alarm: Option<&str>) -> String {
     let mut most = None;
     for mut told in told(schedule, Mode::Scheduled, story).await {
@@ -313,7 +314,7 @@ async fn each_trouble_is_told_by_the_alarm_and_in_the_minutes_that_the_page_says
     assert_eq!(as_text(&shown), as_text(&expected));
 }
 
-/// Why there is a least AlarmMinutes for each schedule: three failures never fit.
+/// This is why there is a least AlarmMinutes for each schedule: three failures never fit into less.
 #[tokio::test(start_paused = true)]
 async fn alarms_that_look_at_too_short_a_time_are_blind() {
     let schedule = Schedule {
@@ -370,8 +371,8 @@ fn alarms_exist_only_with_somebody_to_tell() {
                 Some(actions) => actions.iter().map(|action| stack.text(action)).collect(),
                 None => vec![],
             };
-            // One incident is one message, whatever of it is seen. A failover is another matter, and so are clients
-            // that are affected now: nobody would be told if an incident had begun before.
+            // One incident causes one message, however many alarms see it. A failover is another matter, and so are
+            // clients that are affected now: if an incident had begun before, nobody would be told about them.
             let expected = match name {
                 name if NOTIFYING.contains(&name) => vec![destination],
                 _ => vec![],
@@ -406,7 +407,8 @@ fn each_alarm_watches_the_samples_of_this_function() {
     }
 }
 
-/// In CloudWatch's limit. FunctionHasRun notifies nobody, and is no cause of anything.
+/// The description must fit into CloudWatch's limit. FunctionHasRun needs nothing else, because it notifies nobody and
+/// causes nothing.
 #[test]
 fn each_alarm_says_what_it_means_for_the_clients_and_names_its_place_in_the_runbook() {
     let stack = Stack::new(&[("AlarmTopicArn", TOPIC)]);

@@ -36,8 +36,8 @@ fn message(variables: &Variables) -> String {
     error.to_string()
 }
 
-/// All variables of the deployment that can make the configuration invalid, in the order in which the function reads
-/// them; Lambda sets the Region itself.
+/// Returns all variables of the deployment that can make the configuration invalid, in the order in which the function
+/// reads them. The Region is not among them, because Lambda itself sets it.
 pub fn variables_read() -> Vec<String> {
     let read = RefCell::new(Vec::new());
     let variables = minimal();
@@ -167,7 +167,7 @@ fn a_missing_variable_is_named_with_what_was_expected() {
     }
 }
 
-/// A variable, what its error says that it expects, values that it takes, and values that it does not.
+/// A variable, what its error says is expected, the values that it accepts, and the values that it rejects.
 pub type Samples = (&'static str, &'static str, Vec<String>, Vec<String>);
 
 pub fn samples() -> Vec<Samples> {
@@ -294,7 +294,7 @@ fn each_variable_takes_what_it_should_and_names_anything_else_with_what_was_expe
     }
 }
 
-/// The SAM CLI sets it to `localhost`.
+/// The SAM CLI sets `URL_SUFFIX` to `localhost`.
 #[test]
 fn a_bad_url_suffix_leaves_the_configuration_valid() {
     for (value, expected) in [

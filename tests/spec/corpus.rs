@@ -1,4 +1,5 @@
-//! What the fuzzers begin with, and what did harm once: each input of `tests/fuzz/corpus` is tried without libFuzzer.
+//! Tries each input of `tests/fuzz/corpus` without libFuzzer. The fuzzers begin with some of them, and the others once
+//! did harm.
 
 #[path = "../fuzz/targets/all.rs"]
 mod all;

@@ -1,4 +1,5 @@
-//! One page for the operator, of the function's own metrics, of Lambda's and of the groups' targets.
+//! The dashboard is one page for the operator. It has the function's own metrics, Lambda's metrics and the groups'
+//! targets.
 
 use serde_json::{Value, json};
 use stand_in::dns::Answer;
@@ -18,7 +19,7 @@ fn widgets(target_groups: &str) -> Vec<Value> {
     body["widgets"].as_array().unwrap().clone()
 }
 
-/// The search for the healthy targets.
+/// Returns the search for the healthy targets.
 fn search(target_groups: &str) -> String {
     let widgets = widgets(target_groups);
     let is_search = |widget: &&Value| widget["properties"]["title"] == "Healthy targets";
@@ -71,11 +72,11 @@ fn whether_any_reconcile_of_a_minute_failed_over_or_failed_is_shown() {
         let shown = properties.find(|properties| properties["title"] == title);
         shown.unwrap()["stat"].clone()
     });
-    // Two sandboxes that do the same change at the same moment both count it.
+    // Two sandboxes that make the same change at the same moment both count it.
     assert_eq!(statistics, ["Maximum", "Maximum"]);
 }
 
-/// The query of the dashboard, and the saved one.
+/// Returns the query of the dashboard, and the saved query.
 fn queries() -> [String; 2] {
     let widgets = widgets(ARN);
     let mut properties = widgets.iter().map(|widget| &widget["properties"]);
@@ -97,7 +98,7 @@ fn the_saved_query_is_the_dashboards_and_of_the_functions_log() {
     assert_eq!(groups, ["LogGroup"]);
 }
 
-/// Logs Insights itself cannot be had here, so its `filter` is read with the two forms that it has.
+/// Logs Insights itself is not available here, so the test reads its `filter`, in the two forms that it has.
 #[tokio::test(start_paused = true)]
 async fn the_query_finds_what_was_changed_held_back_or_failed_and_nothing_else() {
     let [_, query] = queries();

@@ -1,4 +1,4 @@
-//! The custom resource: what a deployment is answered, and when.
+//! Tests what the custom resource answers a deployment, and when.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn event(request_type: &str) -> String {
     event_to(request_type, URL)
 }
 
-/// The one answer that CloudFormation got.
+/// Returns the only answer that CloudFormation got.
 fn answer(world: &World) -> Value {
     let answers = world.aws.take_answers();
     let [Answer { body, .. }] = &answers[..] else {
@@ -45,7 +45,7 @@ fn answer(world: &World) -> Value {
     serde_json::from_slice(body).expect("an answer in JSON")
 }
 
-/// The status, and how long it took; the invocation ends like any other.
+/// Returns the status, the reason and how long the answer took. The invocation ends like any other.
 async fn deploy(world: &World, function: &Function) -> (String, String, Duration) {
     let begin = Instant::now();
     let outcome = function.invoke(&event("Create")).await;
@@ -64,7 +64,7 @@ async fn create_and_update_make_the_group_right_before_they_succeed() {
     for request_type in ["Create", "Update"] {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.point("10.0.2.9");
-        // It has no window.
+        // A deployment has no window.
         world.set("SCHEDULE_POLL_SECONDS", "55");
         let function = world.function();
         let report = function.invoke(&event(request_type)).await.unwrap();
@@ -253,7 +253,7 @@ async fn a_doubt_is_waited_for_and_its_end_is_no_failure() {
     }
 }
 
-/// The pace of the calls lets it describe 20 groups at once, and five more a second.
+/// The pace allows 20 groups to be described at once, and five more each second.
 #[tokio::test(start_paused = true)]
 async fn a_group_that_never_had_its_turn_is_no_success() {
     for is_dry_run in ["false", "true"] {
@@ -455,7 +455,7 @@ async fn a_long_reason_is_cut_to_what_cloudformation_takes() {
     assert!(reason.starts_with("DescribeFailed: ") && reason.ends_with('…'));
 }
 
-/// Over the real binary: a test's URL looks like any other.
+/// This runs the real binary. To the binary, the URL of a test looks like any other.
 #[tokio::test]
 async fn the_answer_goes_to_the_address_that_all_calls_go_to() {
     let world = World::settled("10.0.1.7").await;

@@ -1,5 +1,5 @@
-//! Diagnose (section 8 of the contract): each broken set-up has its finding and none that it does not imply,
-//! and a sound one has none.
+//! Tests a diagnosis (section 8 of the contract). Each broken set-up has its finding, and none that it does not imply.
+//! A sound set-up has no findings.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const B: &str = "10.0.2.9";
 const C: &str = "10.0.3.3";
 const UNAVAILABLE: Fault = Fault::Error(500, "HealthUnavailable", "try later");
 
-/// As the README asks for.
+/// Sets the group up as docs/deploy.md asks for.
 fn make_sound(group: &mut TargetGroup) {
     group.deregistration_delay = seconds(120);
     group.is_connection_terminated = true;
@@ -28,14 +28,14 @@ fn make_sound(group: &mut TargetGroup) {
     load_balancer.zones.insert("eu-west-1b");
 }
 
-/// One name with one healthy target.
+/// Makes a world with one name and one healthy target.
 async fn sound() -> World {
     let world = World::settled_in_memory(A, 5).await;
     world.aws.target_group(ARN, make_sound);
     world
 }
 
-/// A round robin name whose three targets are in two zones.
+/// Makes a world with a round robin name, whose three targets are in two zones.
 async fn reader() -> World {
     let mut world = sound().await;
     world.answer(one_of([A, B, C]));
@@ -67,7 +67,7 @@ fn load_balancer(world: &World, change: impl FnOnce(&mut LoadBalancer)) {
     group(world, |group| change(group.load_balancer.as_mut().unwrap()));
 }
 
-/// Each with the first letter of its severity.
+/// Returns the ids of the findings, each after the first letter of its severity.
 fn ids(findings: &Findings) -> Vec<String> {
     let findings = findings.findings.iter();
     let id = |one: &nlb_hostname_target::diagnose::Finding| {
@@ -87,7 +87,7 @@ async fn diagnosed(world: &World) -> Vec<String> {
 
 type Break = fn(&mut World);
 
-/// What is done to a sound deployment, and what is found then.
+/// Returns what is done to a sound deployment, and what is found then.
 fn broken() -> Vec<(&'static str, &'static str, Break)> {
     let mut cases = Vec::new();
     let mut case = |name, found, break_it: Break| cases.push((name, found, break_it));
@@ -321,7 +321,8 @@ async fn a_sound_deployment_has_no_findings() {
     );
 }
 
-/// At least three intervals and two minutes. A cron expression has no interval, and without alarms nothing is blind.
+/// The alarms must look back over at least three intervals and two minutes. A cron expression has no interval. Without
+/// alarms, nothing is blind.
 #[tokio::test(start_paused = true)]
 async fn alarms_are_blind_if_three_invocations_do_not_fit() {
     for (expression, minutes, mend) in [
@@ -357,17 +358,17 @@ async fn alarms_are_blind_if_three_invocations_do_not_fit() {
     }
 }
 
-/// A mend is what helps in this case.
+/// A mend says what helps in its case.
 #[tokio::test(start_paused = true)]
 async fn a_mend_leads_somewhere() {
     let mut cases: Vec<(&str, Break)> = Vec::new();
     let mut case = |mend, break_it: Break| cases.push((mend, break_it));
-    // An RDS instance that is publicly accessible.
+    // The address belongs to an RDS instance that is publicly accessible.
     let attach = "attach the function to the VPC of the database with VpcSubnetIds";
     case(attach, |world| world.point("52.1.2.3"));
     let correct = "correct AllowedCidrs or KeepCidrs";
     case(correct, |world| world.set("ALLOWED_CIDRS", "10.0.2.0/24"));
-    // The second range of a VPC.
+    // The address is in the second range of a VPC.
     case(correct, |world| {
         world.set("ALLOWED_CIDRS", "10.0.0.0/16");
         world.point("100.64.3.7");
@@ -377,12 +378,12 @@ async fn a_mend_leads_somewhere() {
         world.set("KEEP_CIDRS", "52.0.0.0/8");
         world.point("52.1.2.3");
     });
-    // A security group without port 53.
+    // The security group does not allow port 53.
     let reach = "let the function reach the server on port 53 over UDP and TCP";
     case(reach, |world| world.answer(Answer::Silent));
     let name = "correct Endpoints; for a name that only the VPC knows, set DnsServers";
     case(name, |world| world.answer(Answer::NxDomain));
-    // A VPC without a way to Elastic Load Balancing.
+    // The VPC has no way to Elastic Load Balancing.
     let way = "in a VPC through NAT or the interface endpoint elasticloadbalancing";
     case(way, |world| {
         world.aws.inject_always("DescribeTargetHealth", Fault::Hang);
@@ -434,7 +435,7 @@ async fn more_than_100_addresses_are_not_allowed() {
     );
 }
 
-/// Two servers with a zone each.
+/// Diagnoses a world that has two servers with a zone each.
 async fn with_servers(other: &Zone) -> Vec<String> {
     let mut world = sound().await;
     world.ask_too(other);
@@ -495,7 +496,7 @@ async fn a_diagnosis_reconciles_changes_and_publishes_nothing() {
         "{actions:?}"
     );
     assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
-    // Nothing is remembered of it: the next invocation is the first.
+    // The function remembers nothing of the diagnosis, so the next invocation is like the first.
     let report = function.schedule().await.unwrap();
     assert!(report.target_groups[0].failover);
 }

@@ -1,4 +1,4 @@
-//! What a dry run tells, and what it leaves alone.
+//! Tests what a dry run says, and what it leaves alone.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -59,7 +59,7 @@ async fn a_dry_run_reports_errors_and_leaves_unpublished_metrics_alone() {
     assert_eq!(samples.len(), 2, "two reconciles, without the dry run");
 }
 
-/// All lines about a group, as level and message.
+/// Returns all lines about the group, as level and message.
 fn told(sandbox: &Sandbox) -> Vec<(String, String)> {
     let lines = log(sandbox).into_iter();
     let about_the_group = lines.filter(|line| line["targetGroupArn"] == ARN);
@@ -69,7 +69,7 @@ fn told(sandbox: &Sandbox) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Nobody may take a line of it for a change: neither a reader nor the query of the dashboard.
+/// Nobody may take a line of a dry run for a change, neither a reader nor the query of the dashboard.
 #[tokio::test(start_paused = true)]
 async fn each_line_of_a_dry_run_says_that_it_is_one() {
     let line = |level: &str, message: &str| (level.to_owned(), message.to_owned());
@@ -88,7 +88,7 @@ async fn each_line_of_a_dry_run_says_that_it_is_one() {
     assert_eq!(told(&sandbox), [line("ERROR", would)]);
 }
 
-/// A change that would be held back, and a window that would wait for it: a dry run says so, and ends at once.
+/// If a change would be held back, and a window would wait for it, a dry run says so and ends at once.
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_says_what_would_be_held_back() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;

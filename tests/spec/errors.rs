@@ -1,4 +1,4 @@
-//! Each error's exact type and text, as Lambda is answered.
+//! Tests the exact type and text of each error, as Lambda gets them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::reading::{DENIED, error, lines, result, samples};
 
-/// The error's type and message.
+/// Returns the error's type and message in one text.
 fn told(answer: &Answer) -> String {
     let (error_type, message) = error(answer);
     format!("{error_type}: {message}")
@@ -178,7 +178,7 @@ async fn a_group_whose_protocol_needs_more_than_an_address_is_left_alone() {
         );
         assert_eq!(world.group(), ["10.0.1.7:6379 healthy"]);
     }
-    // Those of an Application Load Balancer too, and whatever comes later.
+    // The protocols of an Application Load Balancer are followed too, and so is whatever comes later.
     for protocol in ["HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "NEXT"] {
         let answer = moved_with(protocol).await.run().await;
         assert_eq!(result(&answer)["failover"], true, "{protocol}");
@@ -254,7 +254,7 @@ async fn failures_with_the_same_consequence_share_its_words() {
     );
 }
 
-/// `DescribeTargetHealth` of a group whose one live target is 10.0.1.7: 10.0.2.9 is draining.
+/// A response to `DescribeTargetHealth`. The only live target of the group is 10.0.1.7, because 10.0.2.9 is draining.
 const TARGETS: &str = "\
 <DescribeTargetHealthResponse xmlns=\"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/\">\
 <DescribeTargetHealthResult><TargetHealthDescriptions>\
@@ -521,7 +521,7 @@ fn without_the_runtime_api_the_binary_says_so_in_one_line_and_exits_1() {
     );
 }
 
-/// lambda_runtime panics where Lambda's own variables are missing, and nothing else is known to.
+/// lambda_runtime panics if Lambda's own variables are missing. Nothing else is known to panic.
 #[test]
 fn a_panic_is_a_line_of_the_log() {
     let output = std::process::Command::new(binary())

@@ -1,4 +1,4 @@
-//! Any JSON causes a reconcile; `dryRun` and the source of the first record are all that is read.
+//! Any JSON causes a reconcile. Only `dryRun` and the fields that say what caused the invocation are read.
 
 use nlb_hostname_target::event::{Cause, Event};
 use serde_json::value::RawValue;
@@ -32,7 +32,7 @@ fn assert_dry_run<'a>(is_dry_run: bool, events: impl IntoIterator<Item = &'a str
     }
 }
 
-/// A number in so many arrays.
+/// Returns a number inside 10,000 arrays.
 fn deep() -> String {
     format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000))
 }
@@ -43,7 +43,7 @@ fn a_request_of_cloudformation_is_what_says_what_to_do_and_where_to_answer() {
         r#"{"RequestType":"Create","ResponseURL":"https://example.com"}"#,
         r#"{"RequestType":"Create","ResponseURL":"","Records":[{"EventSource":"aws:sns"}]}"#,
         r#"{"RequestType":"Create","ResponseURL":"","diagnose":true}"#,
-        // Nothing around the two hides them: CloudFormation waits for the answer.
+        // Nothing around the two fields hides them, because CloudFormation waits for the answer.
         r#"{"RequestType":7,"RequestType":"Update","ResponseURL":""}"#,
         r#"{"StackId":"a","StackId":"b","RequestType":"Update","ResponseURL":""}"#,
         r#"{"StackId":7,"PhysicalResourceId":[],"RequestType":"Delete","ResponseURL":""}"#,
@@ -71,7 +71,7 @@ fn a_message_of_the_queue_is_what_its_source_says() {
     let events = [
         QUEUE,
         r#"{"Records":[{"eventSource":"aws:sqs"}]}"#,
-        // Whatever is in it: somebody may send to the queue what is no notification.
+        // The body does not matter, because somebody may send something to the queue that is not a notification.
         r#"{"Records":[{"eventSource":"aws:sqs","body":"hello"}]}"#,
         r#"{"Records":[{"eventSource":"aws:sqs","EventSource":"aws:sns"}]}"#,
         r#"{"Records":[{"eventSource":"aws:sqs"}],"detail-type":"x","alarmArn":"y"}"#,
@@ -158,7 +158,7 @@ fn a_dry_run_is_asked_for_in_every_spelling_by_anything_but_false_and_null() {
     let deep = format!(r#"{{"a":{},"dryRun":true}}"#, deep());
     let events = [
         include_str!("../../events/dry-run.json"),
-        // Who asks for it in any of them wants it, and the last of two counts.
+        // A dry run is meant if any spelling asks for it. If one spelling comes twice, the last one counts.
         r#"{"dryRun":false,"DRY_RUN":true}"#,
         r#"{"DryRun":true,"dryRun":false}"#,
         r#"{"dryRun":false,"dryRun":true}"#,
@@ -257,7 +257,7 @@ async fn each_kind_of_event_is_told_from_the_others() {
     assert_eq!(answer["dryRun"], true);
     assert_eq!(world.actions(), ["DescribeTargetHealth"]);
 
-    // What is invalid is found at once.
+    // An invalid setting is found at once.
     world.set("TARGET_PORT", "http");
     let mut sandbox = world.sandbox().await;
     let answer = sandbox.invoke(DIAGNOSE, TIMEOUT).await.outcome.unwrap();

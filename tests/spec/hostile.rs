@@ -1,6 +1,6 @@
-//! DNS in the hands of somebody hostile, or of somebody who is wrong: what is refused, with what
-//! words, that nothing comes of it, and that the next good answer is followed at once. What else such
-//! a one can do is point the group at what `ALLOWED_CIDRS` allows.
+//! DNS may be in the hands of somebody hostile, or of somebody who is wrong. These tests say what is refused and with
+//! what words, that nothing comes of it, and that the next good answer is followed at once. The only other thing that
+//! somebody hostile can do is point the group at what `ALLOWED_CIDRS` allows.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use tokio::time::sleep;
 
 use crate::reading::{changes, error, first, targets, what_failed};
 
-/// Where the endpoint and the group's healthy target are, and where it moves to.
+/// The endpoint and the group's healthy target are at A, and the endpoint moves to B.
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
-/// An address that is allowed, and that nobody may choose but the endpoint's own records.
+/// An address that is allowed, but that only the endpoint's own records may name.
 const STRANGER: &str = "10.0.66.6";
 
-/// What is said of a message that ends too early.
+/// The cause that is given for a message that ends too early.
 const CUT_OFF: &str = "failed: protocol error: decoding error: unexpected end of input reached";
-/// In seconds.
+/// The TTL in seconds.
 const TTL: u32 = 5;
 
 fn cname(target: &str, is_split: bool) -> Answer {
@@ -41,7 +41,7 @@ fn forged(forgery: Forgery) -> Answer {
     Answer::Forged(forgery, Box::new(addresses([STRANGER])))
 }
 
-/// `10.0.<third>.1` and so on.
+/// Returns an answer with `10.0.<third>.1` and the addresses after it.
 fn many(third: u8, count: u8) -> Answer {
     let addresses = (1..=count).map(|last| Ipv4Addr::new(10, 0, third, last).into());
     Answer::Addresses {
@@ -50,7 +50,7 @@ fn many(third: u8, count: u8) -> Answer {
     }
 }
 
-/// So many CNAMEs lead from the endpoint to a name with that address.
+/// Makes a chain of `links` CNAMEs, which leads from the endpoint to a name with that address.
 fn chain(world: &World, links: usize, is_split: bool, address: &str) {
     let name = |link: usize| match link {
         0 => ENDPOINT.to_owned(),
@@ -63,7 +63,7 @@ fn chain(world: &World, links: usize, is_split: bool, address: &str) {
     world.zone.set(&name(links), addresses([address]));
 }
 
-/// One reconcile fails with this text and changes nothing.
+/// Checks that one reconcile fails with this text and changes nothing.
 async fn assert_fails(world: &World, function: &Function, expected: &str) {
     let before = world.group();
     let errors = function.schedule().await.expect_err(expected);
@@ -74,7 +74,7 @@ async fn assert_fails(world: &World, function: &Function, expected: &str) {
     assert_eq!(world.group(), before, "{expected}");
 }
 
-/// The same, and when the endpoint then moves to `next`, the same sandbox follows at the next reconcile.
+/// Checks the same, and that the same sandbox follows at the next reconcile when the endpoint then moves to `next`.
 async fn assert_refused(world: &World, expected: &str, next: &str) {
     let function = world.function();
     assert_fails(world, &function, expected).await;
@@ -83,7 +83,7 @@ async fn assert_refused(world: &World, expected: &str, next: &str) {
     assert!(report.failover, "{expected}");
 }
 
-/// The same for an answer about the endpoint, whose group is at A.
+/// Checks the same for an answer about the endpoint, whose group is at A.
 async fn assert_answer_refused(answer: Answer, expected: &str) {
     let world = World::settled_in_memory(A, TTL).await;
     world.answer(answer);
@@ -156,7 +156,7 @@ async fn more_addresses_in_a_group_than_any_cluster_has_are_refused() {
     assert_eq!(report.registered.len(), 100, "not more than that");
 }
 
-/// Over real sockets, since that many do not fit into a datagram.
+/// This runs over real sockets, because so many addresses do not fit into a datagram.
 #[tokio::test]
 async fn more_addresses_in_an_answer_than_any_cluster_has_are_refused() {
     let world = World::settled(A).await;
@@ -216,8 +216,8 @@ async fn a_loop_of_cnames_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_chain_of_cnames_is_followed_only_so_far() {
     for (links, is_split, is_followed) in [
-        (50, false, true), // in one answer
-        (7, true, true),   // each asked for
+        (50, false, true), // all in one answer
+        (7, true, true),   // each one asked for
         (8, true, false),
     ] {
         let world = World::settled_in_memory(A, TTL).await;
@@ -239,7 +239,7 @@ async fn a_chain_of_cnames_is_followed_only_so_far() {
 async fn a_cname_leads_only_to_its_own_name() {
     for target in [
         records(ResponseCode::NoError, [("third.example.com", STRANGER)]),
-        // Where a name has a CNAME, it has no address.
+        // A name that has a CNAME has no address.
         records(ResponseCode::NoError, [(ENDPOINT, STRANGER)]),
     ] {
         let world = World::settled_in_memory(A, TTL).await;
@@ -297,7 +297,7 @@ async fn an_address_that_is_told_twice_is_one() {
     assert_eq!(changes(&world.aws.take_calls()), [format!("+{B}")]);
 }
 
-/// What a TTL can be: nothing, the highest, and values out of range.
+/// A TTL can be zero, the highest value, or out of range.
 #[tokio::test(start_paused = true)]
 async fn whatever_the_ttl_a_plan_that_is_not_doubtful_is_carried_out_at_once() {
     for ttl in [0, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
@@ -308,8 +308,8 @@ async fn whatever_the_ttl_a_plan_that_is_not_doubtful_is_carried_out_at_once() {
     }
 }
 
-/// A and B serve for long, and then an answer names A alone, with that TTL: B may be what the endpoint
-/// moved to.
+/// Makes a world in which A and B have served for a long time. Then an answer with that TTL names only A, so that B may
+/// be what the endpoint moved to.
 async fn in_doubt(ttl: u32) -> (World, Function) {
     let world = World::settled_in_memory(A, ttl).await;
     world.aws.settle(ARN, B, 6379);

@@ -1,5 +1,5 @@
-//! What is always true (I1 to I7, I9 to I11), in virtual time, and each of them on the real binary over real sockets
-//! too. I8 is told in `overlap.rs`.
+//! Tests what is always true (I1 to I7, I9 to I11), in virtual time. Each of these invariants is also tested on the
+//! real binary over real sockets. `overlap.rs` tests I8.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep};
 use crate::reading::{THROTTLED, UNAVAILABLE, error, lines, result, samples, what_failed};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// A timeout of which half is left for the work.
+/// A short timeout. Half of it is left for the work.
 const SHORT: Duration = Duration::from_secs(4);
 
-/// An answer with a code and with an address of a name.
+/// Returns an answer with this code and with an address of this name.
 fn records(code: ResponseCode, name: &str) -> Answer {
     Answer::Records(code, vec![(name.to_owned(), "10.0.2.9".parse().unwrap())])
 }
@@ -78,7 +78,7 @@ async fn i1_an_answer_with_a_forbidden_address_is_refused_whole() {
     assert_eq!(world.changes(), [""; 0]);
 }
 
-/// Three names feed the group, one is gone for good, and another moves.
+/// Three names feed the group. One is gone for good, and another one moves.
 #[tokio::test(start_paused = true)]
 async fn i1_where_some_names_fail_the_fresh_targets_of_the_others_are_registered_and_nothing_goes()
 {
@@ -120,7 +120,7 @@ async fn i1_a_slow_name_keeps_no_fresh_target_of_another_away() {
     assert_eq!(world.changes(), ["RegisterTargets 10.0.2.9:6379 Ok"]);
 }
 
-/// A failed lookup says nothing about the addresses that it would have had.
+/// A failed lookup says nothing about the addresses that it would have returned.
 #[tokio::test(start_paused = true)]
 async fn i1_an_answer_in_part_brings_nothing_back_that_drains() {
     let mut world = World::settled_in_memory("10.0.1.7", 5).await;
@@ -268,7 +268,7 @@ async fn i4_an_address_is_passed_back_as_it_was_written() {
     );
 }
 
-/// The name has moved on when the next sandbox comes.
+/// The name has moved on by the time the next sandbox starts.
 #[tokio::test]
 async fn i5_a_new_process_completes_what_another_began() {
     let world = World::settled("10.0.1.7").await;
@@ -466,7 +466,7 @@ async fn i11_a_group_that_gets_no_turn_before_the_deadline_is_counted_and_comes_
     let function = world.function();
     let mut served = BTreeSet::new();
     for _ in 0..2 {
-        // In 2 s there are 16 registrations, and 3 or 4 more.
+        // 2 s are enough for 16 registrations, and for 3 or 4 more.
         let report = function.invoke_within("{}", SHORT).await.unwrap();
         let unsent = report.target_groups.iter().filter(|group| group.is_unsent);
         let unsent = unsent.count();
@@ -500,7 +500,7 @@ async fn i11_a_group_whose_call_was_sent_in_vain_is_no_group_that_got_no_turn() 
     }
 }
 
-/// The endpoint moves, and every call of this action or all of DNS hangs.
+/// Moves the endpoint, and makes every call of this action hang, or all of DNS.
 pub fn hang(world: &World, action: &str) {
     world.point("10.0.2.9");
     match action {
@@ -536,7 +536,7 @@ async fn i11_whatever_hangs_the_answer_comes_before_the_timeout() {
     futures_util::future::join_all(hangs.map(hangs_in)).await;
 }
 
-/// Over sockets: nothing is answered to a query, to a handshake, or to a call, which is sent again.
+/// This runs over sockets. A query, a handshake and a call get no answer. The call is sent again.
 #[tokio::test]
 async fn i11_a_peer_that_says_nothing_is_not_waited_for() {
     let world = async || {

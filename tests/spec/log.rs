@@ -1,4 +1,4 @@
-//! What the log says.
+//! Tests what the log says.
 
 use serde_json::json;
 use stand_in::dns::Answer;

@@ -1,5 +1,5 @@
-//! A zone fails, and many endpoints move at once: the figures of section 1 of the contract, against the
-//! token buckets of Elastic Load Balancing, in virtual time.
+//! A zone fails, and many endpoints move at once. These tests check the figures of section 1 of the contract against
+//! the token buckets of Elastic Load Balancing, in virtual time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -123,9 +123,9 @@ async fn a_call_refused_until_the_deadline_fails_as_that_call() {
         assert_eq!(what_failed(&errors.to_string()), expected);
         let calls = world.aws.take_calls();
         let calls = of(&calls, action);
-        // It backs off to 2 s, and each five seconds its answer is too old.
+        // The call backs off to 2 s, and every five seconds its answer is too old.
         assert!((20..60).contains(&calls.len()));
-        // At first its turn takes longer.
+        // At first, the wait for the turn takes longer.
         let gaps = calls.windows(2).map(|pair| pair[1].at - pair[0].at);
         let longest = gaps.max().unwrap();
         assert!(longest <= Duration::from_millis(2100), "{longest:?}");
@@ -237,7 +237,7 @@ async fn a_batch_that_fails_for_no_fault_of_an_arn_is_not_halved() {
     assert_eq!(of(&world.aws.take_calls(), "DescribeTargetGroups").len(), 1);
 }
 
-/// The groups in the order in which they were described.
+/// Returns the groups in the order in which they were described.
 fn described(world: &World) -> Vec<usize> {
     let calls = world.aws.take_calls();
     let described = of(&calls, "DescribeTargetHealth").into_iter();
@@ -256,7 +256,7 @@ async fn urgent_groups_are_described_before_the_others() {
     for moved in 0..5 {
         world.point_one(moved, NEW);
         described(&world);
-        // Half of the time is kept. In 2 s there are 20 reads and 5 to 10 more.
+        // Half of the 4 s are kept. The other 2 s are enough for 20 reads and 5 to 10 more.
         function.invoke_within("{}", seconds(4)).await.unwrap();
         let reached = described(&world);
         assert!(reached.contains(&moved), "{reached:?}");
@@ -265,7 +265,7 @@ async fn urgent_groups_are_described_before_the_others() {
         sleep(seconds(30)).await;
         function.schedule().await.unwrap();
         let order = described(&world);
-        // Twenty of the others may come in the first burst, and one stands in front at any time.
+        // Twenty of the others may come in the first burst, and one of them stands in front at any time.
         let last = unsent
             .iter()
             .map(|one| order.iter().position(|index| index == one).unwrap());
@@ -277,7 +277,7 @@ async fn urgent_groups_are_described_before_the_others() {
 #[tokio::test(start_paused = true)]
 async fn dns_is_asked_200_times_a_second_however_many_lookups_there_are() {
     let mut world = settled(24).await;
-    // Two endpoints for each of twelve groups.
+    // Each of the twelve groups has two endpoints.
     let pairs = (0..24).map(|index| (own_endpoint(index), group_arn(index as u64 / 2)));
     world.follow(pairs);
     world.set("LOOKUPS_PER_RECONCILE", 32);
@@ -307,7 +307,7 @@ async fn nothing_is_changed_by_an_answer_or_a_description_older_than_5_seconds()
     assert_eq!(changes.len(), 2 * MANY);
     for (index, arn) in (0..MANY).map(|index| (index, group_arn(index as u64))) {
         for change in changes.iter().filter(|call| call.resource == arn) {
-            // A call arrives when it is sent, and a question, too.
+            // A call arrives when it is sent, and so does a question.
             let is_fresh = |at: Instant| at <= change.at && change.at <= at + seconds(5);
             let name = own_endpoint(index);
             let mut asked = asked.iter().filter(|asked| asked.name == name);
@@ -323,7 +323,7 @@ async fn a_group_whose_change_was_never_sent_is_settled_when_its_name_is_back() 
     let mut world = settled(GROUPS).await;
     world.set("SCHEDULE_POLL_SECONDS", 50);
     let function = warm(&world).await;
-    // Refused registrations slow down, so that most groups wait for longer than their answers are good for.
+    // Refused registrations slow the pace down, so that most groups wait longer than their answers are good for.
     world.aws.inject_always("RegisterTargets", THROTTLED);
     let come_and_go = async {
         sleep(seconds(5)).await;

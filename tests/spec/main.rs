@@ -1,4 +1,4 @@
-//! The specification: what `nlb-hostname-target` promises, told by its tests.
+//! This is the specification. Its tests tell what `nlb-hostname-target` promises.
 
 mod alarms;
 mod config;

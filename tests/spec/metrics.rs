@@ -1,5 +1,5 @@
-//! Samples become data, and unpublished data are kept for some time. The real
-//! client publishes, in this process, at the times that a test says.
+//! Samples become data, and unpublished data are kept for some time. The real client publishes in this process, at the
+//! times that a test says.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, LazyLock};
@@ -20,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 const GROUP: &str = "targetgroup/redis/0123456789abcdef";
 
-/// A reconcile in which nothing happened.
+/// Returns the sample of a reconcile in which nothing happened.
 fn quiet(at: SystemTime) -> Sample {
     Sample {
         at,
@@ -52,7 +52,7 @@ fn of(target_group: &str, sample: Sample) -> Sample {
     }
 }
 
-/// A CloudWatch of its own, and the metrics that go there.
+/// A CloudWatch of its own, and the metrics that are published there.
 struct Publisher {
     cloudwatch: Aws,
     client: aws_sdk_cloudwatch::Client,
@@ -84,13 +84,13 @@ impl Publisher {
         self.metrics.publish(&destination, now).await
     }
 
-    /// What arrives of a publication at that time.
+    /// Publishes at that time, and returns what arrives.
     async fn publish(&mut self, now: SystemTime) -> Vec<Datum> {
         assert_eq!(self.try_publish(now).await, []);
         self.cloudwatch.take_data()
     }
 
-    /// A publication at that time that CloudWatch does not take.
+    /// Publishes at that time to a CloudWatch that does not take the data, and returns the error.
     async fn fail(&mut self, now: SystemTime) -> Error {
         self.cloudwatch.inject_always("PutMetricData", UNAVAILABLE);
         let mut failures = self.try_publish(now).await;
@@ -100,7 +100,7 @@ impl Publisher {
     }
 }
 
-/// A minute of some hours ago, because CloudWatch takes no data of the future, and a second of it.
+/// Returns the time at this minute and second, counted from some hours ago: CloudWatch takes no data from the future.
 fn at(minute: u32, second: u32) -> SystemTime {
     static FIRST: LazyLock<SystemTime> = LazyLock::new(|| {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -110,7 +110,7 @@ fn at(minute: u32, second: u32) -> SystemTime {
     *FIRST + minute * MINUTE + second * SECOND
 }
 
-/// `dimension metric: samples`, with the minute and second.
+/// Writes each datum as `minute:second dimension metric samples`.
 fn lines(data: &[Datum]) -> Vec<String> {
     let line = |datum: &Datum| {
         let since = datum
@@ -266,7 +266,7 @@ async fn without_a_healthy_target_is_a_sample_only_of_what_was_resolved_and_desc
 #[tokio::test(start_paused = true)]
 async fn data_older_than_three_hours_are_dropped_with_a_line() {
     let log = Arc::new(tempfile::tempfile().unwrap());
-    // With a single subscriber, tracing lets whichever test logs a line first switch it off for all.
+    // If there is only one subscriber, tracing lets the test that logs a line first switch the line off for all tests.
     let _another = Dispatch::new(NoSubscriber::new());
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -301,7 +301,7 @@ async fn the_oldest_beyond_ten_thousand_are_dropped() {
     let data = publisher.publish(begin + 100 * MINUTE).await;
     assert_eq!(data.len(), 10_000);
     let oldest = data.iter().map(|datum| datum.timestamp).min().unwrap();
-    // A minute has the data of 60 groups and of the function, two each: the last 82 minutes.
+    // Each minute has the data of 60 groups and of the function, two each. So the last 82 minutes are left.
     let minute = oldest.duration_since(begin).unwrap().as_secs() / 60;
     assert_eq!(minute, 18);
 }

@@ -1,6 +1,5 @@
-//! I8: invocations overlap, and their resolvers hold different answers. The stories of
-//! `src/plan/doubt.rs` are told at every offset of one invocation to the other, and the truth is
-//! believed in time.
+//! I8: invocations overlap, and their resolvers hold different answers. These tests play the stories of
+//! `src/plan/doubt.rs` at every offset of one invocation to the other, and check that the truth is believed in time.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,16 +20,17 @@ use crate::reading::{DENIED, THROTTLED, changes, first, lines, result, samples, 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
 const C: &str = "10.0.3.3";
-/// An invocation's two or three reconciles take less, with all calls.
+/// The two or three reconciles of an invocation take less than this, with all their calls.
 const A_MOMENT: Duration = Duration::from_millis(500);
-/// A cache that counts in whole seconds may give an answer that much longer.
+/// A cache that counts in whole seconds may give an answer for this much longer.
 const TTL_RESOLUTION: Duration = Duration::from_secs(1);
-/// From the end of an answer's TTL to the first answer that is independent of it.
+/// The time from the end of an answer's TTL to the first answer that is independent of it.
 const MARGIN: Duration = Duration::from_millis(8500);
-/// Within a timeout of 75 s, 8 s are kept for publishing and 4 s for the last reconcile.
+/// The time at which the last reconcile may start. Within a timeout of 75 s, 8 s are kept for publishing and 4 s for
+/// that reconcile.
 const LAST_START: Duration = Duration::from_secs(63);
 
-/// A plain invocation that leaves a doubtful change undone: it ends at once, without error, and changes
+/// Checks that a plain invocation leaves a doubtful change undone. It ends at once, without an error, and changes
 /// nothing.
 async fn assert_left_undone(world: &World, function: &Function) {
     world.aws.take_data();
@@ -43,7 +43,7 @@ async fn assert_left_undone(world: &World, function: &Function) {
     assert_eq!(samples(world, "ReconcileFailure"), [1.0]);
 }
 
-/// The group has had A and B for long.
+/// Makes a world whose group has had A and B for a long time.
 async fn long_standing(ttl: u32) -> World {
     let world = World::settled_in_memory(A, ttl).await;
     world.aws.settle(ARN, B, 6379);
@@ -53,7 +53,7 @@ async fn long_standing(ttl: u32) -> World {
 /// Replays what ELB acknowledged, beginning with `serving`.
 ///
 /// # Panics
-/// When a target that drains was all there was.
+/// Panics if the group had only draining targets at any time.
 fn assert_never_empty(serving: &[&str], calls: &[Call]) {
     let mut live: Vec<_> = serving.iter().map(ToString::to_string).collect();
     for call in calls.iter().filter(|call| call.outcome == "Ok") {
@@ -67,8 +67,8 @@ fn assert_never_empty(serving: &[&str], calls: &[Call]) {
     }
 }
 
-/// The endpoint has just moved from A to B. One sandbox's resolver knows, the other's still says A
-/// for as long as the TTL, in seconds, that is left.
+/// Moves the endpoint from A to B. The resolver of one sandbox knows this. The resolver of the other one still says A
+/// for `left` seconds, which are left of its TTL.
 async fn torn(poll: u32, left: u64) -> (World, Function, Function) {
     let mut world = World::settled_in_memory(A, 30).await;
     world.set("SCHEDULE_POLL_SECONDS", poll);
@@ -84,7 +84,7 @@ async fn torn(poll: u32, left: u64) -> (World, Function, Function) {
     (world, fresh, stale)
 }
 
-/// Every order in which the calls of two invocations can come, to a hundredth of a second.
+/// Returns the delays for every order in which the calls of two invocations can come, to a hundredth of a second.
 fn offsets() -> impl Iterator<Item = (Duration, Duration)> {
     let step = |n: u64| Duration::from_millis(10 * n);
     let first_leads = (0..30).map(move |n| (Duration::ZERO, step(n)));
@@ -144,7 +144,7 @@ async fn i8_a_call_that_is_tried_again_after_the_endpoint_moved_back_empties_not
     }
 }
 
-/// Two more invocations of each bring the group to A, and at no moment does it have nobody.
+/// Checks that two more invocations of each function bring the group to A, and that the group is never empty.
 async fn assert_ends_at_a(world: &World, functions: [&Function; 2], serving: &[&str]) {
     for function in functions.into_iter().chain(functions) {
         sleep(seconds(30)).await;
@@ -157,7 +157,7 @@ async fn assert_ends_at_a(world: &World, functions: [&Function; 2], serving: &[&
     assert!(current.all(|line| line.starts_with(A)), "{group:?}");
 }
 
-/// A resolver that needs that long for every answer, one from its cache included.
+/// Returns a resolver that needs that long for every answer, even for one from its cache.
 fn slowly(cache: &Cache, delay: Duration) -> Source {
     let cache = Source::from(cache);
     Source::Responder(Arc::new(move |query, is_tcp| {
@@ -166,8 +166,8 @@ fn slowly(cache: &Cache, delay: Duration) -> Source {
     }))
 }
 
-/// The first sandbox's four lookups take seconds, and the call by which it deregisters A hangs. The
-/// endpoint moves to A meanwhile, and the second sandbox believes it.
+/// The first sandbox's four lookups take seconds, and its call that deregisters A hangs. Meanwhile the endpoint moves
+/// to A, and the second sandbox believes that.
 #[tokio::test(start_paused = true)]
 async fn i8_a_slow_stale_answer_and_a_call_that_hangs_meet_no_other_sandbox_that_believes() {
     for (ttl, lookup) in [1, 10]
@@ -205,7 +205,7 @@ async fn i8_a_slow_stale_answer_and_a_call_that_hangs_meet_no_other_sandbox_that
 async fn i8_an_answer_counts_from_its_question_however_late_the_answer_and_the_calls_come() {
     const TTL: Duration = Duration::from_secs(60);
     let late = |ms| Fault::Latency(Duration::from_millis(ms));
-    // The second one comes too late to act on: counted from here, the time to act would overrun the margin.
+    // The second description comes too late to act on. Counted from here, the time to act would overrun the margin.
     let soon = [late(2200)];
     let too_late = [Fault::Hang, Fault::Hang, late(800)];
     for (description, lookup, asks_again) in [&soon[..], &too_late]
@@ -297,7 +297,7 @@ async fn i8_a_group_that_was_emptied_gets_the_target_that_drains_back_at_once() 
     assert_eq!(samples(&world, "ReconcileFailure"), [0.0]);
 }
 
-/// Each has doubted the other's target once. Hours later their resolvers differ again.
+/// Each sandbox has doubted the other one's target once. Hours later their resolvers differ again.
 #[tokio::test(start_paused = true)]
 async fn i8_two_sandboxes_that_wake_hours_later_believe_nothing_of_what_they_doubted() {
     for is_frozen in [false, true] {
@@ -307,7 +307,7 @@ async fn i8_two_sandboxes_that_wake_hours_later_believe_nothing_of_what_they_dou
         let stale = world.function_that_asks(&cache);
         for is_later in [false, true] {
             if is_later && is_frozen {
-                // The cache is asked after its TTL also where only the time of day goes on.
+                // The cache's TTL must be over in both cases, also where only the time of day goes on.
                 sleep(seconds(90)).await;
                 world.clock.forward(seconds(5 * 3600));
             } else if is_later {
@@ -326,7 +326,8 @@ async fn i8_two_sandboxes_that_wake_hours_later_believe_nothing_of_what_they_dou
     }
 }
 
-/// A thawed sandbox is set right while it polls, and its resolver still has the answer of before the failover.
+/// The clock of a thawed sandbox is set right while it polls. Its resolver still has the answer from before the
+/// failover.
 #[tokio::test(start_paused = true)]
 async fn i8_a_step_of_the_wall_clock_makes_no_answer_independent() {
     let mut world = World::settled_in_memory(A, 20).await;
@@ -384,7 +385,7 @@ async fn i8_a_kept_target_that_is_initial_makes_no_removal_beside_it_certain() {
     }
 }
 
-/// TTL and margin are longer than an invocation, and the schedule is too slow to remember the doubt.
+/// The TTL and the margin are longer than an invocation, and the schedule is too slow to remember the doubt.
 #[tokio::test(start_paused = true)]
 async fn i8_a_change_that_never_comes_is_told_in_each_invocation() {
     let world = long_standing(60).await;
@@ -431,8 +432,8 @@ async fn i8_windows_that_overlap_for_minutes_fail_over_once() {
     }
 }
 
-/// Caches that expire at different times, an endpoint that moves every few seconds, and two windows
-/// that overlap all the time: the group always serves, and in the end it is where DNS is.
+/// The caches expire at different times, the endpoint moves every few seconds, and two windows overlap all the time.
+/// The group always serves, and in the end it is where DNS is.
 #[tokio::test(start_paused = true)]
 async fn i8_whatever_the_caches_hold_somebody_serves_and_the_truth_wins() {
     for seed in 0..20 {
@@ -480,7 +481,7 @@ async fn i8_whatever_the_caches_hold_somebody_serves_and_the_truth_wins() {
     }
 }
 
-/// How long after it `moved` there the group has followed the endpoint.
+/// Waits until the group has followed the endpoint. Returns the time since the endpoint `moved` there.
 async fn followed(world: &World, address: &str, moved: Instant, deadline: Duration) -> Duration {
     let address: IpAddr = address.parse().unwrap();
     loop {
@@ -494,7 +495,7 @@ async fn followed(world: &World, address: &str, moved: Instant, deadline: Durati
     }
 }
 
-/// A moves to B, and 8 s later on to `next`.
+/// Moves the endpoint from A to B, and 8 s later on to `next`. Returns how long the group took to follow it there.
 async fn moves_twice(next: &str, ttl: u32, poll: u32, interval: u32) -> (World, Duration) {
     let mut world = World::settled_in_memory(A, ttl).await;
     world.set("SCHEDULE_POLL_SECONDS", poll);
@@ -529,8 +530,8 @@ async fn i8_a_true_move_back_or_on_completes_within_its_ttl_the_margin_and_one_i
         for (ttl, poll, interval) in [(2, 55, 5), (5, 55, 1), (5, 55, 5), (18, 55, 5), (30, 55, 5)]
         {
             let (_, elapsed) = moves_twice(next, ttl, poll, interval).await;
-            // The resolver's cache may give the old answer for one TTL, and then the new one is
-            // doubted for another.
+            // The resolver's cache may give the old answer for one TTL, and then the new one is doubted for another
+            // TTL.
             let interval = seconds(interval.into()) + A_MOMENT;
             let limit = 2 * seconds(ttl.into()) + TTL_RESOLUTION + MARGIN + interval;
             assert!(elapsed <= limit, "{next}, TTL {ttl}: {elapsed:?}");
@@ -559,7 +560,7 @@ async fn i8_a_plain_invocation_waits_for_the_ttl_and_the_margin_and_completes() 
     }
 }
 
-/// A cache may have its answer only since a moment before it gave it.
+/// A cache may have got its answer only a moment before it gave it.
 #[tokio::test(start_paused = true)]
 async fn i8_the_ttl_counts_from_the_answer_to_the_last_lookup() {
     let mut world = long_standing(5).await;
@@ -594,7 +595,7 @@ async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remember
 
     let other_sandbox = world.function();
     sleep_until(begin + seconds(69)).await;
-    // Without the memory it doubts for itself.
+    // The other sandbox does not have this memory, so it doubts for itself.
     assert_left_undone(&world, &other_sandbox).await;
 
     let report = first(function.schedule().await);
@@ -605,7 +606,7 @@ async fn i8_a_doubt_that_outlasts_the_invocation_changes_nothing_and_is_remember
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_plain_invocation_waits_for_what_can_be_believed_before_63_s() {
-    // The last whole second of a TTL that can be waited for, and the first that cannot.
+    // 54 s is the last whole second of a TTL that can be waited for, and 55 s is the first that cannot.
     for (ttl, is_waited_for) in [(54, true), (55, false)] {
         assert_eq!(seconds(ttl) + MARGIN < LAST_START, is_waited_for);
         let world = World::settled_in_memory(A, ttl.try_into().unwrap()).await;
@@ -641,7 +642,7 @@ async fn i8_a_doubt_prolongs_a_window_and_nothing_else_does() {
     };
     let (outcome, ()) = join!(function.schedule(), fail_back);
     let report = first(outcome);
-    // Reconciles start at 0, 5, 10 and, every second from 15 on, while something is held back, and then at 38.5.
+    // Reconciles start at 0, 5 and 10 s, every second from 15 s on while something is held back, and at 38.5 s.
     assert_eq!(report.reconciles, 3 + 24 + 1);
     assert_eq!(
         targets(&report.registered),
@@ -659,7 +660,7 @@ async fn i8_a_doubt_is_waited_for_within_the_deadline_only() {
     first(function.schedule().await);
     world.point(A);
     let begin = Instant::now();
-    // Reconciles have 12 of the 24 s.
+    // Of the 24 s, 12 s are left for reconciles.
     let report = first(function.invoke_within("{}", seconds(24)).await);
     assert_eq!((report.reconciles, report.failover), (1, false));
     assert!(begin.elapsed() < A_MOMENT);
@@ -705,7 +706,7 @@ async fn i8_the_ttl_is_the_longest_in_the_chain_and_over_all_lookups() {
         ttl,
         addresses: vec![A.parse().unwrap()],
     };
-    // What the endpoint answers at first and to the second lookup, and what another endpoint of the group does.
+    // Each case has the endpoint's first answer, its answer to the second lookup, and another endpoint's answer.
     for (at_first, then, other) in [
         (chain(13, "node.example.com"), None, None),
         (chain(1, "shard.example.com"), None, None),
@@ -855,7 +856,7 @@ async fn i8_ever_new_doubts_prolong_an_invocation_until_its_last_start_at_most()
     assert_eq!((failures.len(), failures.iter().sum()), (53, 1.0));
 }
 
-/// The real binary twice, with sockets, on the wall clock.
+/// The real binary runs twice, with sockets, on the wall clock.
 #[tokio::test]
 async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
     let mut world = World::settled(A).await;
@@ -874,7 +875,7 @@ async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
     let [fresh, stale] = &mut sandboxes[..] else {
         unreachable!("two were started")
     };
-    // From now on this one's resolver says A, for the 5 s of the TTL and what is left of a second.
+    // From now on this sandbox's resolver says A, for the 5 s of the TTL and what is left of a second.
     stale.schedule().await.outcome.unwrap();
     world.point(B);
     world.aws.take_calls();
@@ -891,7 +892,7 @@ async fn i8_two_sandboxes_at_once_fail_over_once_and_somebody_always_serves() {
     );
 }
 
-/// What is said of a doubt that outlives its invocation.
+/// The end of the line about a doubt that outlives its invocation.
 const LATER: &str = "this invocation ends before the time in \"until\". Only an invocation of this sandbox in the 90 s \
                      after that time can decide; otherwise the doubt begins anew";
 
@@ -954,7 +955,7 @@ async fn i8_a_doubt_is_told_once_in_a_window_and_truly() {
     }
 }
 
-/// As the line says: in the 90 s, too late, and in another sandbox.
+/// The next invocation comes within the 90 s, too late, or in another sandbox. It does what the line says.
 #[tokio::test(start_paused = true)]
 async fn i8_what_is_said_of_a_doubt_that_outlives_its_invocation_comes_true() {
     for (pause, is_another, decides) in [(80, false, true), (300, false, false), (80, true, false)]
@@ -1014,8 +1015,8 @@ async fn i8_two_sandboxes_that_poll_at_once_follow_an_endpoint_there_and_back() 
     );
 }
 
-/// One more target empties nothing, and the load balancer's minutes begin. B's removal is held back for longer than
-/// any invocation lasts.
+/// One more target empties nothing, and the minutes that the load balancer needs begin. B's removal is held back for
+/// longer than any invocation lasts.
 #[tokio::test(start_paused = true)]
 async fn i8_a_fresh_target_is_registered_at_once_beside_what_is_held_back() {
     for is_first_deployment in [false, true] {
@@ -1045,8 +1046,8 @@ async fn i8_a_fresh_target_is_registered_at_once_beside_what_is_held_back() {
     }
 }
 
-/// Aurora's name does that in a failover. The second sandbox sees A when the doubt began and 13.5 s later, when it
-/// could be believed.
+/// Aurora's name flickers like this in a failover. The second sandbox sees A when the doubt begins, and 13.5 s later,
+/// when the doubt could be believed.
 #[tokio::test(start_paused = true)]
 async fn i8_a_name_that_flickers_undoes_no_failover() {
     let world = World::settled_in_memory(A, 5).await;
@@ -1073,8 +1074,8 @@ async fn i8_a_name_that_flickers_undoes_no_failover() {
     );
 }
 
-/// Independence counts from the first answer with a description. Another invocation may have changed the group since
-/// an answer that no description went with.
+/// Independence counts from the first answer that came with a description. After an answer without a description,
+/// another invocation may have changed the group.
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_begins_with_the_first_answer_that_a_description_goes_with() {
     let world = long_standing(60).await;
@@ -1087,7 +1088,7 @@ async fn i8_a_doubt_begins_with_the_first_answer_that_a_description_goes_with() 
     assert!(first(function.schedule().await).failover);
 }
 
-/// An answer that names the target ends the doubt about it, also where the description fails.
+/// An answer that names the target ends the doubt about it, even if the description fails.
 #[tokio::test(start_paused = true)]
 async fn i8_an_answer_ends_a_doubt_without_a_description() {
     let world = long_standing(60).await;
@@ -1102,7 +1103,7 @@ async fn i8_an_answer_ends_a_doubt_without_a_description() {
     assert_left_undone(&world, &function).await;
 }
 
-/// Another answer of a cache behind the resolver ended the doubt.
+/// Another answer, from a cache behind the resolver, ended the doubt.
 #[tokio::test(start_paused = true)]
 async fn i8_a_doubt_that_a_stray_answer_ended_begins_anew_in_the_same_invocation() {
     let mut world = World::settled_in_memory(A, 5).await;
@@ -1132,8 +1133,8 @@ async fn i8_a_doubt_that_a_stray_answer_ended_begins_anew_in_the_same_invocation
     );
 }
 
-/// New targets are healthy at once. Each of two reconciles registers a target of its own answer, is refused until it
-/// starts again, and then describes the other's.
+/// New targets are healthy at once. Each of two reconciles registers the target of its own answer, is refused until it
+/// starts again, and then describes the other one's target.
 #[tokio::test(start_paused = true)]
 async fn i8_two_reconciles_that_start_again_leave_a_target() {
     for seed in 0..20 {
@@ -1218,7 +1219,7 @@ async fn i8_an_answer_in_part_does_not_end_the_wait_for_a_doubt() {
     assert!(first(outcome).failover);
 }
 
-/// The doubt began hours ago, so nothing is waited for while DNS is out.
+/// The doubt began hours ago, so no invocation waits for it while DNS is out.
 #[tokio::test(start_paused = true)]
 async fn i8_a_failure_does_not_wait_for_a_doubt_that_slept_too_long() {
     let world = long_standing(60).await;

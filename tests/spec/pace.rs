@@ -1,4 +1,4 @@
-//! How fast Elastic Load Balancing and DNS are asked, and who goes first (section 1 of the contract).
+//! Tests how fast Elastic Load Balancing and DNS are asked, and which call goes first (section 1 of the contract).
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nlb_hostname_target::pace::{Door, Pace};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
-/// Calls that come whenever they like are sent so many at first, and then so many a second.
+/// Checks the pace of calls that come at random: `burst` calls are sent at first, and then `per_second` each second.
 async fn is_paced(burst: usize, per_second: usize, turn: impl AsyncFn(&Pace)) {
     for seed in 0..100 {
         let begin = Instant::now();
@@ -32,7 +32,7 @@ async fn is_paced(burst: usize, per_second: usize, turn: impl AsyncFn(&Pace)) {
     }
 }
 
-/// When 200 calls that come at random are sent.
+/// Returns the times at which 200 calls that come at random are sent.
 async fn at_random(seed: u64, turn: impl AsyncFn()) -> Vec<Instant> {
     let times = RefCell::new(Vec::new());
     let mut random = fastrand::Rng::with_seed(seed);
@@ -75,7 +75,7 @@ async fn lookups_are_200_a_second_and_one_reconcile_has_all_of_its_own_first() {
     assert!((2.2..2.3).contains(&times[2]), "{times:?}");
 }
 
-/// In which order calls go that come one after the other, when the burst is gone.
+/// Returns the order in which calls are sent that come one after the other when the burst is gone.
 async fn order(door: &Door, are_urgent: &[bool]) -> Vec<usize> {
     for _ in 0..20 {
         door.turn(true).await;
@@ -97,7 +97,7 @@ async fn order(door: &Door, are_urgent: &[bool]) -> Vec<usize> {
 async fn urgent_calls_pass_the_ordinary_ones_of_which_one_stands_in_front() {
     let calls = [false, false, false, true, true, true];
     let order = order(&Pace::default().reads, &calls).await;
-    // Call 0 stood in front when the urgent ones came, and then call 1 comes behind them.
+    // Call 0 stood in front when the urgent calls came. Call 1 comes behind them.
     assert_eq!(order, [0, 3, 4, 5, 1, 2]);
 }
 
@@ -132,7 +132,7 @@ async fn a_refusal_slows_the_calls_down_to_a_third_and_not_for_longer_than_a_min
     seconds(5).await;
     let sent = Instant::now();
     pace.reads.slow_down(sent);
-    // Only the first refusal counts of calls that were on their way together.
+    // If several calls were on their way together, only the first refusal counts.
     pace.reads.slow_down(sent - Duration::from_millis(1));
     let halved = seconds(5).await;
     assert!(

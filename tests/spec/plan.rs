@@ -1,6 +1,6 @@
-//! Deciding is pure, so its whole small domain is tried: every answer over three addresses, against
-//! every group in which each of them on each of two ports is absent, initial, healthy or draining.
-//! Then what is remembered from one decision to the next, and for how long.
+//! Deciding is pure, so its whole small domain is tried: every answer over three addresses, against every group in
+//! which each of them on each of two ports is absent, initial, healthy or draining. The other tests tell what is
+//! remembered from one decision to the next, and for how long.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,13 +18,13 @@ use tokio::time::Instant;
 const PORT: u16 = 6379;
 const OTHER_PORT: u16 = 7000;
 const ADDRESSES: [&str; 3] = ["10.0.1.7", "10.0.2.9", "2001:db8::7"];
-/// From the end of an answer's TTL to the first answer that is independent of it: 5 s to act, 2.5 s
-/// until a call takes effect, and 1 s since caches count in whole seconds.
+/// The time from the end of an answer's TTL to the first answer that is independent of it. It consists of 5 s to act,
+/// 2.5 s until a call takes effect, and 1 s because caches count in whole seconds.
 const MARGIN: Duration = Duration::from_millis(8500);
-/// From asking for an answer to the end of its TTL, so that an independent one comes 10 s later.
+/// The time from the question to the end of the answer's TTL. An independent answer comes 10 s after the question.
 const TTL: Duration = Duration::from_millis(1500);
 const WAIT: Duration = Duration::from_secs(10);
-/// A primary endpoint's.
+/// The policy for a primary endpoint.
 const AT_ONCE: Policy = Policy {
     port: PORT,
     keep_cidrs: &[],
@@ -35,12 +35,12 @@ fn addresses() -> [IpAddr; 3] {
     ADDRESSES.map(|address| address.parse().unwrap())
 }
 
-/// The time of day at which a story begins.
+/// Returns the time of day at which a story begins.
 fn begin() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-/// This time of day, when neither clock was moved.
+/// Returns this time of day on both clocks, as if neither was moved.
 fn moment(wall: SystemTime) -> Moment {
     static ANY: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -112,7 +112,7 @@ fn current(group: &[DescribedTarget]) -> BTreeSet<Target> {
     current.map(|target| target.target).collect()
 }
 
-/// What the group becomes, as ELB does it.
+/// Returns the group after the plan's registrations, as ELB carries them out.
 fn registered(mut group: Vec<DescribedTarget>, plan: &Plan) -> Vec<DescribedTarget> {
     group.retain(|target| !plan.register.contains(&target.target));
     let new = plan.register.iter();
@@ -130,7 +130,7 @@ fn deregistered(mut group: Vec<DescribedTarget>, plan: &Plan) -> Vec<DescribedTa
     group
 }
 
-/// A decision of a reconcile that has registered nothing yet.
+/// Decides for a reconcile that has registered nothing yet.
 fn decide(
     answer: &Answer,
     group: &[DescribedTarget],
@@ -140,7 +140,7 @@ fn decide(
     plan::decide(answer, group, &Done::default(), memory, policy)
 }
 
-/// A decision without memory, of which nothing is held back.
+/// Decides without a memory, and checks that nothing is held back.
 fn plan(answer: &Answer, group: &[DescribedTarget]) -> Plan {
     all_of(decide(answer, group, &Memory::default(), AT_ONCE).0)
 }
@@ -159,7 +159,7 @@ fn held_back(decision: &Decision) -> BTreeSet<(Target, Change)> {
     held_back.map(|held| (held.target, held.change)).collect()
 }
 
-/// The three doubts of I8, without anything that is remembered.
+/// Returns the three doubts of I8, without anything that is remembered.
 fn doubtful(desired: &BTreeSet<Target>, group: &[DescribedTarget]) -> BTreeSet<(Target, Change)> {
     let (before, draining) = (current(group), in_state(group, &State::Draining));
     let brought_back = desired & &draining;
@@ -275,7 +275,7 @@ fn the_same_input_makes_the_same_decision_in_whatever_order_it_was_described() {
     }
 }
 
-/// The wall clock steps forward in a sandbox that thaws, and the monotonic one may stand still before.
+/// The wall clock of a sandbox steps forward when it thaws. The monotonic clock may stand still before that.
 #[test]
 fn an_answer_is_independent_when_both_clocks_say_so() {
     let [a, b, _] = addresses();
@@ -359,7 +359,7 @@ fn what_is_kept_is_never_deregistered() {
     assert_eq!(all_of(decision).deregister, group[2..]);
 }
 
-/// A group, and its memory from one decision to the next. A story tells what is decided when.
+/// A group, and its memory from one decision to the next. A story tells what is decided and when.
 struct Told {
     group: Vec<DescribedTarget>,
     memory: Memory,
@@ -368,7 +368,7 @@ struct Told {
     ttl: Duration,
 }
 
-/// That many seconds after the beginning.
+/// Returns the time that is this many seconds after the beginning.
 fn at(seconds: u64) -> SystemTime {
     begin() + Duration::from_secs(seconds)
 }
@@ -396,7 +396,7 @@ impl Told {
         self.group = states.map(target).to_vec();
     }
 
-    /// What is decided by an answer that was asked for then, in words.
+    /// Decides by an answer that was asked for then. Returns the decision in words.
     fn decide<const N: usize>(&mut self, seconds: u64, addresses: [&str; N]) -> String {
         let asked = moment(at(seconds));
         let addresses = addresses.map(|address| address.parse().unwrap());
@@ -431,12 +431,12 @@ const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
 const C: &str = "10.0.3.3";
 
-/// Another invocation has moved the group from A to B a moment ago.
+/// Returns a group that another invocation moved from A to B a moment ago.
 fn moved_to_b() -> Told {
     Told::new([(A, State::Draining), (B, State::Initial)])
 }
 
-/// Nobody has changed anything for long.
+/// Returns a group that nobody has changed for a long time.
 fn long_standing() -> Told {
     Told::new([(A, State::Healthy), (B, State::Healthy)])
 }
@@ -570,7 +570,7 @@ fn a_fresh_target_is_registered_at_once_and_what_is_doubtful_beside_it_waits() {
     assert_eq!(told.decide(10, [C]), "+ -10.0.2.9:6379");
 }
 
-/// Another sandbox removes C, as it believed a second before the name moved there.
+/// Another sandbox removes C, because it believed that a second before the name moved there.
 #[test]
 fn a_removal_that_is_believed_waits_until_a_desired_target_stays() {
     let mut told = Told::new([(B, State::Healthy), (C, State::Healthy)]);
@@ -580,7 +580,7 @@ fn a_removal_that_is_believed_waits_until_a_desired_target_stays() {
     assert_eq!(told.decide(20, [C]), "+10.0.3.3:6379 -10.0.2.9:6379");
 }
 
-/// Somebody registered it again, by an answer that is newer than the doubt.
+/// Somebody registered the target again, because of an answer that is newer than the doubt.
 #[test]
 fn a_doubt_begins_anew_when_its_target_becomes_initial() {
     let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]);
@@ -617,7 +617,7 @@ fn an_answer_in_part_ends_the_doubts_and_the_misses_of_what_it_names_and_no_othe
     }
 }
 
-/// What an answer in part says nothing about, a description may end.
+/// A description may end a doubt about which an answer in part says nothing.
 #[test]
 fn a_description_ends_doubts_also_where_the_answer_is_in_part() {
     for (states, expected) in [
@@ -710,7 +710,7 @@ fn a_group_that_is_emptied_during_the_doubt_gets_its_target_at_once() {
     assert_eq!(told.decide(1, [A]), "+10.0.1.7:6379 -");
 }
 
-/// Another invocation may believe that the initial one is to go.
+/// Another invocation may believe that the initial target has to go.
 #[test]
 fn that_a_desired_target_is_initial_makes_no_removal_beside_it_certain() {
     let mut told = Told::new([(A, State::Healthy), (B, State::Initial)]);
@@ -718,7 +718,7 @@ fn that_a_desired_target_is_initial_makes_no_removal_beside_it_certain() {
     assert_eq!(told.decide(10, [B]), "+ -10.0.1.7:6379");
 }
 
-/// The reconcile starts again. What came into the group meanwhile was registered by somebody else.
+/// The reconcile starts again. Somebody else registered what came into the group meanwhile.
 #[test]
 fn what_a_reconcile_registered_takes_the_place_of_what_was_to_go_then() {
     let group = [
@@ -798,7 +798,7 @@ fn misses_do_not_expire_on_a_slow_schedule() {
         let mut told = Told::new([(A, State::Initial), (B, State::Healthy)]).may_miss(2);
         assert_eq!(told.decide(0, [A]), "+ -");
         assert_eq!(told.decide(interval, [A]), "+ -");
-        // The doubt does.
+        // The doubt does expire.
         let until = 2 * interval + 10;
         assert_eq!(
             told.decide(2 * interval, [A]),
@@ -835,7 +835,7 @@ fn misses_end_when_the_target_is_deregistered() {
     let mut told = Told::new(states).may_miss(1);
     assert_eq!(told.decide(0, [A]), "+ -");
     assert_eq!(told.decide(10, [A]), "+ -10.0.2.9:6379,10.0.3.3:6379");
-    // Only one of them was acknowledged, and somebody registers it again before anybody looks.
+    // Only one deregistration was acknowledged. Somebody registers that target again before the next description.
     let deregistered = Target::new(B.parse().unwrap(), PORT);
     told.memory.forget(&deregistered);
     assert_eq!(told.decide(11, [A]), "+ -10.0.3.3:6379");

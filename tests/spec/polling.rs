@@ -1,5 +1,5 @@
-//! A window of reconciles: when each begins, when it ends, what it reports, and how soon it sees a
-//! failover.
+//! Tests a window of reconciles: when each of them begins, when the window ends, what it reports, and how soon it sees
+//! a failover.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn a_failover_in_a_window_is_published_at_once_and_the_rest_at_the_end() {
     assert_eq!((failovers.len(), failovers.iter().sum::<f64>()), (12, 1.0));
 }
 
-/// B takes over from A, and somebody's C is initial and held back.
+/// B takes over from A. C belongs to somebody else, is initial, and is held back.
 #[tokio::test(start_paused = true)]
 async fn a_failover_beside_what_is_held_back_is_published_at_once() {
     let world = World::settled_in_memory("10.0.1.7", 60).await;
@@ -228,7 +228,7 @@ async fn misses_are_counted_of_independent_answers_whatever_caused_the_invocatio
     let function = world.function();
     let missing = async || targets(&first(function.schedule().await).deregistered);
     assert_eq!(missing().await, [""; 0], "one miss");
-    // Within the margin after an answer, others depend on it and add nothing.
+    // Answers that come within the margin after another one depend on it, and add nothing.
     for _ in 0..3 {
         assert_eq!(missing().await, [""; 0]);
     }

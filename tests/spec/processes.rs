@@ -1,5 +1,5 @@
-//! The scenarios that run as a process are those of the table in `docs/testing.md`: all that wait on the real clock and no others, and
-//! with them at least one for each `errorType`, kind of event and invariant.
+//! The scenarios that run as a process are those of the table in `docs/testing.md`. The table has all that wait on the
+//! real clock and no others. It has at least one for each `errorType`, kind of event and invariant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::reading::table;
 
 const PAGE: &str = include_str!("../../docs/testing.md");
-/// What starts a process.
+/// The calls that start a process.
 const STARTS: [&str; 6] = [
     ".sandbox()",
     ".warm_sandbox()",
@@ -18,7 +18,7 @@ const STARTS: [&str; 6] = [
     "Command::new(binary())",
 ];
 
-/// The scenarios in each row, by what it is about.
+/// Returns the scenarios of each row, by what the row is about.
 fn scenarios_by_subject() -> BTreeMap<&'static str, Vec<&'static str>> {
     let rows = table(PAGE, "| What | Scenarios |").into_iter();
     let scenarios = |cell: &'static str| cell.split(", ").map(|name| name.trim_matches('`'));
@@ -26,7 +26,7 @@ fn scenarios_by_subject() -> BTreeMap<&'static str, Vec<&'static str>> {
         .collect()
 }
 
-/// The text of each scenario that waits on the real clock or starts the binary itself, by its name.
+/// Returns the text of each scenario that waits on the real clock or starts the binary itself, by its name.
 fn scenarios() -> BTreeMap<String, String> {
     let mut scenarios = BTreeMap::new();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec");

@@ -1,4 +1,4 @@
-//! What CloudWatch gets, and what becomes of what it does not take.
+//! Tests what CloudWatch gets, and what becomes of what it does not take.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn the_namespace_is_the_configured_one() {
     assert!(data.iter().all(|datum| datum.namespace == "My/Redis"));
 }
 
-/// 170 invocations have failed: two data of each of two groups, and of the function.
+/// Makes 170 invocations fail. Each leaves two data for each of two groups, and two for the function.
 async fn with_1020_unpublished_data() -> (World, Sandbox) {
     let world = World::two_in_memory().await;
     let mut sandbox = world.sandbox().await;

@@ -1,4 +1,4 @@
-//! What came of an invocation, as the tests of it say it.
+//! Reads the outcome of an invocation, in the words of the tests.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The error's type and message.
+/// Returns the error's type and message.
 pub fn error(answer: &Answer) -> (String, String) {
     let error = answer
         .outcome
@@ -32,11 +32,11 @@ pub fn error(answer: &Answer) -> (String, String) {
     )
 }
 
-/// An error's message without what it means for the clients and what comes next, which stands in
-/// parentheses behind each failure.
+/// Returns an error's message without the parentheses behind each failure, which say what the failure means for the
+/// clients and what comes next.
 ///
 /// # Panics
-/// When a failure does not say that, unless it is about the configuration.
+/// Panics if a failure does not say that, unless it is about the configuration.
 pub fn what_failed(message: &str) -> String {
     let failure = |failure: &str| {
         let (what, meaning) = failure.rsplit_once(" (").unwrap_or((failure, ""));
@@ -57,7 +57,7 @@ pub fn what_failed(message: &str) -> String {
     failures.collect::<Vec<_>>().join("; ")
 }
 
-/// The result of the first group.
+/// Returns the result of the first group.
 pub fn result(answer: &Answer) -> &Value {
     &answer
         .outcome
@@ -65,14 +65,14 @@ pub fn result(answer: &Answer) -> &Value {
         .expect("an invocation that succeeded")["targetGroups"][0]
 }
 
-/// The log; each line is JSON.
+/// Reads the log. Each line is JSON.
 pub fn log(sandbox: &Sandbox) -> Vec<Value> {
     let lines = sandbox.log().into_iter();
     let read = |line: String| serde_json::from_str(&line).expect("a line of JSON");
     lines.map(read).collect()
 }
 
-/// The lines of the log whose message begins so.
+/// Returns the lines of the log whose message begins with this text.
 pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
     let mut lines = log(sandbox);
     lines.retain(|line| {
@@ -82,7 +82,7 @@ pub fn lines(sandbox: &Sandbox, message: &str) -> Vec<Value> {
     lines
 }
 
-/// The cells of a table of a page, under the line that begins so.
+/// Returns the cells of a table of the page. The table's first line begins with this text.
 pub fn table<'a>(page: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
     let lines = page.lines().skip_while(|line| !line.starts_with(begin));
     let rows = lines.skip(2).take_while(|line| line.starts_with('|'));
@@ -90,7 +90,7 @@ pub fn table<'a>(page: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
     rows.map(cells).collect()
 }
 
-/// The report of the first group of an invocation that succeeded.
+/// Returns the report of the first group of an invocation that succeeded.
 pub fn first(outcome: Result<Report, Errors>) -> TargetGroupReport {
     outcome.expect("success").target_groups.swap_remove(0)
 }
@@ -99,7 +99,7 @@ pub fn targets<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Vec<String>
     targets.into_iter().map(Target::to_string).collect()
 }
 
-/// All that ELB acknowledged, one change a line.
+/// Returns all that ELB acknowledged, with one text for each call.
 pub fn changes(calls: &[Call]) -> Vec<String> {
     let changes = calls
         .iter()
@@ -120,7 +120,7 @@ pub fn changes(calls: &[Call]) -> Vec<String> {
     changes.map(change).collect()
 }
 
-/// Every single value of a metric of the function, in order of arrival.
+/// Returns every single value of a metric of the function, in order of arrival.
 pub fn samples(world: &World, metric: &str) -> Vec<f64> {
     let data = world.aws.take_data();
     let of_function = data

@@ -1,4 +1,4 @@
-//! One reconcile: what it registers and deregisters, and what users see of it.
+//! Tests one reconcile: what it registers and deregisters, and what users see of it.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn a_failover_is_counted_once_also_when_its_deregistration_failed_first() 
     for failover in [true, false] {
         assert_eq!(result(&sandbox.schedule().await)["failover"], failover);
     }
-    // A minute may end between any two of them.
+    // A minute may end between any two of these reconciles.
     let values = samples(&world, "Failover");
     // Two reconciles fail, and DNS is asked for 13.5 s until the removal is believed.
     assert_eq!(values.iter().position(|value| *value > 0.0), Some(16));
@@ -136,7 +136,7 @@ async fn a_reconcile_deregisters_200_targets_in_a_call_and_all_of_them_are_one_f
     assert_eq!(samples(&world, "Failover").iter().sum::<f64>(), 1.0);
 }
 
-/// A new target takes the load balancer minutes, which is no incident.
+/// A new target takes the load balancer minutes. That does not count as an incident.
 #[tokio::test(start_paused = true)]
 async fn no_healthy_target_is_about_targets_that_the_name_is_at_and_that_are_not_new() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;
@@ -170,7 +170,7 @@ async fn no_healthy_target_is_about_targets_that_the_name_is_at_and_that_are_not
         match change {
             Some((address, Some(state))) => dictate(address, state),
             Some((address, None)) => {
-                // The drain of the earlier failover is over.
+                // The drain of the earlier failover is over by then.
                 sleep(Duration::from_secs(300)).await;
                 world.point(address);
             }

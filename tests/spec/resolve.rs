@@ -1,4 +1,4 @@
-//! What a DNS answer comes to: chains, truncation, families, several servers.
+//! Tests what a DNS answer comes to: with chains, truncation, both families, and several servers.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ async fn the_allowed_cidrs_are_the_configured_ones() {
 async fn without_dns_servers_the_systems_are_asked() {
     let mut world = World::settled("10.0.1.7").await;
     world.variables.remove("DNS_SERVERS");
-    // Nobody is asked for a name that cannot exist (RFC 6761), so that this test talks to no one.
+    // No server is asked for a name that cannot exist (RFC 6761), so this test talks to nobody.
     world.set("ENDPOINTS", "redis.invalid");
     let (error_type, message) = error(&world.run().await);
     assert_eq!(error_type, "ResolveFailed");
@@ -187,7 +187,7 @@ async fn one_cause_is_told_once() {
     );
 }
 
-/// What is said of a server that truncates, and of what it does over TCP.
+/// Returns the message about a server that truncates, and about what it does over TCP.
 fn truncated(server: &str, told: &str) -> String {
     format!(
         "cannot resolve {ENDPOINT}: {server} truncated its answer over UDP, and over TCP it {told}"
@@ -224,7 +224,7 @@ async fn a_truncated_answer_that_tcp_does_not_complete_is_told_as_both() {
     }
 }
 
-/// Whoever deploys before the name exists has made it unknown for that long.
+/// If somebody deploys before the name exists, the name stays unknown for this long.
 #[tokio::test(start_paused = true)]
 async fn how_long_a_missing_name_is_remembered_is_told() {
     let world = World::settled_in_memory("10.0.1.7", 5).await;

@@ -1,5 +1,5 @@
-//! What is secret, and what an event says, is neither logged nor answered: not however much Lambda
-//! is told to log, and whatever fails. Over the real binary.
+//! Neither a secret nor the contents of an event are logged or answered, however much Lambda is told to log, and
+//! whatever fails. This runs the real binary.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use stand_in::world::World;
 
 use crate::reading::lines;
 
-/// In every secret here, and in the names of the fields around it.
+/// A word that is in every secret here, and in the names of the fields around it.
 const MARK: &str = "topsecret";
-/// Too short for a deployment to try again, so that each failure is told at once.
+/// A timeout that is too short for a deployment to try again, so that each failure is reported at once.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// What AWS says to a signature that does not match: the request, as it was signed.
+/// The error that AWS sends for a signature that does not match. It contains the request as it was signed.
 const SIGNATURE: Fault = Fault::Error(
     403,
     "SignatureDoesNotMatch",
@@ -21,13 +21,13 @@ const SIGNATURE: Fault = Fault::Error(
      The Canonical String for this request should have been\n'POST\n/\n\n\
      x-amz-security-token:topsecrettoken\n\nhost;x-amz-date;x-amz-security-token'",
 );
-/// CloudFormation's.
+/// The bucket in which CloudFormation waits for answers.
 const BUCKET: &str =
     "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com";
 const SCHEDULE: &str = r#"{"source":"topsecretsource","detail":{"topsecretname":"topsecret"}}"#;
 const NOTIFICATION: &str =
     r#"{"Records":[{"EventSource":"aws:sns","Sns":{"Message":"topsecretmessage"}}]}"#;
-/// What the function makes nothing of.
+/// Events that mean nothing to the function.
 const OTHERS: [&str; 3] = [
     r#"{"dryRun":"topsecretflag","topsecretname":[{"password":"topsecretvalue"}]}"#,
     r#"{"RequestType":"topsecrettype","ResponseURL":["topsecreturl"]}"#,
@@ -44,7 +44,7 @@ async fn world(level: &str) -> World {
     world
 }
 
-/// A deployment's, whose answer goes to a signed URL.
+/// Returns the event of a deployment, whose answer goes to a signed URL.
 fn deployment(origin: &str) -> String {
     format!(
         r#"{{"RequestType":"Update","StackId":"s","RequestId":"r","LogicalResourceId":"Verification",
@@ -53,7 +53,7 @@ fn deployment(origin: &str) -> String {
     )
 }
 
-/// What goes wrong, and with what error a deployment then ends.
+/// Returns what goes wrong, and the error with which a deployment then ends.
 fn failures() -> [(&'static str, Fault, &'static str); 8] {
     let garbage = Fault::Garbage(502, "<html>Bad Gateway</html>");
     [
@@ -72,7 +72,7 @@ async fn answer(sandbox: &mut Sandbox, event: &str) -> String {
     format!("{:?}", sandbox.invoke(event, TIMEOUT).await.outcome)
 }
 
-/// The answers to each event while all is well, and to a few with each failure.
+/// Returns the answers to each event while all is well, and to a few events with each failure.
 async fn answers(world: &World, sandbox: &mut Sandbox) -> Vec<String> {
     let mut answers = Vec::new();
     for event in [SCHEDULE, NOTIFICATION].into_iter().chain(OTHERS) {

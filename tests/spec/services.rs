@@ -1,4 +1,4 @@
-//! Where and how the services of AWS are called.
+//! Tests where and how the services of AWS are called.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Elastic Load Balancing is asked where something may have changed, DNS every time (section 1 of the
+//! Elastic Load Balancing is asked only where something may have changed, and DNS is asked every time (section 1 of the
 //! contract).
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::reading::{DENIED, first, samples, seconds, targets};
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
 
-/// A group that polls once a second for so long, in a sandbox that knows it.
+/// Makes a group that polls once a second for this many seconds, in a sandbox that knows it.
 async fn polling(ttl: u32, length: u64) -> (World, Function) {
     let mut world = World::settled_in_memory(A, ttl).await;
     world.set("SCHEDULE_POLL_SECONDS", length);
@@ -25,7 +25,7 @@ async fn polling(ttl: u32, length: u64) -> (World, Function) {
     (world, function)
 }
 
-/// In seconds.
+/// Returns the times at which the group was described, in seconds since `begin`.
 fn described(world: &World, begin: Instant) -> Vec<f64> {
     world.times(begin, "DescribeTargetHealth")
 }
@@ -77,7 +77,7 @@ async fn a_settled_group_is_described_again_when_its_name_has_moved() {
     let fail_over = async {
         sleep(Duration::from_millis(9500)).await;
         world.point(B);
-        // Somebody else was there before.
+        // Somebody else has already registered B, and another target.
         world.aws.register(ARN, "10.0.3.3", 6379);
         world.aws.register(ARN, B, 6379);
     };
@@ -92,7 +92,8 @@ async fn a_settled_group_is_described_again_when_its_name_has_moved() {
         .filter(|call| call.action == "DescribeTargetHealth")
         .map(|call| (call.at - begin).as_secs())
         .collect();
-    // In the first reconcile, when the name has moved, and when the doubt about the third can be believed.
+    // The group is described in the first reconcile, when the name has moved, and when the doubt about the third target
+    // can be believed.
     assert_eq!(times.first(), Some(&0));
     assert!(times.contains(&10), "{times:?}");
     assert!(times.len() <= 4, "{times:?}");
@@ -121,7 +122,7 @@ async fn a_doubtful_group_is_described_when_it_can_be_believed_or_its_answer_cha
     world.point(B);
     first(function.schedule().await);
     world.aws.take_calls();
-    // It drains, and DNS names it again.
+    // A drains, and DNS names it again.
     world.point(A);
     let begin = Instant::now();
     let report = first(function.schedule().await);
@@ -150,7 +151,7 @@ async fn a_name_that_answers_in_part_is_described_seldom_and_counted_each_time()
     let function = world.function();
     let begin = Instant::now();
     let report = first(function.schedule().await);
-    // Five independent answers are 8.5 s apart each.
+    // The five independent answers are 8.5 s apart.
     assert_eq!(targets(&report.deregistered), ["10.0.2.9:6379"]);
     assert!(described(&world, begin).len() <= 5);
 }
@@ -187,7 +188,7 @@ async fn a_description_that_failed_is_asked_for_again() {
     assert_eq!(times, [0.0, 1.0]);
 }
 
-/// What a reconcile that cannot describe has learnt by its answer; a dry run learns nothing.
+/// A reconcile that cannot describe the group has still learnt something from its answer. A dry run learns nothing.
 #[tokio::test(start_paused = true)]
 async fn an_answer_counts_also_where_the_description_failed() {
     for (event, deregistered) in [
@@ -211,7 +212,7 @@ async fn an_answer_counts_also_where_the_description_failed() {
     }
 }
 
-/// A group whose target A is initial for ever, so that nothing else is doubtful; B is somebody's.
+/// Makes a group whose target A is initial for ever, so that nothing else is doubtful. B belongs to somebody else.
 async fn with_another(misses: u32) -> World {
     let mut world = World::settled_in_memory(A, 0).await;
     world.set("MISSES_BEFORE_DEREGISTRATION", misses);

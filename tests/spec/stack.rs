@@ -1,4 +1,4 @@
-//! The template with parameters: which of its resources exist, and what their properties come to.
+//! Evaluates the template with parameters: which of its resources exist, and what their properties come to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -21,7 +21,7 @@ impl Stack {
         }
     }
 
-    /// The resources of a type that exist, each with its properties.
+    /// Returns the resources of a type that exist, each with its properties.
     pub fn resources(&self, kind: &str) -> BTreeMap<&str, &Value> {
         let resources = self.template["Resources"].as_mapping().unwrap();
         let exists = |resource: &Value| match resource["Condition"].as_str() {
@@ -35,7 +35,7 @@ impl Stack {
             .collect()
     }
 
-    /// The rules that refuse these parameters.
+    /// Returns the rules that refuse these parameters.
     pub fn refusals(&self) -> BTreeSet<&str> {
         let rules = self.template["Rules"].as_mapping().unwrap();
         let refuses = |rule: &Value| {
@@ -50,7 +50,7 @@ impl Stack {
             .collect()
     }
 
-    /// A property whose value is one text, number or function. A reference to a resource is its name.
+    /// Evaluates a property whose value is one text, number or function. A reference to a resource becomes its name.
     pub fn text(&self, value: &Value) -> String {
         if let Value::String(text) = value {
             return text.clone();
@@ -135,7 +135,7 @@ impl Stack {
     }
 }
 
-/// `!Not [...]` and `Fn::Not: [...]` alike.
+/// Returns the name and the argument of a function. `!Not [...]` and `Fn::Not: [...]` are alike.
 fn function(value: &Value) -> (String, &Value) {
     match value {
         Value::Tagged(tagged) => {

@@ -1,5 +1,5 @@
-//! More target groups than a deployment can have, all of which move at once, among calls that hang:
-//! the invocation ends in time, and each group that nothing is wrong with is served in the next ones.
+//! More target groups than a deployment can have all move at once, among calls that hang. The invocation ends in time,
+//! and each group that nothing is wrong with is served in the next ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::reading::seconds;
 
-/// Four times what Lambda's 4 KB of variables hold.
+/// The number of groups. It is four times what Lambda's 4 KB of variables hold.
 const GROUPS: u64 = 100;
-/// In which the 200 calls that change them fit, though some hang: 16 at once, and 3 a second for 67
-/// seconds.
+/// The number of invocations into which the 200 calls that change the groups fit, though some hang. The pace is 16
+/// calls at once, and 3 a second for 67 seconds.
 const INVOCATIONS: usize = 3;
 const NODES: [&str; 2] = ["10.0.1.7", "10.0.2.9"];
 
-/// So many groups with one name, each of which has had the first node for long, and a sandbox that knows them.
+/// Makes this many groups with one name, and a sandbox that knows them. Each group has had the first node for long.
 async fn warm(groups: u64) -> (World, Vec<String>, Function) {
     fastrand::seed(1);
     let mut world = World::settled_in_memory(NODES[0], 5).await;
@@ -37,20 +37,20 @@ async fn warm(groups: u64) -> (World, Vec<String>, Function) {
     (world, arns, function)
 }
 
-/// What drains is gone, and what was called and published forgotten.
+/// Waits until all draining targets are gone. Forgets what was called and published.
 async fn settle(world: &World) {
     sleep(seconds(300)).await;
     world.aws.take_calls();
     world.aws.take_data();
 }
 
-/// One call in a hundred hangs. The seed says which.
+/// Makes one call in a hundred hang. The seed says which.
 fn disturb(world: &World, seed: u64) {
     world.aws.set_seed(seed);
     world.aws.inject_share(0.01, Fault::Hang);
 }
 
-/// One invocation, which ends by itself before Lambda ends it.
+/// Runs one invocation. Checks that it ends by itself before Lambda ends it.
 async fn in_time(function: &Function) -> Result<Report, Errors> {
     let begin = Instant::now();
     let outcome = function.schedule().await;
@@ -59,7 +59,7 @@ async fn in_time(function: &Function) -> Result<Report, Errors> {
     outcome
 }
 
-/// The groups whose one target is at this node, what drains left out.
+/// Returns the groups whose only target is at this node. Draining targets are left out.
 fn at(node: &str, world: &World, arns: &[String]) -> BTreeSet<String> {
     let is_at = |arn: &&String| {
         let mut targets = world.aws.summary(arn);
@@ -69,7 +69,7 @@ fn at(node: &str, world: &World, arns: &[String]) -> BTreeSet<String> {
     arns.iter().filter(is_at).cloned().collect()
 }
 
-/// How many failovers were published for each group, those of no group left out.
+/// Returns how many failovers were published for each group. Those without a group are left out.
 fn failovers(world: &World) -> BTreeMap<String, f64> {
     let mut failovers = BTreeMap::new();
     for datum in world.aws.take_data() {
@@ -87,7 +87,7 @@ fn set<'a>(arns: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
     arns.into_iter().cloned().collect()
 }
 
-/// The endpoint moves, and a minute's invocation follows three times. What fails in the last one.
+/// Moves the endpoint, and lets the invocations of three minutes follow. Returns what fails in the last one.
 async fn fail_over(world: &World, function: &Function, node: &str) -> Vec<String> {
     world.point(node);
     let mut failed = Vec::new();
@@ -173,7 +173,7 @@ async fn names_that_nobody_answers_keep_no_others_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn failovers_that_come_together_are_published_together() {
-    // Their 16 calls go out together.
+    // The 16 calls of these groups go out together.
     let (world, _, function) = warm(8).await;
     world.point(NODES[1]);
     in_time(&function).await.unwrap();

@@ -24,7 +24,7 @@ fn keys(mapping: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Every `!Ref` below.
+/// Returns every `!Ref` in the value.
 fn references(value: &Value) -> Vec<String> {
     match value {
         Value::Tagged(tagged) if tagged.tag == "Ref" => {
@@ -37,7 +37,7 @@ fn references(value: &Value) -> Vec<String> {
     }
 }
 
-/// The parameter that sets each variable.
+/// Returns the parameter that sets each variable.
 fn parameters_of_variables() -> BTreeMap<String, String> {
     let template = template();
     let variables = &template["Resources"]["Function"]["Properties"]["Environment"]["Variables"];
@@ -51,14 +51,14 @@ fn parameters_of_variables() -> BTreeMap<String, String> {
     keys(variables).into_iter().map(of).collect()
 }
 
-/// The rows of the page's table: parameters, variable, default.
+/// Returns the rows of the page's table: parameters, variable, default.
 fn all_rows() -> Vec<[String; 3]> {
     let rows = table(CONFIGURATION, "| Parameter | Variable |").into_iter();
     let cells = |row: Vec<&str>| [0, 1, 2].map(|column| row[column].replace('`', ""));
     rows.map(cells).collect()
 }
 
-/// The rows that have a variable: name, parameter, default.
+/// Returns the rows that have a variable: variable, parameter, default.
 fn rows() -> Vec<[String; 3]> {
     let rows = all_rows().into_iter();
     rows.filter(|[_, variable, _]| !variable.is_empty())
@@ -84,7 +84,7 @@ fn every_variable_of_the_code_stands_in_the_template_and_on_the_page_and_vice_ve
     }
 }
 
-/// Where the template has no default, or an empty one, the page says what that means.
+/// If the template has no default, or an empty one, the page says what that means.
 #[test]
 fn every_parameter_stands_on_the_page_once_with_its_default() {
     let template = template();
@@ -112,7 +112,7 @@ fn every_parameter_stands_on_the_page_once_with_its_default() {
     }
 }
 
-/// All files below.
+/// Returns all files below the folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
     let below = |path: PathBuf| match path.is_dir() {
@@ -364,7 +364,7 @@ fn a_change_of_any_setting_is_verified() {
     let verification = &resources["Verification"]["Properties"];
     let variables = &resources["Function"]["Properties"]["Environment"]["Variables"];
     let mut settings = keys(variables);
-    // For a diagnosis alone.
+    // Only a diagnosis reads these.
     settings.retain(|name| !["SCHEDULE_EXPRESSION", "ALARM_MINUTES"].contains(&name.as_str()));
     for name in settings {
         assert_eq!(
@@ -418,7 +418,7 @@ fn the_topic_that_is_named_and_no_other_may_send_to_the_queue_of_the_function() 
     let subscription = &resources["FailoverSubscription"]["Properties"];
     assert_eq!(subscription["Protocol"], "sqs");
     assert_eq!(references(&subscription["TopicArn"]), ["FailoverTopicArn"]);
-    // A filter on the body drops every message that is no JSON object.
+    // A filter on the body drops every message that is not a JSON object.
     assert_eq!(keys(subscription), ["TopicArn", "Protocol", "Endpoint"]);
     let source = &resources["NotificationSource"]["Properties"];
     assert_eq!(source["BatchSize"], 10);
@@ -436,7 +436,7 @@ fn the_topic_that_is_named_and_no_other_may_send_to_the_queue_of_the_function() 
     );
 }
 
-/// No emulator enforces it.
+/// No emulator enforces this permission.
 #[test]
 fn the_role_may_receive_from_the_queue() {
     let template = template();
@@ -491,7 +491,7 @@ fn what_does_not_go_together_is_refused() {
         (&[every_five, topic], &[no_schedule]),
         (&[every_five, email, minutes], &[]),
         (&[every_five, topic, minutes], &[]),
-        // It knows one expression only: this one needs 6.
+        // The rule knows only one expression, so this one needs 6 minutes although it runs as often.
         (&[by_cron, email], &[no_schedule]),
         (&[polling, events], &[]),
         (&[reserved("1")], &[]),
@@ -553,7 +553,7 @@ fn a_stack_that_is_not_enabled_has_neither_a_schedule_nor_notifications() {
     }
 }
 
-/// Lambda makes the network interfaces with the function's role, and only calls of its own code have the key.
+/// Lambda makes the network interfaces with the function's role. Only calls of the function's own code have the key.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/permissions-source-function-arn.html>
 #[test]
 fn the_functions_own_code_may_not_use_its_permissions_on_network_interfaces() {

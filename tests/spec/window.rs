@@ -1,5 +1,5 @@
-//! When the next reconcile of a window starts. The function's timeout is the template's 75 s: 8 s are
-//! kept for the last calls and publishing, and 4 s for a last reconcile, which starts until 63 s.
+//! Tests when the next reconcile of a window starts. The function's timeout is the template's 75 s. Of these, 8 s are
+//! kept for the last calls and publishing, and 4 s for a last reconcile, which starts at 63 s at the latest.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// All times are in seconds since the window began: when the last reconcile started, until when something is
-/// held back, the time now, and when the next reconcile starts.
+/// The name of a case, when its last reconcile started, until when something is held back, the time now, and when the
+/// next reconcile starts. All times are in seconds since the window began.
 type Case = (&'static str, (u64, Option<u64>, u64), Option<u64>);
 
 async fn assert_starts(length: u64, interval: u64, cases: &[Case]) {

@@ -1,5 +1,5 @@
-//! What AWS sends, byte by byte. The files in `wire` have the shapes of recordings and specifications of others; the
-//! ids, names and addresses are our own. Each line below says where a shape comes from.
+//! Tests what AWS sends, byte by byte. The files in `wire` have the shapes of recordings and specifications of others.
+//! The ids, names and addresses are our own. Each line below says where a shape comes from.
 
 use std::time::Duration;
 
@@ -16,22 +16,23 @@ use tokio::time::{Instant, sleep};
 use crate::reading::{first, what_failed};
 
 /// The responses to `RegisterTargets` and `DeregisterTargets` in the tests of ex_aws_elastic_load_balancing
-/// (`parser_test.exs`): no declaration, line feeds, two spaces, an empty result that closes itself. The logs of the
-/// AWS Load Balancer Controller and of boto3 give their lengths: 253 and 259 bytes.
+/// (`parser_test.exs`). They have no declaration, but line feeds, indents of two spaces, and an empty result that
+/// closes itself. The logs of the AWS Load Balancer Controller and of boto3 give their lengths: 253 and 259 bytes.
 const REGISTER: &[u8] = include_bytes!("wire/elb-register.xml");
 const DEREGISTER: &[u8] = include_bytes!("wire/elb-deregister.xml");
-/// `aws elbv2 describe-target-health` as many tutorials print it since 2025, with `AdministrativeOverride`, in the
-/// form of the example in the API reference.
+/// The output of `aws elbv2 describe-target-health` as many tutorials have printed it since 2025, with
+/// `AdministrativeOverride`, in the form of the example in the API reference.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html>
 const HEALTH: &[u8] = include_bytes!("wire/elb-health.xml");
 const HEALTH_EMPTY: &[u8] = include_bytes!("wire/elb-health-empty.xml");
-/// `Sender`, `Throttling`, 271 bytes, `text/xml`: <https://github.com/ansible-collections/community.aws/pull/977>
+/// A `Throttling` error of type `Sender`, in 271 bytes of `text/xml`:
+/// <https://github.com/ansible-collections/community.aws/pull/977>
 const ELB_THROTTLING: &[u8] = include_bytes!("wire/elb-throttling.xml");
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/CommonErrors.html>
 const ELB_ACCESS_DENIED: &[u8] = include_bytes!("wire/elb-access-denied.xml");
 const ELB_INTERNAL_FAILURE: &[u8] = include_bytes!("wire/elb-internal-failure.xml");
 
-/// An operation without output: a response has no body, or the protocol's tests allow an empty map
+/// The operation has no output. Its response has no body, or the empty map that the protocol's tests allow
 /// (`NoOutputClientAllowsEmptyCbor`, `NoOutputClientAllowsEmptyBody`).
 /// <https://github.com/smithy-lang/smithy/blob/main/smithy-protocol-tests/model/rpcv2Cbor/empty-input-output.smithy>
 const CLOUDWATCH_SUCCESS: &[u8] = include_bytes!("wire/cloudwatch-success.cbor");
@@ -39,7 +40,8 @@ const CLOUDWATCH_SUCCESS_MAP: &[u8] = include_bytes!("wire/cloudwatch-success-ma
 /// The namespace of CloudWatch's own shapes is the one of its first client, mon-put-instance-data.pl. The header is
 /// the protocol's: <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait>
 const CLOUDWATCH_INVALID: &[u8] = include_bytes!("wire/cloudwatch-invalid.cbor");
-/// Errors of the framework in front of the service, as DynamoDB's clients know them: dynalite's tests have the throttle.
+/// The errors of the framework in front of the service, as DynamoDB's clients know them. The throttling error is in
+/// dynalite's tests.
 /// <https://github.com/mhart/dynalite/blob/main/test/helpers.js>
 const CLOUDWATCH_VALIDATION: &[u8] = include_bytes!("wire/cloudwatch-validation.cbor");
 const CLOUDWATCH_ACCESS_DENIED: &[u8] = include_bytes!("wire/cloudwatch-access-denied.cbor");
@@ -63,7 +65,7 @@ const REQUEST_ID: (&str, &str) = ("x-amzn-RequestId", "0f1e2d3c-4b5a-6978-8796-a
 const XML: (&str, &str) = ("Content-Type", "text/xml");
 const CBOR: (&str, &str) = ("Content-Type", "application/cbor");
 const PROTOCOL: (&str, &str) = ("Smithy-Protocol", "rpc-v2-cbor");
-/// How 408 and 503 come.
+/// The headers of responses with status 408 or 503.
 const EMPTY: [(&str, &str); 2] = [("Content-Length", "0"), ("Connection", "close")];
 
 fn fault(status: u16, headers: &[(&'static str, &'static str)], body: &'static [u8]) -> Fault {
@@ -74,7 +76,7 @@ fn fault(status: u16, headers: &[(&'static str, &'static str)], body: &'static [
     Fault::Raw(StatusCode::from_u16(status).unwrap(), headers, body.into())
 }
 
-/// The endpoint has moved from 10.0.1.7 to 10.0.2.9, and the next call of this action is answered so.
+/// Moves the endpoint from 10.0.1.7 to 10.0.2.9, and makes this the response to the next call of this action.
 async fn moved(action: &str, fault: Fault) -> (World, Function) {
     let world = World::settled_in_memory("10.0.1.7", 5).await;
     world.point("10.0.2.9");
@@ -83,7 +85,7 @@ async fn moved(action: &str, fault: Fault) -> (World, Function) {
     (world, function)
 }
 
-/// How often the action was called.
+/// Returns how often the action was called.
 fn calls(world: &World, action: &str) -> usize {
     let actions = world.actions();
     actions.iter().filter(|one| *one == action).count()
@@ -191,7 +193,7 @@ async fn what_elastic_load_balancing_refuses_is_told_in_its_words() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cloudwatch_acknowledges_counts() {
-    // Not the shortest way to write a length, but a way.
+    // This is not the shortest way to write a length, but it is valid.
     let long_map: &[u8] = &[0xb8, 0x00];
     for (headers, body) in [
         (
@@ -221,7 +223,7 @@ async fn what_somebody_else_answers_in_place_of_cloudwatch_does_not_count() {
         (&[CBOR], b"\xbf\xff"),
         (&[("Smithy-Protocol", "rpc-v2-json")], b""),
         (&[("Content-Type", "text/html")], b"<html>Hotel</html>"),
-        // Whatever is in front of AWS, and adds its headers.
+        // Something in front of AWS may add AWS's headers.
         (&[PROTOCOL, REQUEST_ID], b"<html>Hotel</html>"),
         (&[PROTOCOL, REQUEST_ID], b"\xbf"),
         (&[PROTOCOL, REQUEST_ID], b"\xbf\xff\xff"),
@@ -265,7 +267,7 @@ async fn what_cloudwatch_refuses_is_told_in_its_words() {
             "AccessDenied;Sender",
             "AccessDeniedException",
         ),
-        // The header is not there, as if a proxy had dropped it.
+        // The header is missing, as if a proxy had dropped it.
         (
             400,
             CLOUDWATCH_THROTTLING,
@@ -369,7 +371,7 @@ fn answered(aws: &Aws, request: &Request) -> Response {
     }
 }
 
-/// What the stand-in answers to a form.
+/// Returns what the stand-in answers to a form.
 fn load_balancing(aws: &Aws, form: &str) -> String {
     let response = answered(aws, &Request::new(form.to_owned().into()));
     assert_eq!(response.headers()["content-type"], "text/xml");
@@ -378,7 +380,7 @@ fn load_balancing(aws: &Aws, form: &str) -> String {
     String::from_utf8(response.body().to_vec()).unwrap()
 }
 
-/// The stand-in is no easier to please, and no harder, than AWS.
+/// The stand-in is neither easier nor harder to please than AWS.
 #[tokio::test(start_paused = true)]
 async fn the_stand_in_sends_what_aws_sends() {
     let aws = Aws::default();

@@ -1,4 +1,4 @@
-//! Targets outside the VPC, which need the zone `all`.
+//! Tests targets outside the VPC, which need the zone `all`.
 
 use serde_json::json;
 use stand_in::aws::Fault;

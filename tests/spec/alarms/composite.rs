@@ -1,4 +1,4 @@
-//! The rule of a composite alarm, as CloudWatch reads it: `ALARM("name")`, `OK("name")` and
+//! Evaluates the rule of a composite alarm as CloudWatch reads it. The rule has `ALARM("name")`, `OK("name")` and
 //! `INSUFFICIENT_DATA("name")`, with `NOT` before `AND` before `OR`, and parentheses.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutCompositeAlarm.html>
 

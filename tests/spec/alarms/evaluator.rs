@@ -1,7 +1,7 @@
-//! What CloudWatch makes of an alarm's recent data points.
+//! Evaluates an alarm's recent data points as CloudWatch does.
 //!
-//! It retrieves more data points than it needs, the evaluation range. The newest real ones decide; what is short of the
-//! evaluation periods counts as the alarm treats missing data.
+//! CloudWatch retrieves more data points than it needs, and calls them the evaluation range. The newest real ones
+//! decide. If there are fewer than the evaluation periods, the rest counts as the alarm treats missing data.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html>
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// `range` is the evaluation range, oldest first: whether each data point breaches the threshold, if there is one.
+    /// Returns the alarm's new state. `range` is the evaluation range, oldest first. It says whether each data point
+    /// breaches the threshold, or `None` if there is no data point.
     pub fn evaluate(&self, range: &[Option<bool>], current: State) -> State {
         let newest_first = range.iter().rev().filter_map(|data_point| *data_point);
         let real: Vec<bool> = newest_first.take(self.evaluation_periods).collect();
@@ -50,14 +51,14 @@ impl Rule {
         }
     }
 
-    /// The oldest data point is younger than would suffice: the next one may be good, so nothing is decided.
+    /// True if the oldest data point is too young for an alarm. The next one may be good, so nothing is decided.
     fn is_premature(&self, range: &[Option<bool>]) -> bool {
         let oldest = range.iter().position(Option::is_some).unwrap();
         range.len() - oldest < self.datapoints_to_alarm
     }
 }
 
-/// As the documentation writes data points: `0` is good, `X` breaching and `-` missing.
+/// Reads data points as the documentation writes them: `0` is good, `X` is breaching and `-` is missing.
 fn data_points(text: &str) -> Vec<Option<bool>> {
     let data_point = |word| match word {
         "0" => Some(false),
@@ -68,8 +69,8 @@ fn data_points(text: &str) -> Vec<Option<bool>> {
     text.split(' ').map(data_point).collect()
 }
 
-/// For each row the states with missing data as missing, ignored, breaching and not breaching. Nothing is what the alarm
-/// was before.
+/// The data points of a row, and the states with missing data as missing, ignored, breaching and not breaching. `None`
+/// is the state that the alarm had before.
 type Row = (&'static str, [Option<State>; 4]);
 
 const ALARM: Option<State> = Some(State::Alarm);

@@ -1,5 +1,5 @@
-//! A week of the function, as CloudWatch has it. The hours in which something happens are played by the real handler in
-//! virtual time, and what it publishes is recorded. In the other minutes each invocation is a quiet one.
+//! Records a week of the function, as CloudWatch has it. The real handler plays the hours in which something happens,
+//! in virtual time, and what it publishes is recorded. In the other minutes each invocation is a quiet one.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,20 +17,20 @@ use crate::reading::DENIED;
 /// Monday 0:00 is minute 0.
 pub const WEEK: usize = 7 * DAY;
 const DAY: usize = 24 * 60;
-/// The hours that are played begin on Wednesday at 10:00, and something happens after twenty minutes.
+/// The hours that are played begin on Wednesday at 10:00. Something happens after twenty minutes.
 pub const EPISODE: usize = 2 * DAY + 10 * 60;
 pub const EVENT: usize = EPISODE + 20;
-/// Long enough for the alarms of the slowest schedule to fire, and to end.
+/// The number of minutes that are played. The alarms of the slowest schedule have time to fire, and to end.
 const EPISODE_LENGTH: usize = 100;
-/// How long a trouble lasts.
+/// The number of minutes that a trouble lasts.
 pub const TROUBLE_LENGTH: usize = 40;
 
 const A: &str = "10.0.1.7";
 const B: &str = "10.0.2.9";
-/// From the minute in which a story begins until its name moves.
+/// The time from the minute in which a story begins until its name moves.
 const MOVE: Duration = Duration::from_secs(7);
 
-/// When the function is invoked.
+/// The schedule on which the function is invoked, and what the alarms know about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     pub expression: &'static str,
@@ -57,7 +57,7 @@ impl Schedule {
         }
     }
 
-    /// The minutes of the week in which it invokes. EventBridge may be up to a minute late.
+    /// Returns the minutes of the week in which the schedule invokes. EventBridge may be up to a minute late.
     pub fn minutes(&self, is_jittery: bool) -> Vec<usize> {
         let is_due = |minute: &usize| match self.expression {
             "rate(1 minute)" => true,
@@ -74,12 +74,12 @@ impl Schedule {
     }
 }
 
-/// How the function notices that the name has moved.
+/// The way in which the function notices that the name has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Scheduled,
     Polling,
-    /// Seconds from the move to each notification.
+    /// The seconds from the move to each notification.
     Notified(&'static [u64]),
 }
 
@@ -90,13 +90,13 @@ pub const MODES: [Mode; 4] = [
     Mode::Notified(&[0, 25]),
 ];
 
-/// What happens.
+/// The story of a week, which says what happens in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Story {
     Quiet,
-    /// The new target is initial for so many seconds.
+    /// The new target is initial for this many seconds.
     Failover(u64),
-    /// Two groups move, a minute after each other.
+    /// Two groups move, a minute apart.
     StaggeredFailovers,
     /// One reconcile fails.
     FailedReconcile,
@@ -104,7 +104,7 @@ pub enum Story {
     NewStack,
     Unhealthy,
     DnsOutage,
-    /// An answer that is doubted for longer than any invocation lasts.
+    /// An answer is doubted for longer than any invocation lasts.
     HeldBack,
     BadSetting,
     CloudWatchOutage,
@@ -126,14 +126,14 @@ const METRICS: [&str; 5] = [
     "NoHealthyTarget",
 ];
 
-/// What invokes the function while a trouble lasts.
+/// The sandbox that is invoked while a trouble lasts.
 enum Sandbox {
     Sound,
     Other(Function),
     Absent,
 }
 
-/// What CloudWatch has of the week.
+/// Returns what CloudWatch has of the week.
 pub async fn record(schedule: Schedule, mode: Mode, story: Story, is_jittery: bool) -> Record {
     let mut record: Record = METRICS
         .map(|metric| (metric, vec![Vec::new(); WEEK + 1]))
@@ -212,7 +212,7 @@ async fn play(record: &mut Record, invoked: &[usize], mode: Mode, story: Story) 
     }
 }
 
-/// One group, with its name at A, or two. Everything has been quiet for long.
+/// Makes a world with one group whose name is at A, or with two groups. Everything has been quiet for a long time.
 async fn prepared(story: Story) -> World {
     let mut world = World::settled_in_memory(A, 5).await;
     match story {
