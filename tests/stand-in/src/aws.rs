@@ -1,6 +1,5 @@
-//! Elastic Load Balancing, CloudWatch and CloudFormation's bucket for answers behind one address: state, injected faults and a log of
-//! all calls. [`Aws`] maps a request to a reply and its delay; who carries them is somebody else's
-//! affair.
+//! Elastic Load Balancing, CloudWatch and CloudFormation's bucket for answers behind one address: their state, the
+//! injected faults and a log of all calls. [`Aws`] maps a request to a reply and its delay. Other modules carry both.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,18 +23,18 @@ use crate::wire::{self, XmlResult};
 pub struct Call {
     pub at: Instant,
     pub action: String,
-    /// The target group's ARN, several with commas between them, or the namespace.
+    /// The ARN of the target group, or the namespace. Commas separate several ARNs.
     pub resource: String,
     pub targets: Vec<TargetDescription>,
     /// The metric data of a `PutMetricData`.
     pub data: Vec<Datum>,
-    /// `Ok`, the code of an error, or what else became of it.
+    /// `Ok`, an error's code, or a few words about what else happened.
     pub outcome: String,
 }
 
 impl Call {
-    /// The service itself answered that the call took effect. Whatever else came with status 2xx is
-    /// no acknowledgement.
+    /// Returns true if the service itself answered that the call took effect. Any other answer with status 2xx does not
+    /// acknowledge the call.
     pub fn is_success(&self) -> bool {
         self.outcome == "Ok"
     }
@@ -45,7 +44,7 @@ impl Call {
     }
 }
 
-/// Action, targets and outcome.
+/// Shows the action, the targets and the outcome.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let targets: Vec<_> = self.targets.iter().map(ToString::to_string).collect();
@@ -53,42 +52,42 @@ impl fmt::Display for Call {
     }
 }
 
-/// What goes wrong with a call.
+/// A way in which a call goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Refused with this HTTP status, code and message; nothing took effect.
+    /// The service refuses the call with this HTTP status, code and message. Nothing takes effect.
     Error(u16, &'static str, &'static str),
-    /// An answer that is not the protocol's.
+    /// The answer has this status and this text, and does not follow the protocol.
     Garbage(u16, &'static str),
-    /// An answer as it is, whatever was asked; nothing took effect.
+    /// The answer is this one, whatever was asked. Nothing takes effect.
     Raw(StatusCode, HeaderMap, Bytes),
-    /// Takes effect and is answered late.
+    /// The call takes effect, and the answer is late.
     Latency(Duration),
-    /// Neither takes effect nor is ever answered.
+    /// The call does not take effect, and is never answered.
     Hang,
-    /// The connection is closed before the call took effect.
+    /// The connection is closed before the call takes effect.
     Reset,
-    /// Takes effect, and the connection is closed instead of an answer.
+    /// The call takes effect, and then the connection is closed without an answer.
     LostAnswer,
 }
 
 #[derive(Debug, Clone)]
 struct Injection {
-    /// `None` is every one.
+    /// `None` means every action.
     action: Option<String>,
-    /// `None` is every one.
+    /// `None` means every resource.
     resource: Option<String>,
     fault: Fault,
     extent: Extent,
 }
 
-/// How many of the calls that an injection is about go wrong.
+/// The number of calls that go wrong, among those that an injection is about.
 #[derive(Debug, Clone, Copy)]
 enum Extent {
-    /// Each of the next so many, which are at least one.
+    /// The next calls go wrong, as many as this number, which is at least one.
     Next(u32),
     All,
-    /// Each with this probability.
+    /// Each call goes wrong with this probability.
     Share(f64),
 }
 
@@ -96,31 +95,31 @@ enum Extent {
 struct State {
     target_groups: BTreeMap<String, TargetGroup>,
     metrics: Metrics,
-    /// CloudWatch's; `None` is the machine's.
+    /// CloudWatch's clock. `None` means the machine's clock.
     clock: Option<WallClock>,
     faults: Vec<Injection>,
     random: fastrand::Rng,
     latency: Duration,
-    /// Without buckets no call is refused.
+    /// If there are no buckets, no call is throttled.
     buckets: Option<Buckets>,
     calls: Vec<Call>,
     answers: Vec<Answer>,
 }
 
-/// What a custom resource answered to CloudFormation.
+/// An answer of a custom resource to CloudFormation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// Where it was put, as it arrived.
+    /// The URL that the answer was put to, as it arrived.
     pub url: String,
     pub content_type: Option<String>,
     pub body: Bytes,
 }
 
-/// Shared by everybody who talks to it or watches it.
+/// All clones share one state, for those who call the services and those who watch them.
 #[derive(Debug, Clone, Default)]
 pub struct Aws(Arc<Mutex<State>>);
 
-/// What the transport has to do.
+/// An instruction to the transport.
 #[derive(Debug)]
 pub enum Reply {
     After(Duration, Response),
@@ -137,7 +136,7 @@ impl Aws {
         self.state().target_groups.insert(group.arn.clone(), group);
     }
 
-    /// Somebody deletes a target group.
+    /// Deletes a target group, as somebody else would.
     pub fn remove(&self, arn: &str) {
         self.state().target_groups.remove(arn);
     }
@@ -160,7 +159,7 @@ impl Aws {
         self.target_group(arn, |group| group.describe(Instant::now()))
     }
 
-    /// The targets as `address:port state`, sorted.
+    /// Returns the targets as `address:port state`, sorted.
     pub fn summary(&self, arn: &str) -> Vec<String> {
         let line = |target: &TargetHealth| {
             let socket = std::net::SocketAddr::new(target.address, target.port);
@@ -169,12 +168,12 @@ impl Aws {
         self.targets(arn).iter().map(line).collect()
     }
 
-    /// Registers as somebody else would: no call, no log.
+    /// Registers a target as somebody else would, so no call is logged.
     pub fn register(&self, arn: &str, address: &str, port: u16) {
         self.register_at(Instant::now(), arn, TargetDescription::new(address, port));
     }
 
-    /// The same, so long ago that the target is healthy.
+    /// Registers a target in the same way, but so long ago that it is healthy.
     pub fn settle(&self, arn: &str, address: &str, port: u16) {
         let long_ago = Instant::now() - REGISTRATION_LAG;
         self.register_at(long_ago, arn, TargetDescription::new(address, port));
@@ -185,24 +184,24 @@ impl Aws {
         registered.expect("a target that can be registered");
     }
 
-    /// Deregisters as somebody else would.
+    /// Deregisters a target as somebody else would.
     pub fn deregister(&self, arn: &str, address: &str, port: u16) {
         let target = TargetDescription::new(address, port);
         self.target_group(arn, |group| group.deregister(Instant::now(), &[target]));
     }
 
-    /// The next call of this action goes wrong.
+    /// Makes the next call of this action go wrong.
     pub fn inject(&self, action: &str, fault: Fault) {
         self.inject_where(action, None, fault, Some(1));
     }
 
-    /// Every call of this action goes wrong, until [`Aws::heal`].
+    /// Makes every call of this action go wrong, until [`Aws::heal`].
     pub fn inject_always(&self, action: &str, fault: Fault) {
         self.inject_where(action, None, fault, None);
     }
 
-    /// The next `times` calls of this action for this target group or namespace; `None` is every
-    /// one.
+    /// Makes the next `times` calls of this action for this target group or namespace go wrong. `None` means every
+    /// call, or every resource.
     pub fn inject_where(
         &self,
         action: &str,
@@ -218,7 +217,7 @@ impl Aws {
         });
     }
 
-    /// This share of all calls goes wrong, at random, of those that nothing injected before spoils.
+    /// Makes a share of the calls go wrong, at random. It is the share of those that no earlier injection spoils.
     pub fn inject_share(&self, share: f64, fault: Fault) {
         self.state().faults.push(Injection {
             action: None,
@@ -228,24 +227,24 @@ impl Aws {
         });
     }
 
-    /// What is random comes out the same for the same seed.
+    /// Seeds what is random, so that the same seed gives the same results.
     pub fn set_seed(&self, seed: u64) {
         self.state().random = fastrand::Rng::with_seed(seed);
     }
 
-    /// CloudWatch has this time of day.
+    /// Sets the time of day that CloudWatch has.
     pub fn set_clock(&self, clock: WallClock) {
         self.state().clock = Some(clock);
     }
 
-    /// Between a call and its answer, unless a fault says otherwise.
+    /// Sets the time between a call and its answer. A fault may say otherwise.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
     }
 
-    /// Elastic Load Balancing refuses what its token buckets do not hold from now on. They are full at first.
-    /// Other tools of the account take this part of what is refilled, from 0 to 1; with 1 they took what
-    /// is there, too.
+    /// Limits the calls to Elastic Load Balancing by its token buckets from now on. The buckets are full at first.
+    /// `others` is the share of what is refilled that other tools of the account take, from 0 to 1. If it is 1, they
+    /// have also taken what was in the buckets.
     pub fn limit(&self, others: f64) {
         let (now, buckets) = (Instant::now(), &mut self.state().buckets);
         buckets
@@ -257,28 +256,28 @@ impl Aws {
         self.state().faults.clear();
     }
 
-    /// All calls since the last time this was asked.
+    /// Returns the calls since it was last asked, and forgets them.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// All metric data since the last time this was asked, in the order in which they arrived.
+    /// Returns the metric data since it was last asked, in the order in which they arrived, and forgets them.
     pub fn take_data(&self) -> Vec<Datum> {
         std::mem::take(&mut self.state().metrics.data)
     }
 
-    /// All that CloudFormation was answered since the last time this was asked.
+    /// Returns the answers to CloudFormation since it was last asked, and forgets them.
     pub fn take_answers(&self) -> Vec<Answer> {
         std::mem::take(&mut self.state().answers)
     }
 
-    /// On a free loopback port; the server ends when it is dropped.
+    /// Serves on a free loopback port. The server ends when it is dropped.
     pub async fn serve(&self) -> Server {
         let aws = self.clone();
         Server::start(move |request| aws.clone().reply(request)).await
     }
 
-    /// The same over TLS, with the certificate for `localhost` to be trusted, in PEM.
+    /// Serves in the same way over TLS. Also returns the certificate for `localhost` to trust, in PEM.
     pub async fn serve_tls(&self) -> (Server, String) {
         let aws = self.clone();
         Server::start_tls(move |request| aws.clone().reply(request)).await
@@ -383,7 +382,7 @@ impl Aws {
         })
     }
 
-    /// Lets a call take effect, or go wrong as injected, and writes it down.
+    /// Lets a call take effect, or go wrong as injected, and logs it.
     fn carry_out(
         &self,
         mut call: Call,
@@ -439,7 +438,7 @@ impl Aws {
 }
 
 impl Call {
-    /// What is asked for, before anything comes of it.
+    /// Reads what a request asks for, before the call has an outcome.
     pub fn read(now: Instant, request: &Request) -> Self {
         let (action, resource, targets, data) = match operation(request) {
             _ if request.method() == hyper::Method::PUT => {
@@ -475,7 +474,7 @@ impl Call {
     }
 }
 
-/// CloudWatch's; Elastic Load Balancing has none in the path.
+/// Returns the operation that the path names. CloudWatch's calls name one, and Elastic Load Balancing's do not.
 fn operation(request: &Request) -> Option<&str> {
     let path = request.uri().path();
     path.strip_prefix("/service/GraniteServiceVersion20100801/operation/")
@@ -524,7 +523,7 @@ const XML: Protocol = Protocol {
     content_type: "text/xml",
     error_body: |status, refusal| wire::xml_error(status, refusal).into(),
 };
-/// CloudWatch's other protocol, which boto3 speaks. Its calls are taken, and what they say is not looked into.
+/// CloudWatch's other protocol, which boto3 speaks. Its calls are accepted, and their content is ignored.
 const JSON: Protocol = Protocol {
     content_type: "application/x-amz-json-1.0",
     error_body: |_, refusal| format!(r#"{{"__type":"{}"}}"#, refusal.code).into_bytes(),
@@ -537,7 +536,7 @@ const CBOR: Protocol = Protocol {
 };
 
 impl Protocol {
-    /// The code of the protocol that CloudWatch spoke before stands in a header, except for a throttle.
+    /// Writes a refusal. CloudWatch repeats the code of its earlier protocol in a header, except for a throttle.
     fn refuse(self, status: u16, refusal: &Refusal) -> Response {
         let mut response = response(
             status,
@@ -555,7 +554,7 @@ impl Protocol {
     }
 }
 
-/// What has no body has no type either.
+/// Makes a response. If it has no body, it has no content type either.
 fn response(status: u16, content_type: &str, body: Vec<u8>) -> Response {
     let mut response = hyper::Response::builder()
         .status(status)

@@ -1,5 +1,5 @@
-//! Elastic Load Balancing's token buckets, which belong to the whole account and Region: whoever calls
-//! takes from them, and a call that finds one empty is refused.
+//! Elastic Load Balancing's token buckets. They belong to the whole account and Region: every call takes a token, and a
+//! call that finds its bucket empty is refused.
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/elb-api-throttling.html>
 
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use crate::elb::Refusal;
 #[derive(Debug)]
 pub struct Buckets {
     reads: Bucket,
-    /// `RegisterTargets` and `DeregisterTargets` together.
+    /// The bucket that `RegisterTargets` and `DeregisterTargets` share.
     registrations: Bucket,
 }
 
@@ -18,14 +18,14 @@ pub struct Buckets {
 struct Bucket {
     capacity: f64,
     per_second: f64,
-    /// The part of it that other tools of the account take, from 0 to 1.
+    /// The share of the refill that other tools of the account take, from 0 to 1.
     others: f64,
     tokens: f64,
     at: Instant,
 }
 
 impl Buckets {
-    /// Full ones, as AWS documents them.
+    /// Makes full buckets with the sizes that AWS documents.
     pub fn full(now: Instant) -> Self {
         Buckets {
             reads: Bucket::full(now, 40.0, 10.0),
@@ -50,8 +50,8 @@ impl Buckets {
         Ok(())
     }
 
-    /// Other tools of the account take this part of what is refilled from now on. Those that take all of
-    /// it take what is in the buckets, too.
+    /// Sets the share of the refill that other tools of the account take from now on. If they take all of it, they also
+    /// take what is in the buckets.
     pub fn share(&mut self, now: Instant, others: f64) {
         for bucket in [&mut self.reads, &mut self.registrations] {
             bucket.refill(now);

@@ -1,4 +1,5 @@
-//! Metrics as CloudWatch takes them. A state machine: it is told the time and knows no transport.
+//! Metrics as CloudWatch accepts them. This is a state machine that is told the time and knows no
+//! transport.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
 
 use std::fmt;
@@ -10,15 +11,15 @@ use crate::elb::Refusal;
 pub struct Datum {
     pub namespace: String,
     pub metric: String,
-    /// In the order given.
+    /// The dimensions, in the order given.
     pub dimensions: Vec<(String, String)>,
     pub timestamp: SystemTime,
     pub unit: String,
-    /// Each single value, those of `Values` as often as `Counts` says.
+    /// All single values. Each of `Values` occurs as often as `Counts` says.
     pub samples: Vec<f64>,
 }
 
-/// `dimension=value metric sum`
+/// Shows a datum as `dimension=value metric sum`.
 impl fmt::Display for Datum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dimensions = self.dimensions.iter();
@@ -31,8 +32,10 @@ impl fmt::Display for Datum {
 }
 
 impl Datum {
+    /// Returns the one value.
+    ///
     /// # Panics
-    /// When there is not exactly one.
+    /// Panics if there is not exactly one.
     pub fn value(&self) -> f64 {
         let [value] = self.samples[..] else {
             panic!("not one value: {self:?}")

@@ -1,5 +1,5 @@
 //! A DNS server on loopback, over UDP and TCP, whose answers change at run time. [`Zone`] maps a
-//! query to an answer; the sockets are below it.
+//! query to an answer. The sockets are below it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,58 +17,59 @@ use tokio::time::Instant;
 
 const DEFAULT_TTL: u32 = 1;
 
-/// What the server says to a question about a name.
+/// An answer to a question about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Those of the family that was asked for; none of them is an empty answer.
+    /// The addresses of the family that was asked for. If there are none, the answer is empty.
     Addresses {
         ttl: u32,
         addresses: Vec<IpAddr>,
     },
-    /// One of these at random, of the family that was asked for.
+    /// One of these addresses at random, if it is of the family that was asked for.
     OneOf {
         ttl: u32,
         addresses: Vec<IpAddr>,
     },
-    /// Followed within the zone; `is_split` leaves that to the one who asks.
+    /// The zone follows the name and answers with the whole chain. If `is_split` is true, it leaves
+    /// that to the client.
     Cname {
         ttl: u32,
         target: String,
         is_split: bool,
     },
     NxDomain,
-    /// The name does not exist, and whoever asked may keep that for so many seconds.
+    /// The name does not exist, and a client may cache that for this many seconds.
     NxDomainFor(u32),
     ServFail,
     Refused,
-    /// The name exists, and has no address.
+    /// The name exists, but has no address.
     Empty,
     Silent,
-    /// Over UDP a truncated answer, over TCP this.
+    /// A truncated answer over UDP, and this answer over TCP.
     Truncated(Box<Answer>),
     Late(Duration, Box<Answer>),
-    /// This code and these records as they are, name and address, whatever was asked.
+    /// This code and these records as they are, each a name and an address, whatever was asked.
     Records(ResponseCode, Vec<(String, IpAddr)>),
-    /// This, made wrong in one way.
+    /// This answer with one flaw.
     Forged(Forgery, Box<Answer>),
-    /// Bytes that are no message.
+    /// Bytes that are not a message.
     Garbage,
 }
 
-/// What is wrong with an answer that would be good.
+/// A flaw in an answer that would be good without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
-    /// Its id is not the query's.
+    /// Its id is not the id of the query.
     Id,
     /// It answers a question about `stranger.example.com`.
     Question,
     /// It says that it is a query itself.
     Query,
-    /// Its records are not among the answers: they are additional.
+    /// Its records are in the additional section, and not among the answers.
     Section,
 }
 
-/// Addresses with a TTL of 1 s.
+/// Makes an answer of these addresses with a TTL of 1 s.
 pub fn addresses<const N: usize>(addresses: [&str; N]) -> Answer {
     Answer::Addresses {
         ttl: DEFAULT_TTL,
@@ -78,7 +79,7 @@ pub fn addresses<const N: usize>(addresses: [&str; N]) -> Answer {
     }
 }
 
-/// A CNAME with a TTL of 1 s, whose chain is in one answer.
+/// Makes a CNAME with a TTL of 1 s. Its whole chain is in one answer.
 pub fn cname(target: &str) -> Answer {
     Answer::Cname {
         ttl: DEFAULT_TTL,
@@ -87,7 +88,7 @@ pub fn cname(target: &str) -> Answer {
     }
 }
 
-/// A question that arrived, and what was said to it.
+/// A question that arrived, and the answer that it got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     pub at: Instant,
@@ -105,7 +106,8 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// Shared by the server and those who change it. A name that was never set is NXDOMAIN.
+/// The answers by name. The server and those who change them share one state. A name that was never
+/// set is NXDOMAIN.
 #[derive(Debug, Clone, Default)]
 pub struct Zone(Arc<Mutex<State>>);
 
@@ -114,27 +116,28 @@ impl Zone {
         self.0.lock().expect("no panic while the zone was locked")
     }
 
-    /// What is random comes out the same for the same seed.
+    /// Seeds what is random, so that the same seed gives the same results.
     pub fn set_seed(&self, seed: u64) {
         self.state().random = fastrand::Rng::with_seed(seed);
     }
 
-    /// Between a question and its answer, besides what the answer says.
+    /// Sets the time between a question and its answer. The delay of the answer itself is added to
+    /// it.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
     }
 
-    /// From the next question on.
+    /// Sets the answer for a name, from the next question on.
     pub fn set(&self, name: &str, answer: Answer) {
         self.state().answers.insert(name.to_lowercase(), answer);
     }
 
-    /// All questions since the last time this was asked.
+    /// Returns the questions since it was last asked, and forgets them.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state().asked)
     }
 
-    /// The bytes to answer, and how late; `None` is silence.
+    /// Returns the bytes of the answer, and its delay. `None` is silence.
     fn answer(&self, query: &[u8], is_tcp: bool) -> Option<(Duration, Vec<u8>)> {
         let query = Message::from_vec(query).ok()?;
         let question = query.queries.first()?.clone();
@@ -178,8 +181,8 @@ impl Zone {
     }
 }
 
-/// A resolver between the zone and those who ask, with a cache of its own. As Unbound 1.17 does, it
-/// counts the TTL down in whole seconds and gives an answer until the one with TTL 0 is over.
+/// A resolver between the zone and its clients, with a cache of its own. Like Unbound 1.17, it
+/// counts the TTL down in whole seconds, and gives an answer until its second with TTL 0 is over.
 #[derive(Debug, Clone)]
 pub struct Cache {
     zone: Zone,
@@ -187,7 +190,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Empty.
+    /// Makes an empty cache in front of a zone.
     pub fn of(zone: &Zone) -> Self {
         Cache {
             zone: zone.clone(),
@@ -200,7 +203,7 @@ impl Cache {
         let key = question.queries.first()?.clone();
         let mut entries = self.entries.lock().expect("no panic while it was locked");
         let fresh = entries.get(&key).and_then(|(since, message)| {
-            // Whoever asks before the zone has answered waits for that.
+            // A client that asks before the zone has answered waits for that answer.
             let left = since.saturating_duration_since(Instant::now());
             Some((left, aged(message, since.elapsed())?))
         });
@@ -216,8 +219,8 @@ impl Cache {
     }
 }
 
-/// The message as it is given that much later; `None` when it is too old. Only answers with records
-/// are kept.
+/// Returns the message as it is given after this time, or `None` if it is too old. Only answers
+/// with records are kept.
 fn aged(message: &Message, age: Duration) -> Option<Message> {
     let age = u32::try_from(age.as_secs()).ok()?;
     let mut message = message.clone();
@@ -227,10 +230,11 @@ fn aged(message: &Message, age: Duration) -> Option<Message> {
     (!message.answers.is_empty()).then_some(message)
 }
 
-/// The bytes to answer to these, over TCP or UDP, and how late; `None` is silence.
+/// Takes a query, and whether it came over TCP. Returns the bytes of the answer, and its delay.
+/// `None` is silence.
 pub type Responder = dyn Fn(&[u8], bool) -> Option<(Duration, Vec<u8>)> + Send + Sync;
 
-/// Where answers come from.
+/// The source of answers.
 #[derive(Clone)]
 pub enum Source {
     Zone(Zone),
@@ -239,7 +243,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The bytes to answer, and how late; `None` is silence.
+    /// Returns the bytes of the answer, and its delay. `None` is silence.
     pub fn answer(&self, query: &[u8], is_tcp: bool) -> Option<(Duration, Vec<u8>)> {
         match self {
             Source::Zone(zone) => zone.answer(query, is_tcp),
@@ -262,7 +266,7 @@ impl From<&Cache> for Source {
 }
 
 impl State {
-    /// How late the answer is, and whether there is none.
+    /// Fills in the response. Returns the delay of the answer, and true if there is no answer.
     fn fill(
         &mut self,
         response: &mut Message,
@@ -334,7 +338,7 @@ impl State {
                 forge(response, *forgery);
                 return filled;
             }
-            // Made of the response by the caller.
+            // The caller makes garbage of the response.
             Answer::Garbage => (),
         }
         (Duration::ZERO, false)
@@ -390,7 +394,7 @@ fn describe(response: &Message, is_silent: bool) -> String {
     }
 }
 
-/// A server on a free loopback port, UDP and TCP; it ends when it is dropped.
+/// A server on a free loopback port, over UDP and TCP. It ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     tasks: JoinSet<()>,
@@ -404,7 +408,8 @@ impl Server {
         server
     }
 
-    /// Nothing accepts connections over TCP, as behind a firewall that knows only UDP.
+    /// Starts a server that accepts no connections over TCP, like one behind a firewall that knows
+    /// only UDP.
     pub async fn start_without_tcp(source: impl Into<Source>) -> Server {
         Server::over_udp(bind().await.0, source.into())
     }
@@ -417,7 +422,7 @@ impl Server {
     }
 }
 
-/// The same port for both: a port that is free for TCP may be taken for UDP.
+/// Binds the same port for both. A port that is free for TCP may be taken for UDP.
 async fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -440,7 +445,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, source: Source) {
             let socket = socket.clone();
             replies.spawn(async move {
                 crate::delay(delay).await;
-                // One who no longer listens is no concern of a server's.
+                // A server does not care about a client that no longer listens.
                 let _ = socket.send_to(&answer, from).await;
             });
         }
@@ -454,7 +459,7 @@ async fn serve_tcp(listener: TcpListener, source: Source) {
     }
 }
 
-/// Until the client goes away.
+/// Answers the queries of a connection until the client goes away.
 pub(crate) async fn serve_connection(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     source: Source,

@@ -1,11 +1,11 @@
-//! Target groups as Elastic Load Balancing keeps them. A state machine: it is told the time and
-//! knows no transport.
+//! Target groups as Elastic Load Balancing keeps them. This is a state machine that is told the time and knows no
+//! transport.
 //!
-//! What it holds to, each from AWS's documentation or seen in the field: a target is (address,
-//! port); a deregistered target drains for the deregistration delay, is listed while it does, and
-//! can be registered again; a group that hangs on no load balancer has `unused` targets that leave
-//! at once; deregistering without the registered port succeeds and does nothing; inside the VPC the
-//! zone is filled in and may not be `all`, outside it is required; a call is refused whole.
+//! It follows these rules, each from AWS's documentation or seen in the field. A target is (address, port). A
+//! deregistered target drains for the deregistration delay, is listed while it drains, and can be registered again. In
+//! a group without a load balancer, targets are `unused` and leave at once. Deregistering without the registered port
+//! succeeds and does nothing. Inside the VPC the zone is filled in and may not be `all`, and outside it the zone is
+//! required. A call is refused as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-/// How long a target group lets a registered target be `initial` unless a test says otherwise.
+/// The time for which a registered target is `initial`, unless a test says otherwise.
 pub const REGISTRATION_LAG: Duration = Duration::from_secs(90);
 
 /// A target as a request names it.
@@ -36,7 +36,7 @@ impl TargetDescription {
     }
 }
 
-/// `id:port@zone`, as far as they are given.
+/// Shows a target as `id:port@zone`, without the parts that are not given.
 impl fmt::Display for TargetDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id)?;
@@ -50,7 +50,7 @@ impl fmt::Display for TargetDescription {
 /// A target as `DescribeTargetHealth` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetHealth {
-    /// The address as it is written.
+    /// The address as the group writes it.
     pub id: String,
     pub address: IpAddr,
     pub port: u16,
@@ -83,18 +83,18 @@ pub struct TargetGroup {
     pub is_ipv6: bool,
     /// The CIDRs of the group's VPC.
     pub vpc: Vec<IpNet>,
-    /// `deregistration_delay.timeout_seconds`.
+    /// The attribute `deregistration_delay.timeout_seconds`.
     pub deregistration_delay: Duration,
-    /// How long a registered target is `initial`.
+    /// The time for which a registered target is `initial`.
     pub registration_lag: Duration,
-    /// `deregistration_delay.connection_termination.enabled`.
+    /// The attribute `deregistration_delay.connection_termination.enabled`.
     pub is_connection_terminated: bool,
-    /// `load_balancing.cross_zone.enabled`: `true`, `false` or `use_load_balancer_configuration`.
+    /// The attribute `load_balancing.cross_zone.enabled`: `true`, `false` or `use_load_balancer_configuration`.
     pub cross_zone: &'static str,
     pub health_check_interval: Duration,
-    /// On which the group hangs.
+    /// The load balancer that the group belongs to.
     pub load_balancer: Option<LoadBalancer>,
-    /// Where an address of the VPC is, if not in [`ZONE`].
+    /// The zones of those addresses of the VPC that are not in [`ZONE`].
     pub zones: BTreeMap<IpAddr, &'static str>,
     /// True if addresses are described as `2001:0db8:0000:…` instead of `2001:db8::…`.
     pub is_written_in_full: bool,
@@ -106,9 +106,9 @@ pub struct TargetGroup {
 #[derive(Debug, Clone)]
 pub struct LoadBalancer {
     pub arn: String,
-    /// In which it is enabled.
+    /// The zones in which it is enabled.
     pub zones: BTreeSet<&'static str>,
-    /// `load_balancing.cross_zone.enabled`.
+    /// The attribute `load_balancing.cross_zone.enabled`.
     pub is_cross_zone: bool,
 }
 
@@ -130,14 +130,14 @@ enum State {
     },
 }
 
-/// Outside the VPC, as a zone.
+/// The zone of a target outside the VPC.
 const ALL: &str = "all";
-/// What ELB fills in inside the VPC.
+/// The zone that ELB fills in inside the VPC.
 pub const ZONE: &str = "eu-west-1a";
 
 impl TargetGroup {
-    /// A TCP group of type `ip` on a load balancer of its own, in a VPC 10.0.0.0/16 and 2001:db8::/56;
-    /// everything else is as it is when nobody sets it.
+    /// Makes a TCP group of type `ip` on a load balancer of its own, in a VPC with 10.0.0.0/16 and 2001:db8::/56.
+    /// Everything else has its default.
     pub fn ipv4(arn: &str, port: u16) -> Self {
         TargetGroup {
             arn: arn.to_owned(),
@@ -195,7 +195,7 @@ impl TargetGroup {
         Ok(())
     }
 
-    /// The identity and the zone that the target will have.
+    /// Returns the identity and the zone that the target will have.
     fn accept(&self, target: &TargetDescription) -> Result<((IpAddr, u16), String), Refusal> {
         let id = &target.id;
         let invalid = |reason: String| refusal("ValidationError", reason);
@@ -279,7 +279,7 @@ impl TargetGroup {
         }
     }
 
-    /// A health check's verdict, or any other state, from now on.
+    /// Dictates the state of a target from now on, such as the verdict of a health check.
     pub fn dictate(&mut self, address: IpAddr, port: u16, state: &'static str) {
         let registration = self
             .targets
@@ -305,7 +305,7 @@ impl TargetGroup {
         }
     }
 
-    /// True if a load balancer is enabled there.
+    /// Returns true if a load balancer is enabled in this zone.
     fn is_in_use(&self, zone: &str) -> bool {
         let load_balancer = self.load_balancer.as_ref();
         load_balancer.is_some_and(|one| zone == ALL || one.zones.contains(zone))
@@ -330,7 +330,7 @@ impl Registration {
     }
 }
 
-/// Where an NLB takes addresses as targets.
+/// The ranges in which an NLB accepts addresses as targets.
 pub const RANGES: [&str; 6] = [
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    /// A group, and one target that was registered in it.
+    /// Makes a group, and registers one target in it.
     fn registered(
         load_balancer: bool,
         port: u16,
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(states(&mut group, at(89)), [(6379, "initial")]);
         assert_eq!(states(&mut group, at(90)), [(6379, "healthy")]);
         group.deregister(at(100), &target);
-        // This does not prolong it.
+        // The second call does not prolong the drain.
         group.deregister(at(200), &target);
         assert_eq!(states(&mut group, at(399)), [(6379, "draining")]);
         assert_eq!(states(&mut group, at(400)), []);

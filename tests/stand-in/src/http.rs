@@ -1,4 +1,4 @@
-//! HTTP/1.1 on a free loopback port.
+//! Serves HTTP/1.1 on a free loopback port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// For `localhost`, until 2126. Nobody but a test trusts it, so its key is no secret. It was made with
+/// The certificate for `localhost`, valid until 2126. Only tests trust it, so its key is not a secret. It was made with
 /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=stand-in
 /// -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE`.
 const CERTIFICATE: &str = include_str!("tls/localhost.pem");
@@ -39,8 +39,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Answers each request as `answer` says; where that is `None`, the connection is closed
-    /// instead.
+    /// Answers each request with what `answer` returns. If that is `None`, the connection is closed instead.
     pub async fn start<F>(answer: impl Fn(Request) -> F + Clone + Send + Sync + 'static) -> Server
     where
         F: Future<Output = Option<Response>> + Send + 'static,
@@ -48,7 +47,7 @@ impl Server {
         Server::listen(None, answer).await
     }
 
-    /// The same over TLS, with the certificate for `localhost` to be trusted, in PEM.
+    /// Does the same over TLS. Also returns the certificate for `localhost` to trust, in PEM.
     pub async fn start_tls<F>(
         answer: impl Fn(Request) -> F + Clone + Send + Sync + 'static,
     ) -> (Server, String)
@@ -83,10 +82,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let accepting = tokio::spawn(async move {
-            // Connections end with the server, as tasks of this set.
+            // The connections are tasks of this set, so they end with the server.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                // As the services have it: small answers do not wait for the acknowledgement of others.
+                // As with the real services, small answers do not wait until earlier ones are acknowledged.
                 let _ = stream.set_nodelay(true);
                 let (tls, answer) = (tls.clone(), answer.clone());
                 connections.spawn(async move {
@@ -122,7 +121,7 @@ where
         let answer = answer.ok_or("reset")?;
         Ok::<_, &str>(answer.map(Full::new))
     });
-    // A client that goes away in the middle is the client's affair.
+    // A client may go away in the middle.
     let _: Result<(), hyper::Error> = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -1,5 +1,5 @@
-//! The Lambda Runtime API on loopback, and a sandbox in which the real binary runs under it; and one in this
-//! process, where the real handler runs without.
+//! The Lambda Runtime API on loopback, a sandbox in which the real binary runs under it, and a sandbox in this process
+//! in which the real handler runs without it.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::ffi::OsString;
@@ -23,11 +23,11 @@ use tracing::{Dispatch, Level};
 use crate::http::{Request, Response, Server};
 use crate::world::Function;
 
-/// `Timeout` in the template.
+/// The template's `Timeout`.
 pub const TIMEOUT: Duration = Duration::from_secs(75);
 pub const FUNCTION_NAME: &str = "nlb-hostname-target";
-/// The event of the EventBridge rule, and those of a cluster's notification: by the queue, and straight from
-/// the topic.
+/// The event of the EventBridge rule. Below are the events of a diagnosis, and of a cluster's notification through the
+/// queue and straight from the topic.
 pub const SCHEDULE: &str = include_str!("../../../events/schedule.json");
 pub const DIAGNOSE: &str = include_str!("../../../events/diagnose.json");
 pub const QUEUE: &str = include_str!("../../../events/queue.json");
@@ -36,10 +36,10 @@ pub const NOTIFICATION: &str = include_str!("../../../events/notification.json")
 const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:nlb-hostname-target";
 const TRACE: &str = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1";
 const NEXT: &str = "/2018-06-01/runtime/invocation/next";
-/// How long after its timeout an invocation is waited for before the sandbox is called dead.
+/// The time that an invocation gets beyond its timeout, before the sandbox counts as dead.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What became of an invocation.
+/// The answer to an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The result, or Lambda's error object.
@@ -61,15 +61,15 @@ pub enum Sandbox {
 }
 
 impl Sandbox {
-    /// One scheduled invocation.
+    /// Invokes the function once, as the schedule does.
     pub async fn schedule(&mut self) -> Answer {
         self.invoke(SCHEDULE, TIMEOUT).await
     }
 
-    /// Invokes as Lambda does, with the time the function has, and waits for the answer.
+    /// Invokes the function as Lambda does, with the time that it has, and waits for the answer.
     ///
     /// # Panics
-    /// When none came: it hangs beyond its timeout, or died.
+    /// Panics if no answer comes, because the function hangs beyond its timeout or has died.
     pub async fn invoke(&mut self, event: &str, timeout: Duration) -> Answer {
         match self {
             Sandbox::Process(process) => process.invoke(event, timeout).await,
@@ -77,7 +77,7 @@ impl Sandbox {
         }
     }
 
-    /// All lines that it wrote until now.
+    /// Returns all lines that it has written so far.
     pub fn log(&self) -> Vec<String> {
         match self {
             Sandbox::Process(process) => process.log(),
@@ -95,7 +95,8 @@ pub struct Memory {
 
 impl Memory {
     pub fn new(function: Function, level: Level) -> Memory {
-        // With a single subscriber, tracing lets whichever thread logs a line first switch it off for all.
+        // With a single subscriber, tracing lets the first thread that logs a line switch that line off for all
+        // threads.
         static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
         LazyLock::force(&ANOTHER);
         let log = NamedTempFile::new().expect("a temporary file");
@@ -122,21 +123,21 @@ impl Memory {
     }
 }
 
-/// One process of the real binary, or of whatever else is measured beside it.
+/// One process of the real binary, or of another command that is measured beside it.
 pub struct Process {
     child: Child,
     begun: Instant,
-    /// When it asked for work first.
+    /// The time at which it first asked for work.
     ready: watch::Receiver<Option<Instant>>,
     _api: Server,
     invocations: mpsc::UnboundedSender<Invocation>,
     answers: mpsc::UnboundedReceiver<Result<Value, Value>>,
-    /// A file, because what was written before the answer can be read after it.
+    /// The log is a file, so that what was written before the answer can be read after it.
     log: NamedTempFile,
 }
 
 impl Process {
-    /// Starts it with these variables and Lambda's own, and no others.
+    /// Starts the command with these variables and Lambda's own, and no others.
     pub async fn start(mut command: Command, variables: &[(String, OsString)]) -> Process {
         let (invocations, next) = mpsc::unbounded_channel::<Invocation>();
         let (answered, answers) = mpsc::unbounded_channel();
@@ -179,15 +180,15 @@ impl Process {
         }
     }
 
-    /// When the process was started.
+    /// Returns when the process was started.
     pub fn begun(&self) -> Instant {
         self.begun
     }
 
-    /// Waits until it asks for work first, and says when that was.
+    /// Waits until the process first asks for work, and returns when that was.
     ///
     /// # Panics
-    /// When the process ends before.
+    /// Panics if the process ends before that.
     pub async fn ready(&mut self) -> Instant {
         let ended = tokio::select! {
             asked = self.ready.wait_for(Option::is_some) => {
@@ -198,24 +199,24 @@ impl Process {
         panic!("{ended:?}; the log is {:#?}", self.log());
     }
 
-    /// One scheduled invocation.
+    /// Invokes the function once, as the schedule does.
     pub async fn schedule(&mut self) -> Answer {
         self.invoke(SCHEDULE, TIMEOUT).await
     }
 
-    /// Invokes as Lambda does, with the time the function has, and waits for the answer.
+    /// Invokes the function as Lambda does, with the time that it has, and waits for the answer.
     ///
     /// # Panics
-    /// When none came: the binary hangs beyond its timeout, or died.
+    /// Panics if no answer comes, because the binary hangs beyond its timeout or has died.
     pub async fn invoke(&mut self, event: &str, timeout: Duration) -> Answer {
         let deadline = SystemTime::now() + timeout;
         self.invoke_by(event, deadline, timeout).await
     }
 
-    /// The same with a deadline of its own, as a local runtime may send it.
+    /// Does the same with a deadline of its own, as a local runtime may send it.
     ///
     /// # Panics
-    /// When no answer came within the timeout.
+    /// Panics if no answer comes within the timeout.
     pub async fn invoke_by(
         &mut self,
         event: &str,
@@ -240,12 +241,12 @@ impl Process {
         }
     }
 
-    /// All lines that the binary wrote until now.
+    /// Returns all lines that the binary has written so far.
     pub fn log(&self) -> Vec<String> {
         lines(&self.log)
     }
 
-    /// Tells the process to end, and returns all lines that it wrote.
+    /// Tells the process to end, and returns all lines that it has written.
     pub async fn end(mut self) -> Vec<String> {
         let process = self.id().to_string();
         let told = Command::new("kill").arg(process).status().await;
@@ -254,15 +255,15 @@ impl Process {
         self.log()
     }
 
-    /// The id of the process.
+    /// Returns the id of the process.
     ///
     /// # Panics
-    /// When it has ended.
+    /// Panics if the process has ended.
     pub fn id(&self) -> u32 {
         self.child.id().expect("a process that lives")
     }
 
-    /// True if the process still lives.
+    /// Returns true if the process still lives.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -311,7 +312,7 @@ async fn answer(
     } else {
         Err(body)
     };
-    // One who no longer waits has panicked already.
+    // A caller that no longer waits has panicked already.
     let _ = answered.send(outcome);
     Some(
         hyper::Response::builder()

@@ -1,11 +1,13 @@
-//! What the function talks to, truthfully and on loopback: a DNS server whose answers change at run
-//! time, Elastic Load Balancing and CloudWatch on their real wire protocols with real target-group
-//! semantics, and the Lambda Runtime API under which the real binary runs.
+//! The stand-ins for everything that the function talks to, faithful and on loopback: a DNS server
+//! whose answers change at run time, Elastic Load Balancing and CloudWatch on their real wire
+//! protocols with real target-group semantics, and the Lambda Runtime API that the real binary runs
+//! under.
 //!
-//! State is kept apart from transport: [`dns::Zone`] maps a query's bytes to an answer's,
-//! [`aws::Aws`] a request's bytes to a reply's, and [`elb`] and [`cloudwatch`] know of neither
-//! bytes nor sockets nor a clock. Both can be had over sockets, and in [`memory`] under virtual time.
-//! A [`world::World`] is all of it, with the function in the middle.
+//! State is kept apart from transport. [`dns::Zone`] maps the bytes of a query to the bytes of an
+//! answer, and [`aws::Aws`] maps the bytes of a request to the bytes of a reply. [`elb`] and
+//! [`cloudwatch`] know nothing of bytes, sockets or clocks. Both are available over sockets and,
+//! under virtual time, in [`memory`]. A [`world::World`] is all of this with the function in the
+//! middle.
 
 pub mod aws;
 mod bucket;
@@ -19,20 +21,21 @@ pub mod memory;
 mod wire;
 pub mod world;
 
-/// Until an answer goes out. Tokio's clock goes by the millisecond, for which one that is not late
-/// would have to wait.
+/// Waits before an answer goes out. Tokio's clock counts whole milliseconds, so an answer that is
+/// not late would wait if it slept for zero.
 async fn delay(delay: std::time::Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
 }
 
-/// The lines of standard input, by which a program of the tests is led, as they come.
+/// Returns the lines of standard input as they arrive. They are the commands for a program of the
+/// tests.
 pub fn commands() -> tokio::sync::mpsc::UnboundedReceiver<String> {
     let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines() {
-            // Whoever ends has read enough.
+            // A receiver that is gone has read enough.
             let _ = sender.send(line.expect("standard input in UTF-8"));
         }
     });

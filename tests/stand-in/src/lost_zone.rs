@@ -1,5 +1,5 @@
-//! A zone fails, and the endpoints of many groups move: the cases of section 1 of the contract, against the token
-//! buckets of Elastic Load Balancing, over sockets or in memory as the world is.
+//! A zone fails, and the endpoints of many groups move. These are the cases of section 1 of the contract, against the
+//! token buckets of Elastic Load Balancing, over sockets or in memory as the world is.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ pub const GROUPS: usize = 25;
 pub const OLD: &str = "10.0.1.7";
 pub const NEW: &str = "10.0.2.9";
 
-/// What came of a case.
+/// The result of a case.
 pub struct Played {
     pub begin: Instant,
-    /// When each group's name moved.
+    /// The times at which the groups' names moved.
     moved: Vec<Instant>,
     pub calls: Vec<Call>,
     pub reports: Vec<Value>,
@@ -36,25 +36,25 @@ impl Played {
         calls.filter(|call| call.outcome == "Throttling").count()
     }
 
-    /// The share of the calls to Elastic Load Balancing that were refused, from 0 to 1.
+    /// Returns the share of the calls to Elastic Load Balancing that were refused, from 0 to 1.
     pub fn refused_share(&self) -> f64 {
         self.refused() as f64 / (self.calls.len() - self.count("PutMetricData")) as f64
     }
 
-    /// The longest time from the move of a name to the registration.
+    /// Returns the longest time from the move of a name to the registration.
     pub fn slowest_register(&self) -> Duration {
         let registered = self.first_of_each("RegisterTargets").into_iter();
         let latencies = registered.zip(&self.moved).map(|(at, moved)| at - *moved);
         latencies.max().expect("a group")
     }
 
-    /// From the begin to the last group's deregistration.
+    /// Returns the time from the beginning to the last group's deregistration.
     pub fn last_deregister(&self) -> Duration {
         let deregistered = self.first_of_each("DeregisterTargets").into_iter();
         deregistered.max().expect("a group") - self.begin
     }
 
-    /// When each group's first call of that action succeeded.
+    /// Returns the time of each group's first call of that action that succeeded.
     fn first_of_each(&self, action: &str) -> Vec<Instant> {
         let first = |index: usize| {
             let arn = group_arn(index as u64);
@@ -69,13 +69,13 @@ impl Played {
     }
 }
 
-/// One group's name moves, and one invocation in a sandbox that knows it follows.
+/// Moves one group's name, which one invocation follows in a sandbox that knows the group.
 pub async fn one_group(world: &World) -> Played {
     let sandbox = warm(world).await;
     play(world, [(sandbox, SCHEDULE)], 1, Duration::ZERO).await
 }
 
-/// Nothing moves while an invocation polls once a second for 50 s.
+/// Lets an invocation poll once a second for 50 s while nothing moves.
 pub async fn settled(world: &mut World) -> Played {
     world.set("SCHEDULE_POLL_SECONDS", 50);
     world.set("POLL_INTERVAL_SECONDS", 1);
@@ -83,13 +83,13 @@ pub async fn settled(world: &mut World) -> Played {
     play(world, [(sandbox, SCHEDULE)], 0, Duration::ZERO).await
 }
 
-/// All names move at once, and one invocation follows.
+/// Moves all names at once, which one invocation follows.
 pub async fn at_once(world: &World) -> Played {
     let sandbox = warm(world).await;
     play(world, [(sandbox, SCHEDULE)], GROUPS, Duration::ZERO).await
 }
 
-/// All names move within 3 s, while two invocations by notification and one by schedule begin, each in a cold sandbox.
+/// Moves all names within 3 s, while two invocations by notification and one by schedule begin, each in a cold sandbox.
 pub async fn three_cold(world: &mut World) -> Played {
     world.set("SCHEDULE_POLL_SECONDS", 50);
     let mut invocations = Vec::new();
@@ -99,7 +99,7 @@ pub async fn three_cold(world: &mut World) -> Played {
     play(world, invocations, GROUPS, Duration::from_secs(3)).await
 }
 
-/// A sandbox that knows what the groups are, while the buckets are full.
+/// Returns a sandbox that knows what the groups are, once the buckets are full again.
 async fn warm(world: &World) -> Sandbox {
     let mut sandbox = world.sandbox().await;
     let answer = sandbox.invoke(r#"{"dryRun":true}"#, TIMEOUT).await;
@@ -109,7 +109,7 @@ async fn warm(world: &World) -> Sandbox {
     sandbox
 }
 
-/// The invocations begin a second after each other, and the names of so many groups move at even intervals.
+/// Starts the invocations one second apart, and moves the names of this many groups at even intervals.
 async fn play(
     world: &World,
     invocations: impl IntoIterator<Item = (Sandbox, &str)>,

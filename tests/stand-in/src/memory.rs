@@ -1,6 +1,6 @@
-//! The same far ends without sockets, so that time can be virtual: hickory's network and the SDK's
-//! HTTP client, carried in memory. Under tokio's paused clock an answer takes exactly the time that
-//! the stand-in says.
+//! The same stand-ins without sockets, so that time can be virtual. Hickory's network and the SDK's
+//! HTTP client are carried in memory. Under tokio's paused clock, an answer takes exactly the time
+//! that the stand-in says.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,11 +31,11 @@ use crate::aws::{Aws, Reply};
 use crate::dns::{Source, serve_connection};
 use crate::http::{Request, Response};
 
-/// Is told of answers.
+/// A function that is told of each answer.
 type Watcher = dyn Fn(&[u8]) + Send + Sync;
 
-/// DNS servers by address, over UDP and TCP. A query to any other address is never answered, a
-/// connection refused.
+/// The DNS servers by address, over UDP and TCP. At any other address, a query is never answered
+/// and a connection is refused.
 #[derive(Clone)]
 pub struct Network {
     servers: Arc<HashMap<SocketAddr, Source>>,
@@ -43,7 +43,8 @@ pub struct Network {
     handle: TokioHandle,
 }
 
-/// The bytes that a connection holds in each direction: more than a DNS message has.
+/// The number of bytes that a connection holds in each direction. It is more than a DNS message
+/// has.
 const BUFFER: usize = 1 << 17;
 
 impl Network {
@@ -55,13 +56,13 @@ impl Network {
         }
     }
 
-    /// Tells of every answer when it arrives where it is waited for.
+    /// Tells the watcher of every answer when it arrives at the client.
     pub fn watched_by(self, watcher: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         let arrived = Arc::new(watcher);
         Network { arrived, ..self }
     }
 
-    /// What a server answers over a connection.
+    /// Returns what a server answers over a connection. The watcher is told of these answers too.
     fn over_tcp(&self, server: SocketAddr) -> Option<Source> {
         let (source, arrived) = (self.servers.get(&server)?.clone(), self.arrived.clone());
         Some(Source::Responder(Arc::new(move |query, is_tcp| {
@@ -138,7 +139,7 @@ impl DnsUdpSocket for Socket {
         let mut receiver = self.receiver.lock().expect("no panic while it was locked");
         let (datagram, from) =
             ready!(receiver.poll_recv(context)).expect("a sender is in the socket");
-        // What does not fit is lost, as with any datagram.
+        // As with any datagram, what does not fit is lost.
         let length = datagram.len().min(buffer.len());
         buffer[..length].copy_from_slice(&datagram[..length]);
         Poll::Ready(Ok((length, from)))
@@ -158,7 +159,7 @@ impl DnsUdpSocket for Socket {
             let (sender, arrived) = (self.sender.clone(), self.arrived.clone());
             tokio::spawn(async move {
                 sleep(delay).await;
-                // One who no longer listens is no concern of a server's.
+                // A server does not care about a client that no longer listens.
                 if !sender.is_closed() {
                     arrived(&answer);
                     let _ = sender.send((answer, to));
@@ -171,7 +172,8 @@ impl DnsUdpSocket for Socket {
 
 /// A way to AWS and back.
 pub trait Way: Clone + Send + Sync + 'static {
-    /// `None` is a connection that was closed instead of an answer.
+    /// Carries a request, and returns its response. `None` means that the connection was closed
+    /// instead.
     fn carry(&self, request: Request) -> impl Future<Output = Option<Response>> + Send;
 }
 
@@ -188,7 +190,7 @@ impl Way for Aws {
     }
 }
 
-/// A way to AWS as the SDK's HTTP client.
+/// The SDK's HTTP client, over a way to AWS.
 #[derive(Clone)]
 pub struct Http<W>(pub W);
 
@@ -225,7 +227,7 @@ impl<W: Way> HttpConnector for Http<W> {
     }
 }
 
-/// The time of day in virtual time. It goes on with tokio's clock, and a test moves it: forward, as
+/// The time of day in virtual time. It goes on with tokio's clock. A test moves it forward, as
 /// after a sandbox was frozen, or back.
 #[derive(Debug, Clone)]
 pub struct WallClock {
@@ -234,7 +236,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// It is `now`.
+    /// Makes a clock at which it is `now`.
     pub fn at(now: SystemTime) -> Self {
         WallClock {
             begin: Instant::now(),

@@ -26,7 +26,7 @@ impl Query {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The ARNs of the target groups or load balancers that a call names, with commas between them.
+    /// Returns the ARNs of the target groups or load balancers that a call names, with commas between them.
     pub fn arns(&self) -> String {
         let of = |kind: &str| {
             let one = self.get(&format!("{kind}Arn"));
@@ -58,7 +58,7 @@ struct Element {
 
 enum Content {
     Text(String),
-    /// Without any, the element closes itself.
+    /// An element without children closes itself.
     Elements(Vec<Element>),
 }
 
@@ -82,7 +82,8 @@ impl Element {
         Element::of(name, members.map(|member| Element::of("member", member)))
     }
 
-    /// Writes it as recordings of the service have it: a line an element, two spaces a level.
+    /// Writes the element as recordings of the service have it, with a line for each element and two spaces for each
+    /// level.
     fn write(&self, depth: usize, attributes: &str, text: &mut String) {
         let (indent, name) = ("  ".repeat(depth), &self.name);
         match &self.content {
@@ -102,7 +103,7 @@ impl Element {
         }
     }
 
-    /// The whole response: no XML declaration, and a line feed at the end.
+    /// Returns the whole response. It has no XML declaration, and ends with a line feed.
     fn document(self) -> String {
         let mut text = String::new();
         self.write(0, &format!(" xmlns=\"{NAMESPACE}\""), &mut text);
@@ -110,7 +111,7 @@ impl Element {
     }
 }
 
-/// An error of the service's own has no message.
+/// Writes an error. The service's own errors have no message.
 pub fn xml_error(status: u16, refusal: &Refusal) -> String {
     let fault = if status < 500 { "Sender" } else { "Receiver" };
     let mut error = vec![
@@ -127,7 +128,7 @@ pub fn xml_error(status: u16, refusal: &Refusal) -> String {
     Element::of("ErrorResponse", response).document()
 }
 
-/// What a call that succeeded returned.
+/// The result of a call that succeeded.
 pub struct XmlResult(Vec<Element>);
 
 impl XmlResult {
@@ -241,6 +242,7 @@ pub fn targets(targets: &[TargetHealth]) -> XmlResult {
     XmlResult(vec![Element::list("TargetHealthDescriptions", members)])
 }
 
+/// Returns the text that the service has for a reason.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html>
 fn description(reason: &str) -> Option<&'static str> {
     match reason {
@@ -253,8 +255,8 @@ fn description(reason: &str) -> Option<&'static str> {
     }
 }
 
-/// The shape of an error, as recordings and the SDKs' own models name it, and the key of its message. CloudWatch's
-/// own shapes end with `Exception`; those of the framework in front of it have namespaces of their own.
+/// Returns the shape of an error, as recordings and the SDKs' own models name it, and the key of its message.
+/// CloudWatch's own shapes end with `Exception`. Those of the framework in front of it have namespaces of their own.
 fn shape(code: &str) -> (String, &'static str) {
     match code {
         "AccessDenied" => (
@@ -276,7 +278,7 @@ fn shape(code: &str) -> (String, &'static str) {
     }
 }
 
-/// A map of indefinite length, as recordings have it.
+/// Writes an error as a map of indefinite length, as recordings have it.
 pub fn cbor_error(refusal: &Refusal) -> Vec<u8> {
     let (shape, key) = shape(refusal.code);
     let texts = ["__type", &shape, key, &refusal.message];
@@ -290,7 +292,7 @@ fn cbor(value: &Value) -> Vec<u8> {
     bytes
 }
 
-/// The namespace and the data of a `PutMetricData`; `None` for what is none.
+/// Reads the namespace and the data of a `PutMetricData`. Returns `None` if the body is not one.
 pub fn metric_data(body: &[u8], is_compressed: bool) -> Option<(String, Vec<Datum>)> {
     let mut plain = Vec::new();
     if is_compressed {
@@ -327,7 +329,7 @@ fn metric_datum(namespace: &str, datum: &Value) -> Option<Datum> {
     })
 }
 
-/// A value, or values with their counts; CloudWatch takes at most 150 of them.
+/// Reads one value, or several values with their counts. CloudWatch accepts at most 150 of them.
 fn samples(datum: &Value) -> Option<Vec<f64>> {
     let floats = |name| -> Option<Vec<f64>> {
         let values = field(datum, name)?.as_array()?.iter();
@@ -357,7 +359,7 @@ fn text(value: &Value) -> Option<String> {
     value.as_text().map(str::to_owned)
 }
 
-/// Tag 1: seconds since the epoch.
+/// Reads a timestamp, which is tag 1 with the seconds since the epoch.
 fn timestamp(value: &Value) -> Option<SystemTime> {
     let Value::Tag(1, seconds) = value else {
         return None;

@@ -1,7 +1,7 @@
-//! The world of the function, made in one place for every kind of test: DNS, Elastic Load Balancing and
-//! CloudWatch, the function's variables, and the function itself. Over sockets, in which the real binary
-//! runs as in Lambda; or in memory, where the real handler runs with the real SDK and the real resolver in
-//! virtual time: a minute takes no time, and an answer takes as long as is said here.
+//! The world of the function, made in one place for every kind of test: DNS, Elastic Load Balancing and CloudWatch, the
+//! function's variables, and the function itself. Over sockets, the real binary runs as in Lambda. In memory, the real
+//! handler runs with the real SDK and the real resolver in virtual time: a minute takes no time, and an answer takes as
+//! long as the world says.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -44,23 +44,23 @@ pub const OTHER_ARN: &str =
 /// The port of every target group.
 pub const PORT: u16 = 6379;
 
-/// In memory.
+/// The DNS server of a world in memory.
 pub const DNS_SERVER: &str = "10.0.0.2:53";
-/// Since the epoch, where virtual time begins: always the same, so that what happens in one minute does so
-/// each time.
+/// The time since the epoch at which virtual time begins. It is always the same, so that what happens in one minute
+/// does so each time.
 pub const DAY: Duration = Duration::from_secs(20_000 * 86_400);
-/// How long DNS and a call to AWS take, where a world says so.
+/// The time that DNS and a call to AWS take in a world that has latency.
 pub const DNS_LATENCY: Duration = Duration::from_millis(5);
 pub const CALL_LATENCY: Duration = Duration::from_millis(40);
-/// In seconds, where nothing else is said.
+/// The TTL in seconds, unless a test says otherwise.
 const TTL: u32 = 1;
 
 const REGION: &str = "eu-west-1";
-/// How many there were in this process, for a Region of its own for each of them.
+/// The number of sandboxes that this process has made. Each of them gets a Region of its own.
 static SANDBOXES: AtomicU64 = AtomicU64::new(0);
 
-/// Loaded once, since it is the same for all of them; in a thread of its own, since time that is virtual
-/// would not wait for it.
+/// The SDK's configuration. It is loaded once, since it is the same for all worlds. It is loaded in a thread of its
+/// own, since virtual time would not wait for it.
 static SDK: LazyLock<SdkConfig> = LazyLock::new(|| {
     let loader = aws::configure(aws_config::defaults(BehaviorVersion::latest()))
         .region(Region::new(REGION))
@@ -70,22 +70,22 @@ static SDK: LazyLock<SdkConfig> = LazyLock::new(|| {
     std::thread::scope(|scope| scope.spawn(load).join().expect("a configuration"))
 });
 
-/// The SDK as the function has it, and the way on which it gets to AWS.
+/// Returns the SDK's configuration as the function has it, with this way to AWS.
 pub fn sdk_over(way: impl Way) -> SdkConfig {
     SDK.to_builder().http_client(Http(way)).build()
 }
 
-/// One of so many target groups.
+/// Returns the ARN of one of many target groups.
 pub fn group_arn(index: u64) -> String {
     format!("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/g/{index:016x}")
 }
 
-/// The endpoint of one of many groups.
+/// Returns the endpoint of one of many groups.
 pub fn own_endpoint(index: usize) -> String {
     format!("{index}.redis.example.com")
 }
 
-/// What the function talks to, and what it is configured with.
+/// Everything that the function talks to, and its variables.
 pub struct World {
     pub zone: Zone,
     pub aws: Aws,
@@ -95,12 +95,12 @@ pub struct World {
     /// The TTL of [`ENDPOINT`], in seconds.
     pub ttl: u32,
     servers: Option<(dns::Server, http::Server)>,
-    /// In memory, of DNS.
+    /// The other DNS servers of a world in memory.
     other_servers: Vec<(SocketAddr, Source)>,
 }
 
 impl World {
-    /// In memory, at that time of day: one endpoint that is not set yet, one empty target group.
+    /// Makes a world in memory at that time of day, with one endpoint that is not set yet and one empty target group.
     pub fn in_memory(now: SystemTime) -> World {
         let (aws, clock) = (Aws::default(), WallClock::at(now));
         aws.set_clock(clock.clone());
@@ -118,7 +118,7 @@ impl World {
         world
     }
 
-    /// The same over sockets.
+    /// Makes the same world over sockets.
     pub async fn empty() -> World {
         let mut world = World::in_memory(SystemTime::now());
         let dns = dns::Server::start(&world.zone).await;
@@ -132,15 +132,15 @@ impl World {
         world
     }
 
-    /// Over sockets: the endpoint is at `address`, and so is the group's one healthy target.
+    /// Makes a world over sockets, with the endpoint and the group's one healthy target at `address`.
     pub async fn settled(address: &str) -> World {
         let world = World::empty().await;
         world.settle(address);
         world
     }
 
-    /// In memory, and everything takes the time that it takes on AWS: one endpoint that is not set yet, one
-    /// empty target group.
+    /// Makes a world in memory in which everything takes the time that it takes on AWS, with one endpoint that is not
+    /// set yet and one empty target group.
     pub fn empty_in_memory() -> World {
         let world = World::in_memory(UNIX_EPOCH + DAY);
         world.zone.set_latency(DNS_LATENCY);
@@ -148,8 +148,8 @@ impl World {
         world
     }
 
-    /// The same with the endpoint, with that TTL in seconds, at `address`, and so the group's one target, healthy
-    /// for long. The group is of the address's family.
+    /// Makes the same world with the endpoint at `address`, with this TTL in seconds. The group's one target is there
+    /// too, and has long been healthy. The group is of the address's family.
     pub async fn settled_in_memory(address: &str, ttl: u32) -> World {
         let mut world = World::empty_in_memory();
         world.ttl = ttl;
@@ -159,21 +159,21 @@ impl World {
         world
     }
 
-    /// The same with two endpoints, each with its own group.
+    /// Makes the same world with two endpoints, each with its own group.
     pub async fn two_in_memory() -> World {
         let mut world = World::settled_in_memory("10.0.1.7", 5).await;
         world.add_other();
         world
     }
 
-    /// Another endpoint, with a group of its own, which is empty and has another port.
+    /// Adds another endpoint with a group of its own, which is empty and has another port.
     pub fn add_other(&mut self) {
         self.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT + 1));
         self.zone.set(OTHER_ENDPOINT, dns::addresses(["10.0.3.3"]));
         self.follow([(ENDPOINT, ARN), (OTHER_ENDPOINT, OTHER_ARN)]);
     }
 
-    /// Each endpoint feeds the group beside it. Groups that are not there yet are made, and are empty.
+    /// Lets each endpoint feed the group beside it. Groups that do not exist yet are created, and are empty.
     pub fn follow<E: ToString, A: ToString>(&mut self, pairs: impl IntoIterator<Item = (E, A)>) {
         let pairs = pairs.into_iter();
         let pairs = pairs.map(|(endpoint, arn)| (endpoint.to_string(), arn.to_string()));
@@ -187,16 +187,15 @@ impl World {
         self.set("TARGET_GROUP_ARNS", arns.join(","));
     }
 
-    /// The one endpoint feeds so many other groups, whose ARNs are returned; they are empty.
+    /// Lets the one endpoint feed this many other groups, which are empty. Returns their ARNs.
     pub fn feed(&mut self, count: u64) -> Vec<String> {
         let arns: Vec<_> = (0..count).map(group_arn).collect();
         self.follow(arns.iter().map(|arn| (ENDPOINT, arn)));
         arns
     }
 
-    /// So many other groups, each with an endpoint of its own, which is at `address`, as its one target has
-    /// been for long. Everything takes the time that it takes on AWS, and Elastic Load Balancing has its
-    /// token buckets.
+    /// Makes this many other groups. Each has an endpoint of its own at `address`, where its one target has long been.
+    /// Everything takes the time that it takes on AWS, and Elastic Load Balancing has its token buckets.
     pub fn settle_many(&mut self, groups: usize, address: &str) {
         self.zone.set_latency(DNS_LATENCY);
         self.aws.set_latency(CALL_LATENCY);
@@ -208,7 +207,7 @@ impl World {
         self.aws.limit(0.0);
     }
 
-    /// The endpoint of one of those groups moves.
+    /// Moves the endpoint of one of those groups.
     pub fn point_one(&self, index: usize, address: &str) {
         let addresses = vec![address.parse().expect("an address")];
         let ttl = self.ttl;
@@ -216,20 +215,20 @@ impl World {
         self.zone.set(&own_endpoint(index), answer);
     }
 
-    /// The endpoint is at `address`, and so is the group's one target, healthy for long.
+    /// Puts the endpoint at `address`, and the group's one target too, which has long been healthy.
     pub fn settle(&self, address: &str) {
         self.point(address);
         self.aws.settle(ARN, address, PORT);
     }
 
-    /// The endpoint moves.
+    /// Moves the endpoint.
     pub fn point(&self, address: &str) {
         let addresses = vec![address.parse().expect("an address")];
         let ttl = self.ttl;
         self.answer(Answer::Addresses { ttl, addresses });
     }
 
-    /// What is answered for the endpoint.
+    /// Sets the answer for the endpoint.
     pub fn answer(&self, answer: Answer) {
         self.zone.set(ENDPOINT, answer);
     }
@@ -239,37 +238,38 @@ impl World {
             .insert(variable.to_owned(), value.to_string());
     }
 
-    /// The group as `address:port state`.
+    /// Returns the group's targets as `address:port state`.
     pub fn group(&self) -> Vec<String> {
         self.aws.summary(ARN)
     }
 
-    /// The names of all calls since the last time.
+    /// Returns the names of all calls since the last time.
     pub fn actions(&self) -> Vec<String> {
         let calls = self.aws.take_calls().into_iter();
         calls.map(|call| call.action).collect()
     }
 
-    /// All calls that change a group since the last time: action, targets with zone, outcome.
+    /// Returns all calls that changed a group since the last time, with the action, the targets with their zones, and
+    /// the outcome.
     pub fn changes(&self) -> Vec<String> {
         let calls = self.aws.take_calls();
         let changes = calls.iter().filter(|call| call.is_change());
         changes.map(Call::to_string).collect()
     }
 
-    /// All metric data since the last time, as `dimension=value metric sum`.
+    /// Returns all metric data since the last time, as `dimension=value metric sum`.
     pub fn data(&self) -> Vec<String> {
         let data = self.aws.take_data().into_iter();
         data.map(|datum| datum.to_string()).collect()
     }
 
-    /// When each question for an address arrived, in seconds since `begin`; forgets all questions.
+    /// Returns when each question for an address arrived, in seconds since `begin`. Forgets all questions.
     pub fn lookups(&self, begin: Instant) -> Vec<f64> {
         let asked = self.zone.take_asked().into_iter();
         asked.map(|one| (one.at - begin).as_secs_f64()).collect()
     }
 
-    /// When each call of this action arrived, in seconds since `begin`; forgets all calls.
+    /// Returns when each call of this action arrived, in seconds since `begin`. Forgets all calls.
     pub fn times(&self, begin: Instant, action: &str) -> Vec<f64> {
         let calls = self.aws.take_calls();
         let calls = calls.iter().filter(|call| call.action == action);
@@ -277,9 +277,9 @@ impl World {
     }
 }
 
-/// One sandbox, over sockets or in memory as the world is.
+/// These functions make sandboxes, over sockets or in memory as the world is.
 impl World {
-    /// A cold one.
+    /// Makes a cold sandbox.
     pub async fn sandbox(&self) -> Sandbox {
         match self.servers {
             Some(_) => Sandbox::Process(Box::new(self.process().await)),
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    /// One that knows the group already.
+    /// Makes a sandbox that knows the group already.
     pub async fn warm_sandbox(&self) -> Sandbox {
         let mut sandbox = self.sandbox().await;
         sandbox.schedule().await;
@@ -297,20 +297,20 @@ impl World {
         sandbox
     }
 
-    /// One scheduled invocation in a cold sandbox.
+    /// Invokes the function once in a cold sandbox, as the schedule does.
     pub async fn run(&self) -> lambda::Answer {
         self.sandbox().await.schedule().await
     }
 }
 
-/// Over sockets.
+/// These functions are for a world over sockets.
 impl World {
-    /// The real binary in a cold sandbox.
+    /// Starts the real binary in a cold sandbox.
     pub async fn process(&self) -> Process {
         self.process_of(Command::new(binary())).await
     }
 
-    /// The same for any command.
+    /// Starts any command in the same way.
     pub async fn process_of(&self, command: Command) -> Process {
         let variables = self.variables.iter();
         let variables: Vec<_> = variables
@@ -319,7 +319,7 @@ impl World {
         Process::start(command, &variables).await
     }
 
-    /// The handler in this process.
+    /// Makes the handler in this process.
     pub fn function_over_sockets(&self) -> Function {
         let sdk = SDK.to_builder();
         let sdk = sdk.endpoint_url(&self.variables["AWS_ENDPOINT_URL"]);
@@ -327,9 +327,9 @@ impl World {
     }
 }
 
-/// In memory.
+/// These functions are for a world in memory.
 impl World {
-    /// Another DNS server is asked too, and is returned as the variable has it.
+    /// Adds another DNS server that is asked too. Returns it as the variable has it.
     pub fn ask_too(&mut self, source: impl Into<Source>) -> String {
         let last = 3 + self.other_servers.len();
         let server = SocketAddr::new(IpAddr::from([10, 0, 0, last as u8]), 53);
@@ -339,7 +339,7 @@ impl World {
         server.to_string()
     }
 
-    /// The handler in a sandbox with a log, which asks there.
+    /// Makes a sandbox with a log, whose handler asks this source.
     pub fn sandbox_that_asks(&self, source: impl Into<Source>) -> Sandbox {
         let sandbox = SANDBOXES.fetch_add(1, Ordering::Relaxed);
         let (way, region) = (self.aws.clone(), format!("{REGION}-{sandbox}"));
@@ -349,7 +349,7 @@ impl World {
         Sandbox::Memory(Memory::new(function, level))
     }
 
-    /// A sandbox that asks the zone itself.
+    /// Makes a sandbox that asks the zone itself.
     pub fn function(&self) -> Function {
         self.function_that_asks(&self.zone)
     }
@@ -365,8 +365,8 @@ impl World {
         Network::new(others.chain([(server, source)]))
     }
 
-    /// A sandbox with ways of its own to AWS and to DNS. The SDK counts a process's retries by service and
-    /// Region; with a Region of its own a sandbox counts its own.
+    /// Makes a sandbox with its own ways to AWS and to DNS. The SDK counts a process's retries by service and Region,
+    /// so a sandbox with its own Region counts its own retries.
     pub fn function_over(&self, way: impl Way, network: Network, region: String) -> Function {
         let sdk = sdk_over(way).to_builder().region(Region::new(region));
         self.build_in_memory(&sdk.build(), network)
@@ -388,10 +388,10 @@ impl World {
     }
 }
 
-/// The one that is deployed, where `make test` says so, else cargo's.
+/// Returns the binary that the variable `FUNCTION_BINARY` names, or cargo's if it is not set.
 ///
 /// # Panics
-/// Outside of cargo.
+/// Panics if neither is known, as outside of cargo.
 pub fn binary() -> PathBuf {
     let variables = ["FUNCTION_BINARY", "CARGO_BIN_EXE_nlb-hostname-target"];
     let mut binaries = variables.into_iter().filter_map(std::env::var_os);
@@ -428,22 +428,26 @@ impl Function {
         self.invoke_within(event, TIMEOUT).await
     }
 
+    /// Invokes the function with this timeout.
+    ///
     /// # Panics
-    /// When it did not end by itself before the timeout, or diagnosed.
+    /// Panics if it does not end by itself before the timeout, or if it diagnoses.
     pub async fn invoke_within(&self, event: &str, timeout: Duration) -> Result<Report, Errors> {
         report(self.output(event, timeout).await)
     }
 
-    /// Lambda's timeout has come when it begins.
+    /// Invokes the function when Lambda's timeout has come already.
     ///
     /// # Panics
-    /// When it diagnosed.
+    /// Panics if it diagnoses.
     pub async fn invoke_too_late(&self, event: &str) -> Result<Report, Errors> {
         report(self.output_by(event, Instant::now()).await)
     }
 
+    /// Lets the function diagnose.
+    ///
     /// # Panics
-    /// When it did not end by itself before the timeout, or did not diagnose.
+    /// Panics if it does not end by itself before the timeout, or does not diagnose.
     pub async fn diagnose(&self) -> Findings {
         match self.output(DIAGNOSE, TIMEOUT).await {
             Ok(Output::Findings(findings)) => findings,
@@ -451,8 +455,10 @@ impl Function {
         }
     }
 
+    /// Returns what the function answers to this event.
+    ///
     /// # Panics
-    /// When it did not end by itself before the timeout.
+    /// Panics if it does not end by itself before the timeout.
     pub async fn output(&self, event: &str, timeout: Duration) -> Result<Output, Errors> {
         let timeout = Instant::now() + timeout;
         let outcome = self.output_by(event, timeout).await;
