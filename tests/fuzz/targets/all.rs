@@ -1,4 +1,4 @@
-//! Every kind of input, and what takes it and panics when it does harm.
+//! Every kind of input, with the function that takes it and panics if it does harm.
 
 mod answers;
 mod cloudwatch;

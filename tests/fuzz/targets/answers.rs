@@ -1,6 +1,6 @@
-//! An input that replaces answers of AWS. Each is a line with the call and the status, headers, an
-//! empty line and the body; the next one begins behind a line `----`. The last one to a call is given
-//! for ever, and a call without any is answered truthfully.
+//! Reads an input that replaces answers of AWS. Each answer has a line with the call and the status, the headers, an
+//! empty line and the body. The next one begins after a line `----`. The last answer to a call is given forever, and a
+//! call without an answer is answered truthfully.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use quick_xml::Reader;
@@ -16,7 +16,7 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// All that are in the input.
+    /// Reads all answers in the input.
     pub fn read_all(input: &'a [u8]) -> Vec<Self> {
         let texts = Parts {
             rest: Some(input),
@@ -25,7 +25,7 @@ impl<'a> Answer<'a> {
         texts.filter_map(Answer::read).collect()
     }
 
-    /// `None` for what names no call and no status.
+    /// Returns `None` if the text does not name a call and a status.
     fn read(text: &'a [u8]) -> Option<Self> {
         let mut parts = Parts {
             rest: Some(text),
@@ -41,7 +41,7 @@ impl<'a> Answer<'a> {
         })
     }
 
-    /// The answer that one of the calls was given; `None` when it was answered truthfully.
+    /// Returns the answer that one of the calls was given, or `None` if the call was answered truthfully.
     pub fn given<'b>(answers: &'b [Self], calls: &[Call], index: usize) -> Option<&'b Self> {
         let action = &calls[index].action;
         let earlier = calls[..index].iter().filter(|call| call.action == *action);
@@ -50,7 +50,7 @@ impl<'a> Answer<'a> {
         its.nth(earlier.count()).or(last)
     }
 
-    /// True if Elastic Load Balancing would say so of a call that succeeded, by its own protocol: the body
+    /// Returns true if Elastic Load Balancing answers like this to a call that succeeded, by its own protocol: the body
     /// is one document, whose root element is named after the call.
     /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html>
     pub fn is_from_load_balancing(&self) -> bool {
@@ -59,8 +59,8 @@ impl<'a> Answer<'a> {
         self.status.is_success() && text.is_ok_and(|text| is_document(text, &name))
     }
 
-    /// True if CloudWatch would say so of a `PutMetricData` that succeeded: a header of AWS's, and no body or
-    /// an empty map.
+    /// Returns true if CloudWatch answers like this to a `PutMetricData` that succeeded: with a header of AWS's, and
+    /// with no body or an empty map.
     /// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
     pub fn is_from_cloudwatch(&self) -> bool {
         let protocol = self.headers.get("smithy-protocol");
@@ -82,7 +82,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// True if nothing but one element of that name, closed by its own name, is in the text.
+/// Returns true if the text has nothing but one element of that name, closed by its own name.
 fn is_document(text: &str, name: &str) -> bool {
     let mut reader = Reader::from_str(text);
     let (mut depth, mut is_root_read) = (0, false);
@@ -117,7 +117,7 @@ fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name.parse().ok()?, value.parse().ok()?))
 }
 
-/// What stands between separators.
+/// The parts of a text between separators.
 struct Parts<'a> {
     rest: Option<&'a [u8]>,
     separator: &'static [u8],

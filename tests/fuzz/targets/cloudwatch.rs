@@ -1,4 +1,4 @@
-//! What CloudWatch answers to `PutMetricData`.
+//! Feeds the function answers from CloudWatch to `PutMetricData`.
 
 use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::report::Report;
@@ -8,8 +8,8 @@ use stand_in::cloudwatch::Datum;
 use super::answers::Answer;
 use super::world::{NEW, OLD, block_on, moving};
 
-/// I10: whatever CloudWatch says, the group has moved, and the failover is counted in the end unless
-/// CloudWatch took it or called it invalid (section 6).
+/// Checks I10: whatever CloudWatch says, the group has moved, and the failover is counted in the
+/// end unless CloudWatch took it or called it invalid (section 6).
 pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| answer.action == "PutMetricData");
@@ -39,16 +39,16 @@ pub fn run(input: &[u8]) {
     });
 }
 
-/// What a call was told.
+/// The truth of what a call was told.
 #[derive(Debug, PartialEq)]
 enum Published {
     Truly,
-    /// That it succeeded, though nothing took effect.
+    /// The call was told that it succeeded, though nothing took effect.
     Untruly,
     Not,
 }
 
-/// Each call in turn.
+/// Returns what each publication was told, in order.
 fn published(calls: &[Call], answers: &[Answer]) -> Vec<Published> {
     let told = |index| match Answer::given(answers, calls, index) {
         None => Published::Truly,
@@ -59,7 +59,7 @@ fn published(calls: &[Call], answers: &[Answer]) -> Vec<Published> {
     publications.map(told).collect()
 }
 
-/// I9: only publishing fails, and only when it did.
+/// Checks I9: only publishing fails, and only if it really did.
 fn assert_truthful(outcome: &Result<Report, Errors>, published: &[Published]) {
     match outcome {
         Ok(_) => assert!(
@@ -74,7 +74,7 @@ fn assert_truthful(outcome: &Result<Report, Errors>, published: &[Published]) {
     }
 }
 
-/// What is invalid is dropped.
+/// Returns true if CloudWatch called the data invalid, since invalid data are dropped.
 fn is_invalid(errors: &Errors) -> bool {
     let (message, words) = (errors.to_string(), ["Invalid", "Missing", "Validation"]);
     words.iter().any(|word| message.contains(word))

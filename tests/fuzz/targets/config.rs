@@ -1,12 +1,12 @@
-//! The values of the variables, a line each.
+//! Feeds the configuration the values of the variables, one on each line.
 
 use std::collections::BTreeMap;
 
 use nlb_hostname_target::config::Config;
 use nlb_hostname_target::error::Error;
 
-/// Section 3: what is accepted is complete, and is read the same when it is written again; what is refused
-/// names the variable and its value.
+/// Checks section 3: what is accepted is complete, and is read the same when it is written again. What is refused names
+/// the variable and its value.
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let variables: BTreeMap<_, _> = text
@@ -52,7 +52,7 @@ fn assert_complete(config: &Config, variables: &BTreeMap<&str, &str>) {
     assert!(!config.metric_namespace.starts_with("AWS/"));
 }
 
-/// As the variables of another deployment.
+/// Writes the configuration as the variables of another deployment.
 fn write(config: &Config) -> BTreeMap<&'static str, String> {
     let pairs = config.target_groups.iter().flat_map(|group| {
         group

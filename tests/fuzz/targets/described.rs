@@ -1,5 +1,5 @@
-//! An answer to `DescribeTargetHealth`, read by another reader than the SDK's, which is lenient: it
-//! finds every target that any reader could find.
+//! Reads an answer to `DescribeTargetHealth` with another reader than the SDK's. This one is
+//! lenient: it finds every target that any reader could find.
 
 use quick_xml::Reader;
 use quick_xml::escape::unescape;
@@ -8,19 +8,19 @@ use quick_xml::events::Event;
 use super::load_balancing::is_new;
 use super::world::{NEW, OLD};
 
-/// What some answers say.
+/// The content of some answers.
 #[derive(Default)]
 pub struct Described {
     text: String,
     members: Vec<Member>,
 }
 
-/// The texts of its elements, with their names.
+/// The texts of the elements of a member, with their names.
 #[derive(Default)]
 struct Member(Vec<(String, String)>);
 
 impl Described {
-    /// One answer more.
+    /// Reads one more answer.
     pub fn read(&mut self, body: &[u8]) {
         let body = String::from_utf8_lossy(body);
         self.text.push_str(&body);
@@ -50,19 +50,19 @@ impl Described {
         self.members.push(member);
     }
 
-    /// The stand-in's own answer.
+    /// Adds the stand-in's own answer.
     pub fn read_truth(&mut self) {
         self.text.push_str(&format!("{OLD} {NEW} 6379"));
     }
 
-    /// True if anything says that this target is there.
+    /// Returns true if anything says that this target is there.
     pub fn names(&self, id: &str, port: Option<u16>) -> bool {
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let text = unescape(&self.text).unwrap_or_else(|_| self.text.as_str().into());
         text.contains(id) && text.contains(&port)
     }
 
-    /// True if the new target is described as one that is not draining.
+    /// Returns true if the new target is described as one that is not draining.
     pub fn has_live(&self) -> bool {
         self.members.iter().any(|member| {
             let has = |name: &str, is: &dyn Fn(&str) -> bool| {

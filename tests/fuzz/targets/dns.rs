@@ -1,4 +1,4 @@
-//! What a DNS server answers over UDP, behind the query's id.
+//! Feeds the function answers from a DNS server over UDP. The input follows the query's id.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::world::{OLD, block_on, moving};
 
-/// I8, in virtual time: lookups that take longer than ACT are a failure.
+/// The limit of I8 in virtual time. Lookups that take longer than ACT are a failure.
 const LATEST: Duration = Duration::from_secs(5);
 
 /// NLB's IPv4 ranges, the default of `ALLOWED_CIDRS`.
@@ -27,8 +27,8 @@ const ALLOWED: [&str; 4] = [
     "100.64.0.0/10",
 ];
 
-/// I1: no address but what the answer says of the endpoint, and a whole invocation where it says any:
-/// that an error changes nothing, tests/spec shows.
+/// Checks I1: the function finds only addresses that the answer gives to the endpoint. If it finds
+/// any, a whole invocation follows. tests/spec shows that an error changes nothing.
 pub fn run(input: &[u8]) {
     block_on(async {
         let source = source(input);
@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
     });
 }
 
-/// Answers the same to everything.
+/// Makes a source that gives the same answer to everything.
 fn source(input: &[u8]) -> Source {
     let input = input.to_vec();
     Source::Responder(Arc::new(move |query, _| {
@@ -56,7 +56,7 @@ fn source(input: &[u8]) -> Source {
     }))
 }
 
-/// True if a name may point at the id in front of it, and so mean something else each time.
+/// Returns true if a name may point at the id in front of it, and so mean something else each time.
 fn depends_on_id(input: &[u8]) -> bool {
     let is_pointer = |bytes: &[u8]| matches!(bytes, [0xc0, 0 | 1]);
     input.windows(2).any(is_pointer)
@@ -70,7 +70,8 @@ async fn resolve(source: Source) -> Result<Found, String> {
     resolver.resolve(&endpoint, RecordType::A).await
 }
 
-/// The group follows, or the answer is refused and nothing changes (I1; section 3, `ALLOWED_CIDRS`).
+/// Checks that the group follows, or that the answer is refused and nothing changes (I1; section 3,
+/// `ALLOWED_CIDRS`).
 async fn invoke(source: Source, found: &BTreeSet<IpAddr>) {
     let (world, _) = moving();
     let outcome = world.function_that_asks(source).schedule().await;
@@ -96,8 +97,8 @@ async fn invoke(source: Source, found: &BTreeSet<IpAddr>) {
     assert_ne!(is_deregistered, found.contains(&old));
 }
 
-/// The IPv4 addresses that a good answer gives to the endpoint, or to a name that any of its CNAMEs
-/// leads to.
+/// Returns the IPv4 addresses that a good answer gives to the endpoint, or to a name that any of
+/// its CNAMEs leads to.
 fn answered(input: &[u8]) -> BTreeSet<IpAddr> {
     let message = Message::from_vec(&[&[0, 0], input].concat()).expect("a message");
     assert_eq!(message.metadata.response_code, ResponseCode::NoError);

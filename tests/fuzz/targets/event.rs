@@ -1,10 +1,10 @@
-//! An event's JSON, read as Lambda's runtime hands it over.
+//! Feeds the function the JSON of an event, as Lambda's runtime hands it over.
 
 use nlb_hostname_target::event::{Cause, Event};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Section 4, in its order of precedence. Where serde_json reads the whole event too, both say the same.
+/// Checks section 4, in its order of precedence. If serde_json reads the whole event too, both say the same.
 pub fn run(input: &[u8]) {
     let Ok(json) = serde_json::from_slice::<Box<RawValue>>(input) else {
         return;
@@ -23,7 +23,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// In any case and with or without underscore.
+/// Returns true if the event asks for a dry run. The case and the underscores of the name do not matter.
 fn is_dry_run(event: &Value) -> bool {
     let fields = event.as_object().into_iter().flatten();
     let mut spelled =

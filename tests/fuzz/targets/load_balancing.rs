@@ -1,4 +1,4 @@
-//! What Elastic Load Balancing answers to the four calls, and to those of a diagnosis.
+//! Feeds the function answers from Elastic Load Balancing to the four calls, and to those of a diagnosis.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ const ACTIONS: [&str; 7] = [
     "DeregisterTargets",
 ];
 
-/// I4: whatever ELB says, nothing is deregistered but what it described; I2: and only after it acknowledged
-/// the new target or described it. I9: success is said only of what succeeded. A diagnosis fails for
-/// nothing and changes nothing (section 8). When ELB comes to its senses, so does the group (I5).
+/// Checks that, whatever ELB says, nothing is deregistered that ELB did not describe (I4), and nothing before ELB
+/// acknowledged or described the new target (I2). The function reports success only for what succeeded (I9). A
+/// diagnosis never fails and changes nothing (section 8). Once ELB answers truthfully again, the group is right (I5).
 pub fn run(input: &[u8]) {
     let mut answers = Answer::read_all(input);
     answers.retain(|answer| ACTIONS.contains(&answer.action));
@@ -50,12 +50,12 @@ pub fn run(input: &[u8]) {
     });
 }
 
-/// What the group is, is described once in a sandbox.
+/// Returns true if a sandbox believes the answer forever, because it describes only once what the group is.
 fn is_believed_for_ever(answer: &Answer) -> bool {
     answer.action == "DescribeTargetGroups" && answer.status.is_success()
 }
 
-/// What the function asked for and was told.
+/// The calls of the function, and what they were told.
 struct Told<'a> {
     answers: &'a [Answer<'a>],
     calls: &'a [Call],
@@ -84,7 +84,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// True if ELB itself said that this call succeeded.
+    /// Returns true if ELB itself said that this call succeeded.
     fn is_acknowledged(&self, index: usize) -> bool {
         let given = Answer::given(self.answers, self.calls, index);
         given.map_or(
@@ -93,7 +93,7 @@ impl<'a> Told<'a> {
         )
     }
 
-    /// The targets of the calls of this action, as far as ELB acknowledged them, before the one at `end`.
+    /// Returns the targets of those calls of this action before `end` that ELB acknowledged.
     fn acknowledged(&self, action: &str, end: usize) -> Targets<'a> {
         let calls = self.calls[..end].iter().enumerate();
         let calls =
@@ -113,7 +113,7 @@ impl<'a> Told<'a> {
                     .iter()
                     .filter(|call| call.action == "RegisterTargets"),
             );
-            // I2: a failed register stops before deregister.
+            // I2: after a register that failed, nothing is deregistered.
             assert_eq!(asked, registered, "{call:?} in spite of a failure");
             for (id, port) in targets([call]) {
                 assert!(
@@ -121,7 +121,7 @@ impl<'a> Told<'a> {
                     "{id} {port:?} out of the blue"
                 );
             }
-            // I2: at no moment does an action leave the group without a live target.
+            // I2: no action ever leaves the group without a live target.
             let is_live = registered.iter().any(|(id, _)| is_new(id)) || self.described.has_live();
             assert!(is_live, "{call:?} with nothing new");
         }
@@ -151,7 +151,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Where the endpoint is now.
+/// Returns true if the endpoint is at this address now.
 pub fn is_new(id: &str) -> bool {
     id == NEW || id.contains(':')
 }

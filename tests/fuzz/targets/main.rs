@@ -1,5 +1,5 @@
-//! What `nlb-hostname-target` is fed with, and what must not come of it: a panic, a hang, or a
-//! change in a target group that garbage asked for. libFuzzer has the `main`; see ../run.
+//! Feeds garbage to `nlb-hostname-target`. It must not cause a panic, a hang, or a change in a
+//! target group that the garbage asked for. libFuzzer has the `main`; see ../run.
 
 #![no_main]
 

@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 pub const OLD: &str = "10.0.1.7";
 pub const NEW: &str = "10.0.2.9";
 
-/// Runs it under virtual time.
+/// Runs a future under virtual time.
 pub fn block_on(future: impl Future<Output = ()>) {
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -18,7 +18,8 @@ pub fn block_on(future: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(future);
 }
 
-/// Everything but what the input replaces is as it should be, IPv6 too.
+/// Makes a world in which everything but what the input replaces is as it should be, including
+/// IPv6.
 pub fn moving() -> (World, Function) {
     let world = World::in_memory(SystemTime::now());
     world.settle(OLD);
