@@ -27,7 +27,7 @@ const NAME: &str = "drill";
 /// The key expires after this many seconds.
 const EXPIRES_AFTER: u32 = 60;
 
-/// Why a client cannot work.
+/// A reason why a client cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// TCP was refused.
@@ -92,7 +92,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How to connect to the cache.
+/// The way to connect to the cache.
 #[derive(Clone)]
 pub struct Client {
     /// The server name is the one to verify. `None` means plaintext.
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// True if a password would be sent for everybody to read.
+    /// Returns true if a password would be sent for everybody to read.
     pub fn is_careless(&self) -> bool {
         self.tls.is_none() && self.password.is_some()
     }
@@ -229,7 +229,7 @@ impl Connection {
         self.query(&redis::cmd("PING")).await
     }
 
-    /// `master` or `slave`.
+    /// Returns `master` or `slave`.
     pub async fn role(&mut self) -> Result<String, Failure> {
         // The rest of the answer depends on the role.
         let role: Vec<redis::Value> = self.query(&redis::cmd("ROLE")).await?;
@@ -237,7 +237,7 @@ impl Connection {
         String::from_redis_value(role).map_err(|error| redis_failure(&error.into()))
     }
 
-    /// The number of shards that a cache in cluster mode has.
+    /// Returns the number of shards that a cache in cluster mode has.
     pub async fn shards(&mut self) -> Result<u32, Failure> {
         let mut info = redis::cmd("CLUSTER");
         let text: String = self.query(info.arg("INFO")).await?;
@@ -254,7 +254,7 @@ impl Connection {
             .await
     }
 
-    /// How many other clients are connected to this node.
+    /// Returns how many other clients are connected to this node.
     pub async fn others(&mut self) -> Result<usize, Failure> {
         let mut list = redis::cmd("CLIENT");
         let clients: String = self
@@ -312,7 +312,7 @@ fn tls_failure(error: &io::Error) -> Failure {
     }
 }
 
-/// rustls writes the names of a certificate as `DnsName("example.com")`.
+/// Returns the name alone. rustls writes the names of a certificate as `DnsName("example.com")`.
 fn bare(name: &str) -> String {
     name.split('"').nth(1).unwrap_or(name).to_owned()
 }

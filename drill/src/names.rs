@@ -10,10 +10,10 @@ use tokio::net::lookup_host;
 
 use crate::arguments::Arguments;
 
-/// A name has addresses of one family, or of both.
+/// The two families. A name has addresses of one of them, or of both.
 pub const EITHER: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
 
-/// The endpoint's addresses, from the first of these families in which it has any.
+/// Returns the endpoint's addresses, from the first of these families in which it has any.
 ///
 /// # Errors
 /// The error says why there are none.
@@ -32,7 +32,8 @@ pub async fn resolve(
     Err(Vec::from_iter(causes).join(", "))
 }
 
-/// The family of the addresses that were found, so that a failed lookup is not mistaken for a name of the other family.
+/// Returns the family of the addresses that were found, so that a failed lookup is not mistaken for a name of the other
+/// family.
 pub fn family(addresses: &BTreeSet<IpAddr>) -> RecordType {
     match addresses.first() {
         Some(IpAddr::V6(_)) => RecordType::AAAA,
@@ -40,7 +41,7 @@ pub fn family(addresses: &BTreeSet<IpAddr>) -> RecordType {
     }
 }
 
-/// The load balancer's addresses. There is at least one.
+/// Returns the load balancer's addresses. There is at least one.
 ///
 /// # Errors
 /// The error says why there are none.

@@ -16,11 +16,11 @@ use crate::names::{EITHER, addresses, resolve};
 struct Seen {
     /// The endpoint's addresses.
     endpoint: Result<BTreeSet<IpAddr>, String>,
-    /// What a client meets at each address of the load balancer.
+    /// The outcome at each address of the load balancer.
     load_balancer: Result<Vec<At>, String>,
 }
 
-/// What a client meets at an address.
+/// The outcome of a try at one address.
 struct At {
     address: SocketAddr,
     outcome: Result<(), Failure>,
@@ -48,7 +48,7 @@ pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
     Ok(judge(arguments, &seen))
 }
 
-/// A client can work if there is no error among the findings.
+/// Returns true if there is no error among the findings, so that a client can work.
 pub fn is_sound(findings: &[Finding]) -> bool {
     findings
         .iter()
@@ -162,7 +162,7 @@ fn judge(arguments: &Arguments, seen: &Seen) -> Findings {
     Findings { findings }
 }
 
-/// There is one finding for all addresses at which the same is wrong.
+/// Makes one finding for all addresses at which the same is wrong.
 fn of_addresses(arguments: &Arguments, all: &[At]) -> Vec<Finding> {
     let mut found: Vec<(Finding, Vec<String>)> = Vec::new();
     for at in all {

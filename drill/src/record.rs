@@ -54,13 +54,13 @@ pub struct Record {
     pub clients: BTreeMap<&'static str, Writes>,
 }
 
-/// What became of the writes of a client. Errors are counted since the first sign.
+/// The outcome of a client's writes. Errors are counted since the first sign.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Writes {
     /// The longest time between two writes that succeeded.
     pub without_write: Option<f64>,
-    /// When that time was over.
+    /// The time of the write that ended it.
     pub back: Option<f64>,
     pub is_back: bool,
     pub read_only: usize,
@@ -70,8 +70,8 @@ pub struct Writes {
 }
 
 impl Record {
-    /// What is known `now` about the first failover. It is `None` as long as the name has not left one address for
-    /// another.
+    /// Returns what is known `now` about the first failover. Returns `None` as long as the name has not left one
+    /// address for another.
     pub fn of(entries: &[Entry], now: Duration) -> Option<Self> {
         let mut names = entries.iter().filter_map(|entry| match &entry.what {
             What::Name(addresses) => Some((entry.at, addresses)),
@@ -134,7 +134,7 @@ impl Record {
         self.clients.values().all(|writes| writes.is_back)
     }
 
-    /// The record as a Markdown table, as `make e2e` prints it.
+    /// Returns the record as a Markdown table, as `make e2e` prints it.
     pub fn table(&self) -> String {
         let seconds = |value: Option<f64>| match value {
             Some(value) => format!("{value:.1}"),
@@ -216,8 +216,8 @@ pub fn is_write(what: &What) -> bool {
     matches!(what, What::Written | What::Failed { .. })
 }
 
-/// True if the failover is over. The name has moved, the client writes again, and nothing else has changed for a while.
-/// If the targets are watched, they are as the name says. If they are not, the client was interrupted.
+/// Returns true if the failover is over. The name has moved, the client writes again, and nothing else has changed for
+/// a while. If the targets are watched, they are as the name says. If they are not, the client was interrupted.
 pub fn is_over(entries: &[Entry], is_group_watched: bool, now: Duration) -> bool {
     let Some(record) = Record::of(entries, now) else {
         return false;

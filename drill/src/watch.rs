@@ -282,7 +282,7 @@ impl Watch<'_> {
         }
     }
 
-    /// How many other clients that node has.
+    /// Returns how many other clients that node has.
     async fn others(
         &self,
         client: &Client,
