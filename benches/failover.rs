@@ -1,7 +1,7 @@
-//! How soon a failover is seen: the time from the change in DNS to the arrival of `RegisterTargets`,
-//! of the real binary on the wall clock, in each mode, over failovers at evenly spread moments. DNS
-//! and Elastic Load Balancing are stand-ins on loopback that answer at once and cache nothing, so
-//! what is measured is the function's own part.
+//! Measures how soon a failover is seen: the time from the change in DNS to the arrival of `RegisterTargets`. It
+//! measures the real binary on the wall clock, in each mode, over failovers at evenly spread moments. DNS and Elastic
+//! Load Balancing are stand-ins on loopback that answer at once and cache nothing, so what is measured is the
+//! function's own part.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ struct Mode {
     event: &'static str,
     /// The longest time between two reconciles.
     interval: Duration,
-    /// From the first invocation's begin to the second's; without one there is but one invocation.
+    /// The time from the beginning of the first invocation to that of the second. If it is `None`, there is only one
+    /// invocation.
     again_after: Option<Duration>,
 }
 
@@ -81,14 +82,14 @@ async fn main() {
     }
 }
 
-/// One failover in a world of its own, at the `index`-th of evenly spread moments between two reconciles.
+/// Plays one failover in a world of its own, at the `index`-th of evenly spread moments between two reconciles.
 async fn fail_over(mode: &Mode, index: u32) -> Duration {
     let mut world = World::settled(OLD).await;
     for (variable, value) in mode.variables {
         world.set(variable, value);
     }
     let mut sandbox = world.sandbox().await;
-    // Known to the sandbox before it counts.
+    // The sandbox gets to know the group before anything is measured.
     invoke(&mut sandbox, r#"{"dryRun":true}"#).await;
     assert_eq!(world.group(), [format!("{OLD}:6379 healthy")]);
     world.aws.take_calls();
@@ -103,7 +104,7 @@ async fn fail_over(mode: &Mode, index: u32) -> Duration {
         }
     };
     let move_on = async {
-        // After the second reconcile where there are more than two.
+        // If there are more than two reconciles, the name moves after the second one.
         let seen = if mode.again_after.is_some() { 0 } else { 1 };
         sleep_until(begin + seen * mode.interval + phase).await;
         world.point(NEW);

@@ -1,5 +1,5 @@
-"""Prints what side_by_side.rs has measured, and draws it; with `--document` also where the documentation has it, and what
-the other two have printed."""
+"""Prints what side_by_side.rs has measured, and draws it. With `--document`, it does the same in the documentation,
+and adds what the other two benchmarks have printed."""
 
 import json
 import math
@@ -18,19 +18,20 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 BENCH = PROJECT / "target" / "bench"
 RESULTS = BENCH / "side_by_side.json"
 DOCS = PROJECT / "docs"
-# After which the page is what a run has written: performance.md to its end, the others to the end of the text block.
+# In a page, what follows this mark is what a run has written. In performance.md that goes to the end, in the others to
+# the end of the text block.
 MARK = "<!-- make bench DOCUMENT=--document writes what follows -->"
 PRINTED = {"failover.txt": "timing-and-cost.md", "lost_zone.txt": "how-it-works.md"}
 PROGRAMS = {"function": ("this function", "#0072b2"), "python": ("Python, boto3", "#e69f00")}
-# Of a line of the documentation.
+# The width of a line of the documentation.
 WIDTH = 120
 MB = 1_000_000
-# us-east-1, x86_64, which is the template's default: https://aws.amazon.com/lambda/pricing/
+# The prices are those of us-east-1 and x86_64, which is the template's default: https://aws.amazon.com/lambda/pricing/
 DOLLARS_PER_GB_SECOND = 0.0000166667
 DOLLARS_PER_REQUEST = 0.20 / 1_000_000
 GB = 0.125
 MINUTES_PER_MONTH = 43_800
-# SchedulePollSeconds, as the documentation has it.
+# The value of SchedulePollSeconds that the documentation has.
 POLLING_SECONDS = 55
 
 
@@ -43,7 +44,7 @@ def number(value):
 
 
 def rows(setting):
-    """What is measured, for both, and the function's multiple of its bound."""
+    """Yields what is measured, for both, and the function's multiple of its bound."""
     own, other, bound = setting["function"], setting["python"], setting["bound"]
     yield "start to the first request for work", own["start"], other["start"], None
     yield "start to the end of the first reconcile", first_result(own), first_result(other), None
@@ -53,7 +54,7 @@ def rows(setting):
 
 
 def table(results):
-    """In Markdown."""
+    """Writes the results as a table in Markdown."""
     lines = [
         "| | in milliseconds | this function | Python | times as much | of the bound |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -78,12 +79,12 @@ def table(results):
 
 
 def fill(text):
-    """In lines; a link stays whole."""
+    """Breaks a text into lines. A link stays whole."""
     return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def cost(durations):
-    """Of the compute of a month, in Markdown."""
+    """Writes what the compute of a month costs, in Markdown."""
     if "missing" in durations:
         return [f"What Lambda bills was not measured: {durations['missing']}."]
     once, many, python = (durations[name] / 1000 for name in ("function", "functionWith25Groups", "python"))
@@ -113,14 +114,14 @@ def cost(durations):
 
 
 def versions():
-    """Of what Python needs."""
+    """Names the versions of Python and of what it needs."""
     requirements = (PROJECT / "benches" / "python" / "requirements.txt").read_text().splitlines()
     pinned = [line.replace("==", " ") for line in requirements if "==" in line and not line.startswith("matplotlib")]
     return f"Python {platform.python_version()} with {', '.join(pinned)}."
 
 
 def draw(results, path):
-    # The same result is the same picture, with text as text.
+    # The same result gives the same picture, and text stays text.
     plot.rcParams |= {"svg.hashsalt": "side by side", "svg.fonttype": "none"}
     measured = [
         (f"{what}\n{setting['setting']}", figure, setting)
@@ -155,7 +156,7 @@ def document(results):
     before, _, _ = page.read_text().partition(MARK)
     page.write_text(f"{before}{MARK}\n\n{table(results)}\n")
     for printed, name in PRINTED.items():
-        # What it says of itself ends with an empty line.
+        # What the benchmark says of itself ends with an empty line.
         _, _, figures = (BENCH / printed).read_text().partition("\n\n")
         page = DOCS / name
         lines = "\n".join(line.rstrip() for line in figures.strip("\n").splitlines())

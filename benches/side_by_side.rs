@@ -1,7 +1,7 @@
-//! What the function costs, beside a Python function that does the same single job the usual way: both are whole
-//! processes under the Lambda Runtime API, in turn, against the same stand-ins. Writes JSON to target/bench, of
-//! which report.py makes the table. The bound of a reconcile is its longest chain of dependent calls, each as long as a bare
-//! client on this machine took for it in the same run.
+//! Measures what the function costs, beside a Python function that does the same single job the usual way. Both are
+//! whole processes under the Lambda Runtime API, in turn, against the same stand-ins. It writes JSON to target/bench,
+//! from which report.py makes the table. The bound of a reconcile is its longest chain of dependent calls, each as long
+//! as a bare client on this machine took for it in the same run.
 
 use std::fs;
 use std::io;
@@ -23,29 +23,29 @@ use tokio::time::{Instant, sleep};
 
 const OLD: &str = "10.0.1.7";
 const NEW: &str = "10.0.2.9";
-/// How often each program is measured under each setting.
+/// The number of times that each program is measured under each setting.
 const RUNS: usize = 15;
-/// Invocations of each process, after the first.
+/// The number of invocations of each process after the first.
 const WARM: usize = 10;
-/// In which the 25 reads of an invocation are refilled.
+/// The time in which the 25 reads of an invocation are refilled.
 const BETWEEN: Duration = Duration::from_secs(3);
-/// As Lambda sets it, for the SDK of Python.
+/// The Region as Lambda sets it, for the SDK of Python.
 const REGION: (&str, &str) = ("AWS_DEFAULT_REGION", "eu-west-1");
-/// How many bare calls the bound is taken from.
+/// The number of bare calls that the bound is taken from.
 const BARE: usize = 50;
-/// The share of a function with 128 MB: Lambda grants a core for each 1,769 MB.
+/// The share of a core that a function with 128 MB has. Lambda grants a core for each 1,769 MB.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
 const SHARE: f64 = 128.0 / 1769.0;
-/// In microseconds: the least that Linux grants in a period.
+/// The quota in microseconds. It is the least that Linux grants in a period.
 const QUOTA: f64 = 1000.0;
 
-/// Under what both are measured.
+/// The conditions under which both are measured.
 struct Setting {
     name: &'static str,
-    /// How long a call to AWS takes. DNS takes a quarter of it.
+    /// The time that a call to AWS takes. DNS takes a quarter of it.
     latency: Duration,
     is_tls: bool,
-    /// To the share of a core that 128 MB have, from the first request for work on.
+    /// True if the process is limited to the share of a core that 128 MB have, from the first request for work on.
     is_throttled: bool,
 }
 
@@ -65,7 +65,7 @@ const SETTINGS: [Setting; 4] = [
     setting("128 MB, TLS", 0, true, true),
 ];
 
-/// What is measured of a process, in milliseconds, and in kB of memory.
+/// The values that are measured of a process, in milliseconds, and in kB of memory.
 const MEASURED: [&str; 5] = ["start", "first", "warm", "failover", "memory"];
 type Sample = [f64; MEASURED.len()];
 
@@ -103,14 +103,14 @@ async fn main() {
     fs::write(&file, format!("{report:#}\n")).expect("target/bench can be written");
 }
 
-/// Where results go.
+/// Returns the folder for results.
 fn target() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     fs::create_dir_all(&folder).expect("target can be written");
     folder
 }
 
-/// As Lambda's own image for Python starts it.
+/// Returns a command that starts the Python function as Lambda's own image does.
 fn python() -> Command {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(project.join(".venv-bench/bin/python"));
@@ -119,7 +119,7 @@ fn python() -> Command {
     command
 }
 
-/// Where the endpoint and the target group are settled, and what keeps the servers alive.
+/// A world in which the endpoint and the target group are settled, and what keeps its servers alive.
 struct Scene {
     world: World,
     _tls: Option<(http::Server, NamedTempFile)>,
@@ -151,7 +151,7 @@ async fn over_tls(mut world: World) -> Scene {
     }
 }
 
-/// One process, from its start to a failover.
+/// Measures one process, from its start to a failover.
 async fn sample(setting: &Setting, command: Command) -> Sample {
     let Scene { world, _tls } = scene(setting).await;
     let mut sandbox = world.process_of(command).await;
@@ -185,7 +185,7 @@ async fn reconcile(sandbox: &mut Process) -> Duration {
     answer.took
 }
 
-/// In kB, the most that a process occupied.
+/// Returns the most memory that a process has occupied, in kB.
 fn peak(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -210,8 +210,8 @@ fn named(sample: &Sample) -> Value {
         .into()
 }
 
-/// The longest chain of dependent calls of a first, a warm and a failing-over reconcile, in milliseconds, from
-/// what each call takes a client that only sends and receives.
+/// Measures the longest chain of dependent calls of a first, a warm and a failing-over reconcile, in milliseconds. It
+/// is the sum of what each call takes a client that only sends and receives.
 async fn bound(setting: &Setting) -> Sample {
     let plain = Setting {
         is_tls: false,
@@ -250,7 +250,7 @@ async fn bound(setting: &Setting) -> Sample {
     ]
 }
 
-/// `DescribeTargetHealth`, by hand.
+/// Calls `DescribeTargetHealth` by hand.
 async fn call(stream: &mut TcpStream) {
     let body = format!("Action=DescribeTargetHealth&TargetGroupArn={ARN}");
     let request = format!(
@@ -288,7 +288,7 @@ async fn ask(socket: &UdpSocket) {
         .expect("the stand-in answers");
 }
 
-/// Of the binary and its zip in bytes; of the memory with many groups in kB; and how many instructions a warm
+/// Measures the binary and its zip in bytes, the memory with many groups in kB, and how many instructions a warm
 /// reconcile takes.
 async fn sizes() -> Value {
     let binary = binary();
@@ -311,8 +311,8 @@ async fn sizes() -> Value {
     })
 }
 
-/// What Lambda bills of a scheduled invocation in which nothing has moved, in milliseconds: at the share of a core that
-/// 128 MB have, over TLS, with 40 ms a call, 5 ms for DNS and Elastic Load Balancing's token buckets.
+/// Measures what Lambda bills of a scheduled invocation in which nothing has moved, in milliseconds. It has the share
+/// of a core that 128 MB have, TLS, 40 ms a call, 5 ms for DNS and Elastic Load Balancing's token buckets.
 async fn durations() -> Value {
     if let Err(error) = Throttle::of(None) {
         return json!({"missing": error.to_string()});
@@ -354,7 +354,7 @@ async fn memory_of_many(groups: u64) -> f64 {
     peak(sandbox.id())
 }
 
-/// What valgrind counted, or the reason why it did not.
+/// Returns what valgrind counted, or the reason why it did not.
 async fn instructions() -> Value {
     let (few, many) = (5, 25);
     match (instructions_of(few).await, instructions_of(many).await) {
@@ -385,11 +385,11 @@ async fn instructions_of(invocations: u64) -> Result<u64, String> {
     counted.ok_or_else(|| format!("valgrind said {log:?}"))
 }
 
-/// The share of a core that a function with 128 MB has, by cgroup; ends when it is dropped.
+/// A limit to the share of a core that a function with 128 MB has, by cgroup. It ends when it is dropped.
 struct Throttle(PathBuf);
 
 impl Throttle {
-    /// For this process, or to see whether it can be had.
+    /// Limits this process. Without a process, it only shows whether a limit is possible.
     fn of(process: Option<u32>) -> io::Result<Self> {
         let period = (QUOTA / SHARE).round();
         let name = format!("side-by-side-{}", std::process::id());
@@ -420,7 +420,7 @@ impl Throttle {
 
 impl Drop for Throttle {
     fn drop(&mut self) {
-        // Until the process is gone.
+        // The cgroup can be removed once the process is gone.
         for _ in 0..100 {
             if fs::remove_dir(&self.0).is_ok() {
                 return;

@@ -1,7 +1,7 @@
-"""The same single job, the way it is usually written: boto3, dnspython and the official runtime client.
+"""Does the same single job the way it is usually written, with boto3, dnspython and the official runtime client.
 
-What the function of this project is measured beside in `make bench`. It follows one name, and has none of what
-keeps a target group from harm."""
+`make bench` measures it beside the function of this project. It follows one name, and has nothing that keeps a
+target group from harm."""
 
 import os
 

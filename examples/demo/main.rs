@@ -1,6 +1,6 @@
-//! A story on a terminal: the real handler keeps a target group in step with a DNS name through a
-//! failover, a DNS outage and a fail-back. What it talks to are the stand-ins of the tests; no AWS
-//! account is needed. Ends with a failure if any step did not hold.
+//! Tells a story on a terminal: the real handler keeps a target group in step with a DNS name through a failover, a DNS
+//! outage and a fail-back. It talks to the stand-ins of the tests, so no AWS account is needed. It ends with a failure
+//! if any step did not hold.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -15,15 +15,15 @@ use stand_in::elb::{TargetDescription, TargetGroup};
 use stand_in::world::{ARN, ENDPOINT, Function, World};
 use tokio::time::{Instant, sleep};
 
-/// Long enough for the fail-back to come while the old target drains.
+/// The delay is long enough for the fail-back to come while the old target drains.
 const DEREGISTRATION_DELAY: Duration = Duration::from_secs(30);
 /// The TTL of the answers that are doubted. The story waits that long, and 8.5 s more.
 const SHORT_TTL: u32 = 2;
-/// The last drain, so that the story has an end.
+/// The last drain is short, so that the story has an end.
 const LAST_DEREGISTRATION_DELAY: Duration = Duration::from_secs(16);
-/// The schedule's. The story skips it.
+/// The interval of the schedule. The story skips it.
 const A_MINUTE: Duration = Duration::from_secs(60);
-/// For somebody who reads along: after a line, and after a step.
+/// The pauses after a line and after a step, for somebody who reads along.
 const LINE_PAUSE: Duration = Duration::from_millis(250);
 const STEP_PAUSE: Duration = Duration::from_millis(2500);
 
@@ -40,17 +40,17 @@ const FAILOVER: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget
 const FAIL_BACK: &[&str] = &["Failover 1", "ReconcileFailure 0", "NoHealthyTarget 1"];
 const FAILURE: &[&str] = &["Failover 0", "ReconcileFailure 1"];
 
-/// What happens, and what the next reconcile must come to.
+/// An event, and what the next reconcile must come to.
 struct Step {
     title: &'static str,
     text: &'static str,
     happens: fn(&World),
-    /// What it shows.
+    /// A text that says what the step shows.
     proof: &'static str,
     /// `success`, or the error's type.
     answer: &'static str,
     changes: &'static [&'static str],
-    /// What is published about the target group.
+    /// The metrics of the function that are published.
     published: &'static [&'static str],
     group: &'static [&'static str],
 }
@@ -125,7 +125,7 @@ const STEPS: [Step; 6] = [
     },
 ];
 
-/// The TTL is short, and so is the last drain.
+/// Moves the endpoint back. The TTL is short, and so is the last drain.
 fn fail_back(world: &World) {
     let (ttl, addresses) = (SHORT_TTL, vec![[10, 0, 1, 7].into()]);
     let answer = Answer::Addresses { ttl, addresses };
@@ -192,7 +192,7 @@ impl Story {
         }
     }
 
-    /// Invokes the function, shows what came of it, and says whether that is what must be.
+    /// Invokes the function, shows what came of it, and returns true if that is what must be.
     async fn run(&self, expected: &Step) -> bool {
         self.world.clock.forward(A_MINUTE);
         let outcome = self.function.schedule().await;
@@ -282,8 +282,8 @@ impl Story {
         }
     }
 
-    /// The sum of each metric of the function, in the order in which they came. A step can have data of
-    /// two minutes.
+    /// Returns the sum of each metric of the function, in the order in which they came. A step can have data of two
+    /// minutes.
     fn published(&self) -> Vec<String> {
         let mut sums: Vec<(String, f64)> = Vec::new();
         let data = self.world.aws.take_data().into_iter();
@@ -332,13 +332,13 @@ fn action(call: &Call) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// One line of a step, at a pace that can be read.
+/// Prints one line of a step, at a pace that can be read.
 async fn line(text: &str) {
     println!("   {text}");
     pause(LINE_PAUSE).await;
 }
 
-/// Only for somebody who reads along.
+/// Pauses only for somebody who reads along.
 async fn pause(pause: Duration) {
     if std::io::stdout().is_terminal() {
         sleep(pause).await;
@@ -357,7 +357,7 @@ fn coloured(group: &[String]) -> String {
     group.iter().map(coloured).collect::<Vec<_>>().join(", ")
 }
 
-/// Where new connections go.
+/// Returns the targets that new connections go to.
 fn serving(group: &[String]) -> String {
     let healthy = group
         .iter()

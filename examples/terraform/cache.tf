@@ -40,7 +40,7 @@ resource "aws_elasticache_subnet_group" "cache" {
   subnet_ids  = var.subnet_ids
 }
 
-# ElastiCache accepts 16 to 128 characters, and few of those that are neither letters nor digits.
+# ElastiCache accepts 16 to 128 characters, and only a few of those that are neither letters nor digits.
 resource "random_password" "auth_token" {
   length  = 64
   special = false

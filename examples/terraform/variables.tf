@@ -13,8 +13,8 @@ variable "name" {
   default     = "redis"
   description = "Name of the replication group, the load balancer, the target group and the stack."
 
-  # The limits of the names together: 40 characters in ElastiCache, 32 in Elastic Load Balancing, which reserves
-  # "internal-".
+  # The name must fit the limits of both services: 40 characters in ElastiCache, and 32 in Elastic Load Balancing, which
+  # reserves "internal-".
   validation {
     condition = (
       can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", var.name)) && length(var.name) <= 32 &&
