@@ -1,7 +1,7 @@
-"""Holds the pages against what they speak of: links and their anchors, parameters in commands, versions, costs and counts.
-Holds the examples against the template that they nest.
+"""Checks the pages against what they speak of: links and their anchors, parameters in commands, versions, costs and
+counts.
 
-What a test or `make bench` writes into a page is not looked at here. The standard library is enough for it.
+It does not check what a test or `make bench` writes into a page. It needs only the standard library.
 """
 
 import json
@@ -23,12 +23,12 @@ def parameters(template: Path) -> set[str]:
 
 
 def says(page: str, sentence: str) -> None:
-    """However its lines are broken."""
+    """Checks that the page has the sentence, however its lines are broken."""
     assert sentence in re.sub(r"\s+", " ", TEXT[ROOT / page]), f"{page} does not say {sentence!r}"
 
 
 def anchors(text: str) -> set[str]:
-    """Of the headings, as GitHub makes them."""
+    """Returns the anchors of the headings, as GitHub makes them."""
     outside_code = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.*)$", outside_code, re.MULTILINE)
     slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]

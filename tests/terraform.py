@@ -1,4 +1,4 @@
-"""Holds examples/terraform, and the HCL in the documentation, against the template that they deploy.
+"""Checks examples/terraform, and the HCL in the documentation, against the template that they deploy.
 
 No provider runs here, so this reads what Terraform would: the declarations, the references between them, and what the
 function, Elastic Load Balancing and ElastiCache need of their values.
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/terraform"
 PAGES = [ROOT / "docs/terraform.md", ROOT / "README.md"]
 TEMPLATE_BODY_LIMIT = 51_200
-# What sam package adds to the template: the place of the code in the bucket.
+# The bytes that sam package adds to the template, for the place of the code in the bucket.
 PACKAGING = 2_000
 
 ACCOUNT = "${data.aws_caller_identity.current.account_id}"
@@ -59,7 +59,7 @@ class Configuration:
 
 
 def expressions(value) -> str:
-    """All text in a value that Terraform evaluates."""
+    """Returns all text in a value that Terraform evaluates."""
     if isinstance(value, dict):
         return " ".join(map(expressions, chain(value.keys(), value.values())))
     if isinstance(value, list):
@@ -205,13 +205,14 @@ def is_allowed(value: str, parameter: dict) -> bool:
 
 
 def given_by(configuration: Configuration, stack: dict) -> dict:
-    """The parameters that a stack has of the configuration itself, without the user's settings."""
+    """Returns the parameters that a stack has from the configuration itself, without the user's settings."""
     merged = re.fullmatch(r"\$\{merge\((local\.\w+), var\.settings\)\}", str(stack["parameters"]))
     return configuration.blocks[merged[1]] if merged else stack["parameters"]
 
 
 def every_parameter_can_be_set(example: Configuration) -> None:
-    """By one map, which wins over what the example gives. CloudFormation refuses a name that the template lacks."""
+    """Expects one map with settings, which wins over what the example gives. CloudFormation refuses a name that the
+    template lacks."""
     assert given_by(example, stack := example.one("aws_cloudformation_stack")) is not stack["parameters"], stack
     settings = example.blocks["var.settings"]
     assert (settings["type"], settings["default"]) == ("${map(string)}", {}), settings

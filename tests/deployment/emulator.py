@@ -1,12 +1,12 @@
-"""The AWS emulator, taught what it does not know of CloudWatch, of stacks and of ElastiCache.
+"""Starts the AWS emulator, and teaches it what it does not know of CloudWatch, of stacks and of ElastiCache.
 
-It authorizes calls of the protocol that the SDK speaks to CloudWatch (Smithy RPC v2 CBOR) without asking IAM, and does
-not know the condition key `cloudwatch:namespace`. Its stacks make no composite alarm, no alarm on metric math, no saved
-query, and no security group's rule apart from the group. Here they do, but an alarm on metric math is only a record,
-and a saved query is not even that. A stack overwrites an EventBridge rule that has the same name, which fails here. It
-transforms no nested stack's template, and an update of a nested stack forgets the attributes of what has not changed.
-It lists a mail address as confirmed before anybody has confirmed it. And it gives both endpoints of a cache one name,
-and forgets the topic that a cache notifies.
+By itself, the emulator authorizes calls of the protocol that the SDK speaks to CloudWatch (Smithy RPC v2 CBOR) without
+asking IAM, and does not know the condition key `cloudwatch:namespace`. Its stacks make no composite alarm, no alarm on
+metric math, no saved query, and no security group's rule apart from the group. Here they do, but an alarm on metric
+math is only a record, and a saved query is not even that. A stack overwrites an EventBridge rule that has the same
+name, which fails here. The emulator does not transform a nested stack's template, and an update of a nested stack
+forgets the attributes of what has not changed. It lists a mail address as confirmed before anybody has confirmed it. It
+gives both endpoints of a cache one name, and forgets the topic that a cache notifies.
 """
 
 import re
@@ -49,7 +49,7 @@ def context(service: str, name: str, body: bytes, params: dict) -> dict:
 
 
 def transformed(parent: str, template: dict) -> None:
-    """In place: the emulator goes on with this template once its capabilities are checked."""
+    """Transforms the template in place. The emulator goes on with this template once its capabilities are checked."""
     check_capabilities(parent, template)
     result = engine._apply_transforms(template)
     template.clear()
@@ -99,7 +99,8 @@ def save_query(logical_id: str, properties: dict, stack: str) -> tuple[str, dict
 
 
 def create_another_rule(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
-    """In the words that CloudFormation has for a bucket's name: nobody has seen those for a rule."""
+    """Refuses a name that is taken, in the words that CloudFormation has for a bucket's name. Nobody has seen its
+    words for a rule."""
     name = properties.get("Name")
     if name and eventbridge._rule_key(name, provisioners._eb_rule_bus_name(properties)) in eventbridge._rules:
         raise ValueError(f"Resource of type 'AWS::Events::Rule' with identifier '{name}' already exists.")
@@ -147,7 +148,8 @@ def with_topic(cluster: dict) -> str:
 
 
 def response_url(token: str) -> str:
-    """The path is the emulator's own: the function sends the answer to AWS_ENDPOINT_URL, like every call."""
+    """Returns a URL in AWS's bucket with the emulator's own path. The function sends the answer to AWS_ENDPOINT_URL,
+    like every call."""
     return f"{BUCKET}/_ministack/cfn-response/{token}"
 
 

@@ -33,8 +33,8 @@ def free_port() -> int:
 
 @contextmanager
 def emulator(zone: BaseResolver) -> Iterator[str]:
-    """The address of a DNS server of the zone, beside an emulator that enforces IAM and that emulator.py has taught what it
-    lacks."""
+    """Yields the address of a DNS server of the zone. Beside it runs an emulator that enforces IAM, and that
+    emulator.py has taught what it lacks."""
     command = [sys.executable, HERE / "emulator.py"]
     with ministack(command, AUTH="true", LAMBDA_EXECUTOR="local") as url, dns_server(zone) as address:
         use(url)
@@ -44,7 +44,7 @@ def emulator(zone: BaseResolver) -> Iterator[str]:
 
 @contextmanager
 def ministack(command: list, **variables: str) -> Iterator[str]:
-    """The address of a running emulator that keeps everything it writes in a folder that is deleted."""
+    """Yields the address of a running emulator, which keeps everything that it writes in a folder that is deleted."""
     port = free_port()
     url = f"http://localhost:{port}"
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,8 @@ def ministack(command: list, **variables: str) -> Iterator[str]:
 
 @contextmanager
 def running(command: list, environment: dict, log: Path, is_ready: Callable[[], bool]) -> Iterator[None]:
-    """The process is ready, and is ended afterwards. If something fails meanwhile, what it wrote last is printed."""
+    """Starts the process, waits until it is ready, and ends it afterwards. If something fails meanwhile, it prints
+    what the process wrote last."""
     with open(log, "w+") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
         try:
@@ -88,7 +89,7 @@ def is_up(url: str) -> bool:
 
 
 def end(process: subprocess.Popen) -> None:
-    """With the functions that it still runs, which it leaves behind."""
+    """Ends the process and the functions that it still runs, which it would leave behind."""
     process.terminate()
     try:
         process.wait(20)
@@ -98,7 +99,8 @@ def end(process: subprocess.Popen) -> None:
 
 
 class Zone(BaseResolver):
-    """One address for the endpoints, of every cache, and one replica's at a time. No other name exists."""
+    """A zone in which the endpoint of every cache has one address, and its reader endpoint has one replica's at a
+    time. No other name exists."""
 
     address = "10.0.1.7"
     replicas = ("10.0.2.9", "10.0.3.3")
@@ -119,7 +121,7 @@ class Zone(BaseResolver):
 
 @contextmanager
 def dns_server(zone: BaseResolver) -> Iterator[str]:
-    """The address of a running server of the zone."""
+    """Yields the address of a running server of the zone."""
     port = free_port()
     server = DNSServer(zone, address="127.0.0.1", port=port, logger=DNSLogger("-request,-reply"))
     server.start_thread()
@@ -144,7 +146,7 @@ def use(url: str) -> None:
 
 
 def wait_for(is_there: Callable[[], bool], what: str, seconds: float) -> float:
-    """How long it took."""
+    """Waits until it is there, and returns how long that took."""
     begin = time.monotonic()
     while time.monotonic() < begin + seconds:
         try:
@@ -156,7 +158,7 @@ def wait_for(is_there: Callable[[], bool], what: str, seconds: float) -> float:
     raise AssertionError(f"{what} is not there after {seconds} s")
 
 
-# Who ends the test ends what it started.
+# A signal that ends the test also ends what the test has started.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 BEGIN = time.monotonic()

@@ -1,7 +1,7 @@
 """Deploys the complete example, examples/elasticache-nlb.yaml, onto an AWS emulator that runs both of its functions.
 
-Expects the artifact of `sam build`, and `sam` in the path. What the emulator lacks: its caches, load balancers and alarms
-are only records; `emulator.py` teaches it the rest.
+It expects the artifact of `sam build`, and `sam` in the path. The emulator's caches, load balancers and alarms are only
+records. `emulator.py` teaches it the rest of what it lacks.
 """
 
 import json
@@ -65,7 +65,7 @@ def the_cache_is_encrypted_redundant_and_asks_for_the_token(example: ExampleStac
     assert len(cache["MemberClusters"]) == 3, cache
     secret = boto3.client("secretsmanager").get_secret_value(SecretId=example.output("AuthTokenArn"))["SecretString"]
     assert len(secret) == 64, "within the 16 to 128 characters of a token"
-    # The emulator generates punctuation all the same.
+    # The emulator generates punctuation nonetheless, so this reads the example itself.
     generated = resource(EXAMPLE, "AuthToken")["GenerateSecretString"]
     assert generated["ExcludePunctuation"], generated
     groups = node_of(cache)["SecurityGroups"]
@@ -126,7 +126,7 @@ def the_topic_is_the_caches_and_runs_the_first_function_only(example: ExampleSta
 
 
 def alarms_of(example: ExampleStack) -> list[dict]:
-    """Those of the cache, and those of each function."""
+    """Returns the alarms of the cache and those of each function."""
     types = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
     stacks = [example.name, *(example.id(name) for name in ("FollowPrimary", "FollowReader"))]
     names = [name for stack in stacks for name in example.ids_of(types, stack)]
@@ -135,7 +135,8 @@ def alarms_of(example: ExampleStack) -> list[dict]:
 
 
 def expect_alarms(example: ExampleStack, nodes: int) -> None:
-    """By the ids that ElastiCache gives the nodes where cluster mode is disabled; the emulator gives them others."""
+    """Expects alarms for the ids that ElastiCache gives the nodes if cluster mode is disabled. The emulator gives
+    them other ids."""
     ids = [f"{example.id('Cache')}-{number:03}" for number in range(1, nodes + 1)]
     watched = {}
     for alarm in alarms_of(example):

@@ -1,7 +1,7 @@
 """A stack of an example on the AWS emulator, and what is expected of every example.
 
-Expects the artifact of `sam build`, and `sam` in the path. The functions ask a DNS server of the test, which the
-examples have no setting for: that and the place of the built template is all that a copy of one has changed.
+This expects the artifact of `sam build`, and `sam` in the path. The functions ask a DNS server of the test, for which
+the examples have no setting. A copy of an example differs only in that and in the place of the built template.
 """
 
 import json
@@ -43,13 +43,14 @@ class ExampleStack(Stack):
         run(command)
 
     def delete(self) -> None:
-        """Without the SAM CLI, which takes the address of a nested template at the emulator for none of S3."""
+        """Deletes the stack without the SAM CLI, which does not recognize the address of a nested template at the
+        emulator as one of S3."""
         cloudformation = boto3.client("cloudformation")
         cloudformation.delete_stack(StackName=self.name)
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 1})
 
     def ids_of(self, types: tuple[str, ...], stack: str | None = None) -> list[str]:
-        """The resources of these types."""
+        """Returns the ids of the resources of these types."""
         resources = boto3.client("cloudformation").list_stack_resources(StackName=stack or self.name)
         return [
             resource["PhysicalResourceId"]
@@ -58,12 +59,12 @@ class ExampleStack(Stack):
         ]
 
     def function(self, application: str) -> dict:
-        """The function of a nested application."""
+        """Returns the function of a nested application."""
         name = self.id("Function", stack=self.id(application))
         return boto3.client("lambda").get_function_configuration(FunctionName=name)
 
     def schedule(self, application: str) -> tuple[str, str]:
-        """Name and schedule of the rule of a nested application."""
+        """Returns the name and the schedule of the rule of a nested application."""
         rule = boto3.client("events").describe_rule(Name=self.id("FunctionSchedule", stack=self.id(application)))
         return rule["Name"], rule["ScheduleExpression"]
 
@@ -91,7 +92,7 @@ def subscriptions(topic: str) -> list[dict]:
 
 
 def fail_over(example: ExampleStack, zone: Zone, group: str, topic: str, cache: str) -> None:
-    """A notification has the name's new address followed."""
+    """Moves the name, and expects that the group follows it after a notification."""
     zone.address = "10.0.2.9"
     message = json.dumps({"ElastiCache:FailoverComplete": cache})
     boto3.client("sns").publish(TopicArn=topic, Message=message)
@@ -105,7 +106,7 @@ def expect_variables(function: dict, **expected: str) -> None:
 
 
 def expect_notified(function: dict, topic: str) -> None:
-    """By its queue alone."""
+    """Expects that the topic notifies the function, and only through its queue."""
     [subscription] = subscriptions(topic)
     sources = boto3.client("lambda").list_event_source_mappings(EventSourceArn=subscription["Endpoint"])
     [source] = sources["EventSourceMappings"]
@@ -119,7 +120,7 @@ def run(command: list[str], **variables: str) -> str:
 
 
 def resource(example: Path, name: str) -> dict:
-    """What the example itself says of it."""
+    """Returns what the example itself says of a resource."""
     return yaml_parse(example.read_text())["Resources"][name]["Properties"]
 
 
@@ -139,7 +140,7 @@ def copy_for_the_emulator(example: Path, folder: str, dns_server: str) -> Path:
 
 
 def create_network() -> tuple[str, list[str]]:
-    """A VPC, and subnets in two zones of it."""
+    """Creates a VPC, and subnets in two of its zones."""
     ec2 = boto3.client("ec2")
     vpc = ec2.create_vpc(CidrBlock=VPC_CIDR)["Vpc"]["VpcId"]
     subnets = [
@@ -150,7 +151,7 @@ def create_network() -> tuple[str, list[str]]:
 
 
 def permissions(group: str, direction: str) -> list[tuple]:
-    """Protocol, ports if it has any, ranges and security groups of each rule."""
+    """Returns the protocol, the ports if there are any, the ranges and the security groups of each rule."""
     described = boto3.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
     return [
         (
@@ -165,7 +166,8 @@ def permissions(group: str, direction: str) -> list[tuple]:
 
 
 def expect_listeners(example: ExampleStack, groups: dict[int, str]) -> None:
-    """They are all that the load balancer has, by their port, and lead to these target groups."""
+    """Expects that the load balancer has these listeners and no others. They lead to these target groups, by their
+    port."""
     elb = boto3.client("elbv2")
     balancer = elb.describe_load_balancers(LoadBalancerArns=[example.id("LoadBalancer")])["LoadBalancers"][0]
     assert (balancer["Type"], balancer["Scheme"]) == ("network", "internal"), balancer

@@ -1,9 +1,10 @@
-"""Puts a load balancer in front of a cache that exists, by the commands of docs/existing-cluster.md, on an AWS emulator.
+"""Puts a load balancer in front of a cache that exists, with the commands of docs/existing-cluster.md, on an AWS
+emulator.
 
 The page's console blocks run in order, in one shell for each part, on an emulated account that has a cache like many: a
-topic, a security group that others use too, and a port of its own. Not run are `sam build`, which the artifact of
-`sam build` and a copy of the example stand for, and `sam delete`, which takes the address of a nested template at the
-emulator for none of S3: the stack is deleted as it does it.
+topic, a security group that others use too, and a port of its own. `sam build` and `sam delete` are not run. The
+first is replaced by an artifact that is built already and a copy of the example. The second does not recognize the
+address of a nested template at the emulator as one of S3, so the test deletes the stack in its place.
 """
 
 import json
@@ -39,7 +40,8 @@ NETWORK_OF_OTHERS = "10.0.8.0/24"
 
 
 class Account:
-    """What is there before: a cache in a network, that a rule of its security group admits an application to."""
+    """The account before the test. It has a cache in a network, and a rule of the cache's security group admits an
+    application."""
 
     def __init__(self) -> None:
         self.vpc, self.subnets = create_network()
@@ -72,7 +74,7 @@ class Account:
         self.before = self.describe()
 
     def describe(self) -> list:
-        """The cache, its nodes and their security group."""
+        """Describes the cache, its nodes and their security group."""
         elasticache = boto3.client("elasticache")
         return [
             elasticache.describe_replication_groups()["ReplicationGroups"],
@@ -83,7 +85,8 @@ class Account:
 
 
 class Page:
-    """The page's commands. What one part has set the later ones know, as in the shell of somebody who follows it."""
+    """The page's commands. Later parts know what earlier ones have set, as in the shell of somebody who follows the
+    page."""
 
     def __init__(self, template: Path, folder: str) -> None:
         blocks = re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -103,7 +106,7 @@ class Page:
 
 
 def for_the_emulator(block: str, template: Path, folder: str) -> str:
-    """Deploys the copy of the example, and keeps the answers beside it."""
+    """Makes the block deploy the copy of the example, and keep the answers beside it."""
     block = re.sub(r"^sam build .*\n", "", block, flags=re.MULTILINE)
     block = block.replace(".aws-sam/existing/template.yaml", str(template))
     return re.sub(r"(?<= )(?=[a-z-]+\.json$)", f"{folder}/", block, flags=re.MULTILINE)

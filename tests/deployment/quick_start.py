@@ -1,9 +1,9 @@
-"""Follows the README's quick start on the AWS emulator, as a stranger with a target group does, names the rule and its
-schedule, and then types the runbook: the commands as they stand there, each part in one shell.
+"""Follows the README's quick start on the AWS emulator, as a stranger with a target group does. Then it names the rule
+and its schedule, and types the runbook. It runs the commands as they stand there, each part in one shell.
 
-The test adds only what a stranger's machine has: the values of the variables, and a DNS server that knows the name.
-`make build` is not run again, since the Makefile runs it before this test, and other tests deploy what it has built. Of
-the runbook's commands only the planned failover is left out, since the stack has no cluster.
+The test adds only what a stranger's machine has: the values of the variables, and a DNS server that knows the name. It
+does not run `make build` again, since the Makefile runs it before this test, and other tests deploy what it has built.
+Of the runbook's commands, only the planned failover is left out, since the stack has no cluster.
 """
 
 import json
@@ -20,7 +20,7 @@ from example_stack import create_target_group, targets
 
 
 def blocks(page: str, heading: str, language: str = "console") -> list[str]:
-    """Those between this heading and the next one."""
+    """Returns the blocks between this heading and the next one."""
     _, section = re.split(rf"^#+ {heading}$", (ROOT / page).read_text(), flags=re.MULTILINE)
     found = re.findall(rf"^ *```{language}\n(.*?)```", re.split(r"\n#+ ", section)[0], re.DOTALL | re.MULTILINE)
     return [dedent(block) for block in found]
@@ -44,21 +44,21 @@ SUBSCRIBE, UNCONFIRMED, FILTER = blocks(RUNBOOK, "A pager")
 
 
 def create_group() -> str:
-    """With the demoted primary in it."""
+    """Creates a target group with the demoted primary in it."""
     group = create_target_group("redis", boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
     boto3.client("elbv2").register_targets(TargetGroupArn=group, Targets=[{"Id": "10.0.1.7", "Port": 6379}])
     return group
 
 
 def shell(commands: str, folder: Path = ROOT) -> str:
-    """What they print."""
+    """Runs the commands, and returns what they print."""
     done = subprocess.run(["bash", "-ec", commands], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
 def answer(output: str) -> dict:
-    """The last line of what sam remote invoke prints."""
+    """Reads the last line of what sam remote invoke prints."""
     return json.loads(output.splitlines()[-1])
 
 
@@ -83,7 +83,7 @@ def run(name_server: str) -> None:
 
     path = f"export PATH={ROOT}/.venv/bin:{Path(sys.executable).parent}:$PATH\n"
     findings = answer(shell(variables + path + SWITCH_ON))["findings"]
-    # The group hangs on no load balancer here, and has its defaults.
+    # The group has no load balancer here, and it has its defaults.
     found = [finding["id"] for finding in findings]
     assert found == ["load-balancer-missing", "health-check-slow"], found
     assert targets(group) == ["10.0.2.9"]
@@ -118,7 +118,8 @@ def name_the_schedule(variables: str) -> None:
 
 
 def for_version_1(commands: str) -> str:
-    """The AWS CLI beside this Python takes a payload as it is, and cannot tail a log. The emulator filters no JSON."""
+    """Adapts the commands to the AWS CLI beside this Python, which takes a payload as it is and cannot tail a log.
+    The emulator does not filter by JSON."""
     commands = commands.replace(" --cli-binary-format raw-in-base64-out", "")
     return re.sub(
         r"aws logs tail (\S+) --since 1h", r"aws logs filter-log-events --output text --log-group-name \1", commands
@@ -148,7 +149,7 @@ def follow_the_runbook(group: str, path: str, folder: Path) -> None:
     attributes = boto3.client("sns").get_subscription_attributes(SubscriptionArn=subscription)["Attributes"]
     [condition] = json.loads(attributes["FilterPolicy"])["AlarmName"]
     assert attributes["FilterPolicyScope"] == "MessageBody" and "example.com/pager" in attributes["Endpoint"], attributes
-    # The emulator knows no mute rules, so the AWS CLI only checks the parameters.
+    # The emulator does not know mute rules, so the AWS CLI only checks the parameters.
     assert MUTE.count("put-alarm-mute-rule") == 1
     checked = MUTE.replace("put-alarm-mute-rule", "put-alarm-mute-rule --generate-cli-skeleton output")
     muted = typed(checked + "echo $ALARMS").split()[-1].split(",")
@@ -167,7 +168,7 @@ def stop_it(group: str, path: str) -> None:
     except awslambda.exceptions.TooManyRequestsException:
         step("the runbook's commands stopped it at once")
     shell(path + re.sub("(?m)^GROUP=.*", f"GROUP={group}", BY_HAND))
-    # To the address that the name does not have, and back.
+    # The swapped commands move the targets to the address that the name does not have.
     swapped = BY_HAND.replace("10.0.2.9", "new").replace("10.0.1.7", "10.0.2.9").replace("new", "10.0.1.7")
     assert targets(group) == ["10.0.2.9"]
     shell(path + re.sub("(?m)^GROUP=.*", f"GROUP={group}", swapped))

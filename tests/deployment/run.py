@@ -1,8 +1,8 @@
 """Deploys the template for real and lets it run: sam deploy onto an AWS emulator that executes the bootstrap, fires the
 schedule, delivers the custom resource's requests and enforces the stack's own role.
 
-Expects the artifact of `sam build`, and `sam` in the path. Starts the emulator and a DNS server on free ports of
-loopback, and ends them. What the emulator lacks: its target groups know no draining (`tests/stand-in` does), and
+It expects the artifact of `sam build`, and `sam` in the path. It starts the emulator and a DNS server on free ports of
+loopback, and ends them. The emulator's target groups do not know draining, unlike those of `tests/stand-in`.
 `emulator.py` teaches it CloudWatch's permissions.
 """
 
@@ -53,12 +53,12 @@ class Deployment(Stack):
         return "\n".join(event.get("ResourceStatusReason", "") for event in events)
 
     def schedule(self) -> tuple[str, str, str]:
-        """The rule's name, when it fires, and whether it does."""
+        """Returns the rule's name, its schedule and its state."""
         rule = boto3.client("events").describe_rule(Name=self.output("RuleName"))
         return rule["Name"], rule["ScheduleExpression"], rule["State"]
 
     def log(self, message: str) -> list[dict]:
-        """The lines whose message begins so."""
+        """Returns the log's lines whose message begins with this text."""
         events = boto3.client("logs").filter_log_events(logGroupName=self.output("LogGroupName"))["events"]
         lines = [event["message"] for event in events if event["message"].startswith("{")]
         return [line for line in map(json.loads, lines) if line.get("message", "").startswith(message)]
@@ -75,7 +75,7 @@ class Deployment(Stack):
         return json.loads(answer["Payload"].read())
 
     def remote_invoke(self, event: str) -> dict:
-        """What the README's command says."""
+        """Invokes the function with the README's command."""
         invoked = self.sam("remote", "invoke", "Function", "--event-file", event)
         return json.loads(invoked.stdout[invoked.stdout.index("{") :])
 
@@ -84,7 +84,7 @@ class Deployment(Stack):
 
     @contextmanager
     def without(self, permission: str) -> Iterator[None]:
-        """The role lacks it meanwhile."""
+        """Takes this permission away from the role while the block runs."""
         iam = boto3.client("iam")
         names = {"RoleName": self.id("Role"), "PolicyName": "follow"}
         sound = json.dumps(iam.get_role_policy(**names)["PolicyDocument"])
@@ -95,7 +95,7 @@ class Deployment(Stack):
 
 
 def is_passed_by_a_pipeline(answer: dict) -> bool:
-    """What the one-liner of the documentation says of the findings."""
+    """Returns what the one-liner of the documentation says of the findings."""
     page = (ROOT / "docs" / "diagnose.md").read_text()
     (expression,) = re.findall(r"jq --exit-status '(.*?)'", page)
     return jq.compile(expression).input_value(answer).first()
@@ -151,7 +151,8 @@ def run(zone: Zone, dns_server: str) -> None:
     assert first.invoke()["targetGroups"][0]["endpoints"] == [ENDPOINT]
     step("a setting that is wrong was rolled back to the one before")
 
-    # What nobody set, but for the termination of connections, of which the emulator tells only when it is set.
+    # These are the findings of a group that nobody has set up. The termination of connections is not among them, since
+    # the emulator reports it only once it is set.
     as_it_was_made = ["load-balancer-missing", "health-check-slow"]
     answer = first.remote_invoke("events/diagnose.json")
     found = [finding["id"] for finding in answer["findings"]]

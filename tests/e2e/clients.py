@@ -10,7 +10,7 @@ import time
 from snippets import snippets
 from stack import HERE, NLB, PASSWORD, PORT, caches, path_of, try_at_once
 
-# In seconds: who says nothing for so long counts as one who waits.
+# A client that says nothing for this many seconds counts as one that waits.
 PATIENCE = 10
 ENDED_WITHIN = 60
 
@@ -34,7 +34,7 @@ PYTHON = {"redis-py": "sync", "redis-py asyncio": "asyncio", "Django": "django"}
 
 @dataclasses.dataclass
 class Case:
-    """A client, with what is wrong, and what it is expected to say."""
+    """A client, the situation that it is tried in, and what it is expected to say."""
 
     client: str
     what: str
@@ -48,7 +48,7 @@ def cases():
     documented = snippets()
 
     def of(what, python, others, texts, **options):
-        """What the clients of Python say, and what the others say."""
+        """Returns a case for each client, with what the clients of Python say, and what the others say."""
         expected = dict.fromkeys(PYTHON, python) | others if python else others
         return [Case(client, what, texts[client], said, **options) for client, said in expected.items()]
 
@@ -64,7 +64,7 @@ def cases():
             documented,
             balancer="other",
         ),
-        # It verifies the authority alone.
+        # redis-cli verifies only the authority.
         *of("a certificate for another name", None, {"redis-cli": "^master"}, documented, balancer="other"),
         *of(
             "without TLS",
@@ -96,7 +96,7 @@ class Runner:
         self.stack = stack
 
     def run(self, case):
-        """What the client said, and after how many seconds."""
+        """Returns what the client said, and after how many seconds."""
         environment = self.stack.environment(case.balancer, case.password) | {"PATIENCE_SECONDS": str(PATIENCE)}
         begin = time.monotonic()
         said = self.command(case, environment)
@@ -112,14 +112,14 @@ class Runner:
             command = self.stack.node_command(case.what.replace(" ", "-"), script)
             completed = subprocess.run(command, **options)
         else:
-            # Asked for a password, redis-cli reads it from here.
+            # If redis-cli asks for a password, it reads it from here.
             command = case.snippet.replace("redis-cli", path_of("redis-cli"), 1)
             completed = subprocess.run(["bash", "-c", command], input=f"{case.password or ''}\n", **options)
         lines = completed.stdout.splitlines() + completed.stderr.splitlines()
         if case.client == "openssl":
             errors = [line for line in lines if line.startswith("verify error")]
             return " ".join([f"status {completed.returncode}", *errors])
-        # It says why it is not let in before it says that the command needs a password.
+        # redis-cli says why it is not let in before it says that the command needs a password.
         refused = [line for line in lines if line.startswith("AUTH failed")]
         return (refused + lines + ["nothing"])[0]
 

@@ -1,5 +1,5 @@
-"""Tries what the drill finds with --once, on real nodes: each cause of a client that cannot work, and none where it can.
-Prints what it says, and after how long."""
+"""Tries on real nodes what the drill finds with --once: each cause of a client that cannot work, and nothing if it
+can. Prints what the drill says, and after how long."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ ZONE = f"""
 {SERVERLESS} 5 IN A 10.0.1.7
 {SERVERLESS} 5 IN A 10.0.2.9
 """
-# Answers nothing to who does not begin with TLS, as ElastiCache Serverless is reported to.
+# This relay does not answer a client that does not begin with TLS, as is reported of ElastiCache Serverless.
 SILENT_WITHOUT_TLS = """
 frontend serverless
     bind {network}.253:{port}
@@ -45,12 +45,12 @@ backend silent
 @dataclasses.dataclass
 class Case:
     what: str
-    # Of the findings.
+    # The ids of the findings.
     expected: list[str]
-    # A node, or an address.
+    # The name of a node, or an address.
     load_balancer: str
     arguments: tuple[str, ...] = ()
-    # In what is seen or in the mend.
+    # Each finding has this text in what is seen or in the mend.
     says: str = ""
     endpoint: str = CACHE
     password: str | None = PASSWORD
@@ -94,7 +94,7 @@ class Runner:
         self.stack, self.dns = stack, dns
 
     def run(self, case):
-        """The findings, the exit code, and after how many seconds."""
+        """Returns the findings, the exit code, and after how many seconds they came."""
         is_node = case.load_balancer in self.stack.nodes
         load_balancer = self.stack.node(case.load_balancer) if is_node else case.load_balancer
         command = [
@@ -122,7 +122,7 @@ def complaint(case, findings, exit_code):
 
 
 def ends_as_documented():
-    """How it ends where it has seen nothing."""
+    """Returns true if the drill ends as documented when it has seen nothing."""
     run = lambda *arguments: subprocess.run([DRILL, *arguments], capture_output=True, text=True, timeout=ENDED_WITHIN)
     missing, unknown, usage = run("--once"), run("--twice"), run("--help")
     without_password = run("--once", "--endpoint", CACHE, "--load-balancer", "127.0.0.1", "--user", "somebody")
@@ -134,7 +134,7 @@ def ends_as_documented():
 
 
 def serve_dns(exits):
-    """Returns its address."""
+    """Starts a DNS server, and returns its address."""
     zone = dnslib.server.BaseResolver()
     records = dnslib.RR.fromZone(ZONE)
 
@@ -157,7 +157,7 @@ def serve_dns(exits):
 
 
 def listen(exits, address, backlog):
-    """Answers nothing."""
+    """Listens, and answers nothing."""
     listener = exits.enter_context(socket.socket())
     listener.bind((address, PORT))
     listener.listen(backlog)
@@ -165,7 +165,7 @@ def listen(exits, address, backlog):
 
 
 def read_all(listener):
-    """What everybody has sent who connected, and has gone."""
+    """Returns everything that was sent by those who connected and have gone."""
     listener.setblocking(False)
     received = b""
     with contextlib.suppress(BlockingIOError):
@@ -177,7 +177,7 @@ def read_all(listener):
 
 
 def drop_packets(exits, address):
-    """Whoever connects after those who fill the queue is not answered."""
+    """Fills the queue, so that nobody who connects afterwards is answered."""
     listen(exits, address, 0)
     for _ in range(2):
         waiting = exits.enter_context(socket.socket())
@@ -186,7 +186,7 @@ def drop_packets(exits, address):
 
 
 def start_in_cluster_mode(stack, *names):
-    """Nodes that are in no cluster yet; returns their addresses."""
+    """Starts nodes that are in no cluster yet, and returns their addresses."""
     for name in names:
         stack.start_node(name, CACHE, cluster_enabled="yes", tls_cluster="yes", cluster_announce_ip=stack.node(name))
     return map(stack.node, names)
@@ -197,7 +197,7 @@ def wait_for_cluster(stack, node):
 
 
 def start_cluster(stack):
-    """Of two shards, each with one node."""
+    """Starts a cluster of two shards, each with one node."""
     first, second = start_in_cluster_mode(stack, "shard-1", "shard-2")
     stack.redis_cli(first, "cluster", "addslotsrange", "0", "8191")
     stack.redis_cli(second, "cluster", "addslotsrange", "8192", "16383")
@@ -220,7 +220,7 @@ def start_other_certificates(stack):
 
 
 def start_cluster_of_one(stack):
-    """One shard, with a replica."""
+    """Starts a cluster of one shard, with a replica."""
     primary, replica = start_in_cluster_mode(stack, "one", "one-replica")
     stack.redis_cli(primary, "cluster", "addslotsrange", "0", "16383")
     stack.redis_cli(replica, "cluster", "meet", primary, str(PORT))

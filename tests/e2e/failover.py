@@ -22,46 +22,47 @@ from timeline import MODES, draw
 
 STAGE = PROJECT / "target" / "debug" / "examples" / "stage"
 DRILL = PROJECT / "target" / "debug" / "drill"
-# The load balancer's times, the delay and the schedule's period are divided by it.
-# Polling looks once a second instead of every five.
+# The load balancer's times, the delay and the schedule's period are divided by this factor.
+# Polling reconciles once a second instead of every five.
 FACTOR = 10
 PERIOD = 60 / FACTOR
 REGISTRATION_LAG = 90 / FACTOR
-# Until a deregistered target gets no new connection any more.
+# The time until a deregistered target gets no new connections any more.
 DEREGISTRATION_LAG = 10 / FACTOR
-# Of the endpoint, in seconds.
+# The TTL of the endpoint, in seconds.
 TTL = 5
-# Between two writes of a client, and between two looks at the nodes.
+# The time between two writes of a client, and the time between two looks at the old node.
 PAUSE = 0.05
 WATCHED_EVERY = 0.1
-# A play mostly waits.
+# Several failovers are played at once, since a play mostly waits.
 PLAYED_AT_ONCE = 3
-# The slowest is a sample that needs three runs, and then drains.
+# The slowest play is a sample that needs three runs, and then drains.
 MOVED_WITHIN = 120
-# Until a client that stays on the demoted node is given up, since its connection never ends by itself.
+# The time until a client that stays on the demoted node is given up. Its connection never ends by itself.
 BACK_WITHIN = 10
-# Longest wait of a client before it connects again, and what a slow machine takes for itself.
+# The longest wait of a client before it connects again, and the time that a slow machine takes for itself.
 RECONNECTED_WITHIN = 10
 SLACK = 2
-# The name of a connection that looks at a node past the load balancer; the drill's has it, too.
+# The name of a connection that looks at a node past the load balancer. The drill's connection has it, too.
 WATCHER = "drill"
-# Without a failover, before and after.
+# The time without a failover, before it and after it.
 CALM = 3
-# How far the drill may be off: it looks at the name every second, at the targets every two, and each look takes a while.
+# The drill may be off by this many seconds: it looks at the name every second, at the targets every two, and each look
+# takes a while.
 DRILL_WITHIN = 4
 WRITERS = {"redis-py": "sync", "redis-py asyncio": "asyncio", "Django": "django", "ioredis": "ioredis"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is played."""
+    """The failover to play."""
 
-    # One of MODES.
+    # The mode is one of MODES.
     mode: str
-    # planned or crash.
+    # The failover is planned or a crash.
     failover: str
     is_terminated: bool
-    # In seconds, before it is divided.
+    # The delay in seconds, before it is divided.
     delay: int
 
     def __str__(self):
@@ -71,11 +72,11 @@ class Cell:
     @property
     def variables(self):
         is_polling = self.mode == "polling"
-        # A window that fills the period, as 55 s of a minute do.
+        # The window fills the period, as 55 s fill a minute.
         return {"SCHEDULE_POLL_SECONDS": str(round(PERIOD) - 1), "POLL_INTERVAL_SECONDS": "1"} if is_polling else {}
 
 
-# After which the documentation's page is what a run has written.
+# Everything after this mark in the documentation's page is what a run has written.
 MARK = '<!-- make e2e E2E="--all --document" writes what follows -->'
 TELLING = [
     Cell("schedule", "planned", True, 120),
@@ -95,7 +96,7 @@ ALL = [
 
 
 def listen(process, into):
-    """Hands on what a process says, a line of JSON each."""
+    """Hands on each line of JSON that a process prints."""
 
     def read():
         for line in process.stdout:
@@ -107,17 +108,17 @@ def listen(process, into):
 class Play:
     def __init__(self, cell, stack):
         self.cell, self.stack = cell, stack
-        # What happened to targets and invocations, in order.
+        # The events of targets and invocations, in order.
         self.events = []
         self.writes = {name: [] for name in WRITERS}
-        # When the old node had a connection through the load balancer.
+        # The times at which the old node had a connection through the load balancer.
         self.seen_on_old = []
         self.states = {}
-        # Of the function, from the stage.
+        # The variables of the function, which the stage prints.
         self.variables = None
 
     def run(self):
-        """The record of the cell."""
+        """Plays the failover, and returns its record."""
         stack = self.stack
         nodes = {"a": stack.start_node("a", CACHE), "b": stack.start_node("b", CACHE, primary="a")}
         stack.start_haproxy({"nlb": ["a", "b"]})
@@ -131,7 +132,7 @@ class Play:
         for thread in threads:
             thread.start()
         try:
-            # In the middle between two runs.
+            # The failover comes midway between two invocations.
             time.sleep(CALM + PERIOD / 2 - CALM % PERIOD)
             failed_at, promoted_at = self.fail_over(nodes)
             self.tell("point " + stack.node("b"))
@@ -148,7 +149,7 @@ class Play:
         return self.record(failed_at, promoted_at) | {"drill": drilled}
 
     def fail_over(self, nodes):
-        """When it began, and when the other node was the primary."""
+        """Fails over. Returns when that began, and when the other node was the primary."""
         failed_at = time.time()
         if self.cell.failover == "crash":
             nodes["a"].kill()
@@ -176,7 +177,7 @@ class Play:
         listen(self.stage, self.follow)
 
     def start_drill(self):
-        """As somebody points it at a deployment."""
+        """Starts the drill as somebody points it at a deployment."""
         of_function = self.variables
         command = [
             DRILL, "--json", "--endpoint", of_function["ENDPOINTS"], "--server-name", CACHE,
@@ -188,7 +189,8 @@ class Play:
         return self.stack.start("drill", command, stdout=subprocess.PIPE, stderr=None, text=True, env=environment)
 
     def end_drill(self, drill):
-        """Its record. It ends by itself when the failover is over for it, which it never is where connections are kept."""
+        """Returns the drill's record. The drill ends by itself once the failover is over for it, which never happens
+        if connections are kept."""
         try:
             said, _ = drill.communicate(timeout=DRILL_WITHIN + CALM)
         except subprocess.TimeoutExpired:
@@ -200,7 +202,7 @@ class Play:
         self.stage.stdin.write(line + "\n")
 
     def follow(self, event):
-        """The load balancer does what its target group says."""
+        """Makes the load balancer do what its target group says."""
         self.events.append(event)
         if event["what"] == "served":
             self.variables = event["variables"]
@@ -219,8 +221,8 @@ class Play:
             self.lead()
 
     def lead(self):
-        """New connections go to the healthy targets, and to the unhealthy ones where there is no other. One that is initial
-        is not known to the data plane yet."""
+        """Sends new connections to the healthy targets, or to the unhealthy ones if there is no healthy one. The
+        data plane does not know an initial target yet."""
         states = {node: self.states.get(self.stack.node(node), "gone") for node in self.stack.nodes}
         chosen = [node for node, state in states.items() if state == "healthy"]
         chosen = chosen or [node for node, state in states.items() if state == "unhealthy"]
@@ -256,7 +258,7 @@ class Play:
                         self.seen_on_old.append(time.time())
 
     def direct(self, node):
-        """Past the load balancer."""
+        """Returns a client that goes past the load balancer."""
         return redis.Redis(
             host=self.stack.node(node), port=PORT, password=PASSWORD, ssl=True, ssl_check_hostname=False,
             ssl_ca_certs=str(self.stack.authority), client_name=WATCHER, retry=None, socket_timeout=5,
@@ -283,14 +285,14 @@ class Play:
             time.sleep(PAUSE)
 
     def record(self, failed_at, promoted_at):
-        """Times in seconds since the failover."""
+        """Returns the record, with times in seconds since the failover."""
         new, old = self.stack.node("b"), self.stack.node("a")
 
         def when(target, state):
             times = [e["at"] - failed_at for e in self.events if e.get("target") == target and e["state"] == state]
             return min(times, default=None)
 
-        # The clients go on: what they write from here on may come after the look at what is kept.
+        # The clients go on, so what they write from here on may come after the look at what is kept.
         writes = {name: list(writes) for name, writes in self.writes.items()}
         with self.direct("b") as primary:
             kept = {key.decode().removeprefix(":1:") for key in primary.scan_iter(count=10_000)}
@@ -309,7 +311,7 @@ class Play:
 
 
 def of_client(kind, writes, failed_at, promoted_at, kept):
-    """What became of a client's writes."""
+    """Returns what became of a client's writes."""
     written = [write for write in writes if write["outcome"] == "written"]
     times = [write["at"] for write in written]
     gaps = [(after - before, after) for before, after in zip(times, times[1:]) if after > failed_at]
@@ -335,7 +337,7 @@ def play(cell):
 
 
 def play_at_once(cells):
-    """The records of the cells, each of which is played in a process of its own."""
+    """Plays each cell in a process of its own, and returns their records."""
     plays = []
     try:
         for cell in cells:
@@ -353,9 +355,9 @@ def play_at_once(cells):
 
 
 def drilled_otherwise(record):
-    """What the drill saw at another time, or not at all. It counts from when it saw the name move."""
+    """Returns what the drill saw at another time, or not at all. Its times count from when it saw the name move."""
     drill = record["drill"]
-    # A node that is dead cannot be asked.
+    # A dead node cannot be asked.
     columns = [column for column in COLUMNS.values() if column != "lastOnOld" or record["cell"]["failover"] == "planned"]
     complaints = []
     for column in columns:
@@ -371,11 +373,11 @@ def drilled_otherwise(record):
 
 
 def broken(cell, record):
-    """What the cell promises and the record does not keep."""
+    """Returns what the cell promises and the record does not keep."""
     clients = record["clients"]
     lost = [f"{name} lost {client['lostByUs']} acknowledged writes" for name, client in clients.items() if client["lostByUs"]]
     lost += drilled_otherwise(record)
-    # AWS's sample promises nothing, and whoever stays connected stays where he is.
+    # AWS's sample promises nothing, and a client whose connection is kept stays where it is.
     if cell.mode == "sample" or not cell.is_terminated:
         return lost
     drained = PERIOD + cell.delay / FACTOR + SLACK
@@ -390,7 +392,7 @@ def broken(cell, record):
     return lost + late + on_old
 
 
-# Of the table, and of the record.
+# The columns of the table, and their keys in the record.
 COLUMNS = {
     "name moved": "moved",
     "registered": "registered",
@@ -406,7 +408,7 @@ connections, and the delay are divided by {FACTOR}. Polling reconciles once a se
 
 
 def table(records):
-    """In Markdown."""
+    """Writes the records as a table in Markdown."""
 
     def seconds(value):
         return "none" if value is None or value < 0 else f"{value:.1f}"
@@ -432,7 +434,7 @@ def table(records):
 
 
 def document(records):
-    """Draws the documentation's picture, of the telling cells, and its table again."""
+    """Draws the documentation's picture of the telling cells again, and writes its table again."""
     telling = [record for record in records if Cell(**record["cell"]) in TELLING]
     draw(telling, PROJECT / "docs" / "failover.svg")
     page = PROJECT / "docs" / "timing-and-cost.md"

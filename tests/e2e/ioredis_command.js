@@ -1,4 +1,4 @@
-// Comes after a snippet that makes `client`.
+// This follows a snippet that makes `client`.
 const errors = [];
 client.on("error", (error) => errors.push(error.message || error.code));
 const waiting = setTimeout(() => {

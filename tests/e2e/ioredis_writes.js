@@ -1,6 +1,6 @@
-// Comes after a snippet that makes `client`: writes again and again, until it is ended.
+// This follows a snippet that makes `client`. It writes again and again until it is ended.
 const pause = Number(process.env.PAUSE_SECONDS) * 1000;
-// What a command that waits would not say.
+// The event has errors that a waiting command would not report. They are ignored.
 client.on("error", () => undefined);
 for (let number = 0; ; number += 1) {
   let outcome;

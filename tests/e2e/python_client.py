@@ -1,8 +1,9 @@
 """Runs a snippet of the documentation as it stands, and then one command with the client that it makes.
 
-The snippet is the text of standard input, and the first argument is the kind of client. The name of the load balancer
-leads to the address in NLB_ADDRESS. Prints what came of the command, or of the first error, in one line. With a second
-argument it writes again and again, so many seconds apart, until it is ended: a line of JSON for each time."""
+The snippet is the text of standard input, and the first argument is the kind of client. The name of the load
+balancer leads to the address in NLB_ADDRESS. It prints what came of the command, or the first error, in one line.
+With a second argument, it writes again and again, this many seconds apart, until it is ended. Then it prints a line
+of JSON for each write."""
 
 import asyncio
 import itertools
@@ -26,7 +27,7 @@ def of_sync(names):
 
 
 def of_asyncio(names):
-    # One loop for the life of the client.
+    # The client has one loop for its whole life.
     loop = asyncio.new_event_loop()
     return lambda key, value: loop.run_until_complete(names["client"].set(key, value))
 
@@ -38,7 +39,7 @@ def of_django(names):
     from django.core.cache import cache
 
     def write(key, value):
-        # It returns nothing, and raises where it fails.
+        # The cache returns nothing, and raises an error if it fails.
         cache.set(key, value, None)
         return True
 

@@ -1,4 +1,4 @@
-"""The clients of the documentation, as they stand there."""
+"""Reads the clients of the documentation, as they stand there."""
 
 import pathlib
 import re
@@ -7,7 +7,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def snippets():
-    """By client."""
+    """Returns the snippets by client."""
     page = (PROJECT / "docs/clients.md").read_text()
     sync, of_asyncio, django = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (ioredis,) = re.findall(r"```js\n(.*?)```", page, re.DOTALL)

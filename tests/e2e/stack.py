@@ -1,4 +1,4 @@
-"""Nodes of Redis with TLS and AUTH, and HAProxy before them as a load balancer that passes bytes on.
+"""Starts Redis nodes with TLS and AUTH, and HAProxy before them as a load balancer that passes bytes on.
 
 Everything listens on port 6379, as the snippets have it, at addresses of one free network on loopback."""
 
@@ -27,7 +27,7 @@ OTHER_CACHE = "master.other.abc123.euw1.cache.amazonaws.com"
 PORT = 6379
 AT_ONCE = 4
 PASSWORD = "the password of the cache"
-# In seconds, on a slow machine.
+# The limit for a start in seconds, on a slow machine.
 UP_WITHIN = 30
 NEEDED = {"redis-server": "redis-server", "redis-cli": "redis-tools", "haproxy": "haproxy", "openssl": "openssl"}
 
@@ -49,7 +49,7 @@ listen {name}
 
 
 def require_programs():
-    """Ends the process if a program is missing: nothing is left out in silence."""
+    """Ends the process if a program is missing, so that nothing is left out in silence."""
     packages = sorted({package for program, package in NEEDED.items() if not path_of(program)})
     if packages:
         sys.exit(f"Missing: {', '.join(packages)}. On Debian: apt-get install {' '.join(packages)}")
@@ -57,7 +57,7 @@ def require_programs():
 
 @contextlib.contextmanager
 def caches():
-    """A stack with a cache that has a replica, and with another one."""
+    """Yields a stack with a cache that has a replica, and with another cache."""
     require_programs()
     with tempfile.TemporaryDirectory() as folder, Stack(pathlib.Path(folder)) as stack:
         stack.start_node("primary", CACHE)
@@ -67,18 +67,18 @@ def caches():
 
 
 def try_at_once(run, cases):
-    """What came of each, in order."""
+    """Runs the cases, and returns what came of each, in order."""
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(run, cases))
 
 
 def path_of(program):
-    # Debian has haproxy where only root looks.
+    # Debian installs haproxy in a folder that only root searches.
     return shutil.which(program) or shutil.which(program, path="/usr/sbin")
 
 
 def free_network():
-    """Three bytes of addresses on loopback, at which nobody listens on the port."""
+    """Returns the first three bytes of addresses on loopback at which nobody listens on the port."""
     for _ in range(100):
         network = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -88,13 +88,13 @@ def free_network():
 
 
 class Stack:
-    """Started by `with`; what it started has ended after it."""
+    """A stack is started by `with`. What it has started ends with the block."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.network = free_network()
         self.processes = []
-        # Who is told to end ends what it started.
+        # A process that is told to end also ends what it has started.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
         self.issuer = trustme.CA()
         self.authority = folder / "authority.pem"
@@ -105,7 +105,7 @@ class Stack:
         self.balancers = []
 
     def issue(self, file, name, **options):
-        """A certificate with its key, for a node."""
+        """Writes a certificate with its key, for a node."""
         certificate = self.issuer.issue_cert(name, **options)
         certificate.private_key_and_cert_chain_pem.write_to_path(self.folder / f"{file}.pem")
 
@@ -116,7 +116,7 @@ class Stack:
         return self.address(self.balancers, name, 101)
 
     def address(self, names, name, first):
-        """In the order in which they are named first."""
+        """Returns the address of a name. The addresses follow the order in which the names first occur."""
         if name not in names:
             names.append(name)
         return f"{self.network}.{first + names.index(name)}"
@@ -137,7 +137,7 @@ class Stack:
         return process
 
     def start_node(self, name, certificate, primary=None, **others):
-        """With TLS and AUTH, unless other settings say otherwise."""
+        """Starts a node with TLS and AUTH, unless other settings say otherwise."""
         data = self.folder / name
         data.mkdir()
         pem = self.folder / f"{certificate}.pem"
@@ -153,7 +153,7 @@ class Stack:
             "requirepass": f'"{PASSWORD}"',
             "masterauth": f'"{PASSWORD}"',
             "save": '""',
-            # Where the primary finds it for a planned failover; all of loopback comes from 127.0.0.1.
+            # The primary finds the node here for a planned failover. Connections on loopback all come from 127.0.0.1.
             "replica-announce-ip": self.node(name),
             "dir": data,
         }
@@ -169,7 +169,7 @@ class Stack:
         return process
 
     def start_haproxy(self, balancers):
-        """Each balancer with the nodes it may lead to, of which the first is in service."""
+        """Starts each balancer with the nodes that it may lead to. The first of them is in service."""
         configuration = self.folder / "haproxy.cfg"
         texts = [HAPROXY.format(socket=self.folder / "haproxy.sock")]
         for balancer, nodes in balancers.items():
@@ -182,14 +182,14 @@ class Stack:
             self.wait_until_up(self.balancer(balancer))
 
     def start_relay(self, address, text):
-        """HAProxy, set up by this text to lead from this address to a node."""
+        """Starts HAProxy, which this text sets up to lead from this address to a node."""
         configuration = self.folder / "relay.cfg"
         configuration.write_text(HAPROXY.format(socket=self.folder / "relay.sock") + text)
         self.start("relay", [path_of("haproxy"), "-f", configuration])
         self.wait_until_up(address)
 
     def haproxy(self, command):
-        """Says it to HAProxy's runtime API."""
+        """Sends a command to HAProxy's runtime API."""
         with socket.socket(socket.AF_UNIX) as api:
             api.connect(str(self.folder / "haproxy.sock"))
             api.sendall(f"{command}\n".encode())
@@ -199,13 +199,13 @@ class Stack:
             sys.exit(f"{command}: {answer}")
 
     def environment(self, balancer, password):
-        """In which a client runs: the name of the load balancer leads to this one."""
+        """Returns the environment of a client, in which the name of the load balancer leads to this one."""
         environment = os.environ | {
             "NLB_ADDRESS": self.balancer(balancer),
-            # Where the authority of the tests is trusted, as the system trusts Amazon's.
+            # The authority of the tests is trusted here, as the system trusts Amazon's.
             "SSL_CERT_FILE": str(self.authority),
             "NODE_EXTRA_CA_CERTS": str(self.authority),
-            # Of the shell's snippets.
+            # The variables of the shell's snippets.
             "NLB": self.balancer(balancer),
             "CACHE": CACHE,
         }
@@ -213,7 +213,7 @@ class Stack:
         return environment | ({"CACHE_PASSWORD": password} if password else {})
 
     def node_command(self, name, script):
-        """That runs this text in Node.js."""
+        """Returns a command that runs this text in Node.js."""
         modules = self.folder / "node_modules"
         if not modules.exists():
             modules.symlink_to(NODE_MODULES)

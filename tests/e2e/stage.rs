@@ -1,8 +1,8 @@
-//! DNS, Elastic Load Balancing and the real function, led by lines on standard input, as `make e2e` plays a
-//! failover: `point ADDRESS` moves the endpoint, `schedule` and `notify` invoke the function each in a sandbox
-//! of its own, `sample` does one run of AWS's sample. The first line is the setting, in JSON. Standard output has a
-//! line of JSON, with the time of day in seconds, for the function's variables, for each change of a target's state
-//! and for each end of an invocation.
+//! Runs DNS, Elastic Load Balancing and the real function while `make e2e` plays a failover. It obeys lines on standard
+//! input. The first line is the setting, in JSON. After it, `point ADDRESS` moves the endpoint, `schedule` and `notify`
+//! each invoke the function in a sandbox of its own, and `sample` does one run of AWS's sample. Standard output has a
+//! line of JSON, with the time of day in seconds, for the function's variables, for each change of a target's state and
+//! for each end of an invocation.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,9 +13,9 @@ use stand_in::world::{ARN, PORT, World};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-/// How often the load balancer looks at its target group.
+/// The time between two looks of the load balancer at its target group.
 const WATCHED_EVERY: Duration = Duration::from_millis(10);
-/// AWS's sample deregisters an address that so many runs in a row did not see.
+/// AWS's sample deregisters an address that this many runs in a row did not see.
 /// <https://aws.amazon.com/blogs/networking-and-content-delivery/hostname-as-target-for-network-load-balancers/>
 const RUNS_BEFORE_DEREGISTRATION: u32 = 3;
 
@@ -25,7 +25,7 @@ async fn main() {
     let setting = lines.recv().await.expect("a setting");
     let world = world(&serde_json::from_str(&setting).expect("the setting in JSON")).await;
     say(json!({"what": "served", "variables": world.variables}));
-    // Before anything is said, since it takes a window.
+    // The sandboxes are ready before any target is reported, since getting ready takes a window.
     let sandboxes = tokio::join!(sandbox(&world), sandbox(&world));
     tokio::select! {
         () = watch(&world) => (),
@@ -33,7 +33,8 @@ async fn main() {
     }
 }
 
-/// The endpoint is where the setting says, and so is the group's one target, for long.
+/// Makes a world with the endpoint where the setting says. The group's one target is there too, and has long been
+/// healthy.
 async fn world(setting: &Value) -> World {
     let mut world = World::empty().await;
     let seconds = |name: &str| Duration::from_secs_f64(setting[name].as_f64().expect("seconds"));
@@ -59,7 +60,7 @@ fn say(mut line: Value) {
     println!("{line}");
 }
 
-/// Says what changes in the group.
+/// Prints what changes in the group.
 async fn watch(world: &World) {
     let mut before = BTreeMap::new();
     loop {
@@ -80,7 +81,7 @@ async fn watch(world: &World) {
     }
 }
 
-/// Until standard input ends.
+/// Obeys the lines until standard input ends.
 async fn lead(
     world: &World,
     (scheduled, notified): (Sandbox, Sandbox),
@@ -117,7 +118,7 @@ async fn lead(
     }
 }
 
-/// That has resolved and described already.
+/// Makes a sandbox that has resolved and described already.
 async fn sandbox(world: &World) -> Sandbox {
     let mut sandbox = world.sandbox().await;
     sandbox.schedule().await;
@@ -130,16 +131,16 @@ async fn invoke(mut sandbox: Sandbox, event: &str, mut times: mpsc::UnboundedRec
         let (Ok(result) | Err(result)) = answer.outcome;
         say(json!({"what": "ended", "result": result}));
     }
-    // Standard input has not ended.
+    // Only the end of standard input ends the stage.
     std::future::pending().await
 }
 
-/// AWS's sample as it is published, without its file in S3: it registers what the name has and the group does not list
-/// in any state, and deregisters what the name had not for so many runs.
+/// AWS's sample as it is published, without its file in S3. It registers what the name has and the group does not list
+/// in any state. It deregisters what the name has not had for [`RUNS_BEFORE_DEREGISTRATION`] runs in a row.
 struct Sample {
-    /// What the name has.
+    /// The address that the name has.
     resolved: String,
-    /// In how many runs in a row the name did not have a target of the group.
+    /// For each target of the group, the number of runs in a row in which the name did not have it.
     missed: BTreeMap<String, u32>,
 }
 

@@ -5,9 +5,9 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot as plot
 
-# The same record is the same picture.
+# The same record gives the same picture.
 plot.rcParams["svg.hashsalt"] = "timeline"
-# As text, which is smaller than its outlines.
+# Text stays text, which is smaller than its outlines.
 plot.rcParams["svg.fonttype"] = "none"
 SPANS = [
     ("the cache moves", None, "moved", "#8c8c8c"),
@@ -15,7 +15,7 @@ SPANS = [
     ("the load balancer takes the target in", "registered", "inService", "#e69f00"),
 ]
 RECONNECTING = ("the last client leaves the old node and connects again", "#56b4e9")
-# How the function is woken, or what takes its place.
+# The ways in which the function is woken, or what takes its place.
 MODES = {"schedule": "once a minute", "polling": "polling", "notification": "notification", "sample": "AWS's sample"}
 
 
@@ -25,7 +25,7 @@ def title(cell):
 
 
 def draw(records, path):
-    """One row for each failover, in seconds since it."""
+    """Draws one row for each failover, in seconds since the failover."""
     figure, axes = plot.subplots(figsize=(9, 1 + 0.62 * len(records)), layout="constrained")
     for row, record in enumerate(records):
         for label, begin, end, colour in SPANS:

@@ -1,4 +1,4 @@
-"""What docs/deploy.md says about trying the function locally."""
+"""Reads what docs/deploy.md says about trying the function locally."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ def word_after(begin: str, words: list[str]) -> str:
     return found
 
 
-# What is said about each file of events.
+# The page's text about each file of events.
 ROWS = dict(re.findall(r"^\| `(events/[\w-]+\.json)` \| (.*) \|$", SECTION, re.MULTILINE))
 SAM_LOCAL_INVOKE = command("sam local invoke ")
 CARGO_LAMBDA_INVOKE = command("cargo lambda invoke ")

@@ -1,4 +1,4 @@
-"""Processes that end with the test, however it ends."""
+"""Starts processes that end with the test, however it ends."""
 
 import atexit
 import os
@@ -60,7 +60,7 @@ def end_all() -> None:
 
 
 def interrupted(*_) -> None:
-    """Threads still wait for processes, so that the interpreter would not end by itself."""
+    """Ends everything at once. Threads still wait for processes, so the interpreter would not end by itself."""
     end_all()
     os._exit(1)
 

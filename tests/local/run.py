@@ -1,7 +1,7 @@
-"""Sends every file of events/ to the built function with the commands of docs/deploy.md, and holds what comes back and what
-the stand-ins saw against the page.
+"""Sends every file of events/ to the built function with the commands of docs/deploy.md, and compares what comes back
+and what the stand-ins saw with the page.
 
-The function runs in a process (sam.py) and, where a container engine answers, in a container too.
+The function runs in a process (sam.py) and, if a container engine answers, in a container too.
 """
 
 import json
@@ -30,7 +30,7 @@ BUILT = ROOT / ".aws-sam/build"
 PROGRAMS = Path(sys.executable).parent
 SAM_WITHOUT_CONTAINER = [sys.executable, Path(__file__).with_name("sam.py")]
 IMAGE = "public.ecr.aws/lambda/provided:al2023-x86_64"
-# The SAM CLI finds the way to the container engine and credentials here, and no setting of the user.
+# The SAM CLI finds the way to the container engine and credentials here, but no setting of the user.
 FOLDER = tempfile.TemporaryDirectory()
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("DOCKER_")} | {
     "HOME": FOLDER.name,
@@ -39,11 +39,11 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name == "PAT
     "AWS_SECRET_ACCESS_KEY": "secret",
 }
 CALLED_BY_FUNCTION = ("ELASTIC_LOAD_BALANCING_V2", "CLOUDWATCH")
-# Logged when the container is stopped, since the function waits for the next event then.
+# The function logs this when the container is stopped, since it waits for the next event then.
 STOPPED = "the Lambda runtime ended"
 
 OLD, NEW = "10.0.1.7", "10.0.2.9"
-# In seconds, after the first lookup of a window.
+# The name moves this many seconds after the first lookup of a window.
 MOVED_AFTER = 3
 AT_ONCE = 3
 
@@ -58,13 +58,13 @@ GROUP = {
 }
 REPORT = {"dryRun": False, "targetGroups": [GROUP]}
 CHANGES = [f"RegisterTargets {NEW}:6379 Ok", f"DeregisterTargets {OLD}:6379@eu-west-1a Ok"]
-# Of a target group as it is created, whose target the name has left.
+# The findings of a target group as it is created, whose target the name has left.
 FINDINGS = ["connections-not-terminated", "health-check-slow", "target-foreign"]
 
 
 @dataclass
 class Expected:
-    # In each line of the log.
+    # Each line of the log has this cause.
     cause: str
     answer: dict
     changes: list[str] = field(default_factory=lambda: CHANGES)
@@ -82,7 +82,7 @@ EVENTS = {
     "events/alarm.json": Expected("notification", REPORT, parameters=ONCE),
     "events/empty.json": Expected("schedule", REPORT),
 }
-# The one that is also played with the template's own EventPollSeconds.
+# This event is also played with the template's own EventPollSeconds.
 WINDOW = "events/queue.json"
 
 
@@ -95,7 +95,7 @@ def endpoints(world: World, *services: str) -> dict[str, str]:
 
 
 def arguments(world: World, event: str, parameters: dict[str, str]) -> list:
-    """The page's command with another event and more parameters, which are its last words."""
+    """Returns the words of the page's command with another event and more parameters, which come last."""
     given = [f"{name}={value}" for name, value in {"DnsServers": world.dns, **parameters}.items()]
     words = [*SAM_LOCAL_INVOKE[1:], *given]
     words[words.index("--event") + 1] = event
@@ -108,7 +108,7 @@ def start_sam(world: World, words: list, sam: list = SAM_WITHOUT_CONTAINER, **en
 
 
 def result_and_log(process: Popen) -> tuple[dict, list[dict]]:
-    """From standard output and standard error. The exit status is 0."""
+    """Reads the result from standard output, and the log from standard error. The exit status must be 0."""
     stdout, stderr = output_of(process)
     log = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
     assert log, stderr
@@ -125,7 +125,7 @@ def check(world: World, expected: Expected, answer: dict, log: Sequence[dict] = 
     assert saw["changes"] == expected.changes, saw
     current = [target for target in saw["group"] if not target.endswith(" draining")]
     assert current == [f"{NEW}:6379 initial" if expected.changes else f"{OLD}:6379 healthy"], saw
-    # Where nothing may change, nothing is published either.
+    # If nothing may change, nothing is published either.
     published = [datum.split() for datum in saw["published"]]
     failovers = [int(value) for dimension, metric, value in published if "Function" in dimension and metric == "Failover"]
     assert sum(failovers) == 1 if expected.changes else published == [], saw
@@ -162,7 +162,8 @@ def a_notification_waits_for_the_name() -> str:
 
 
 def cloudformation_is_not_answered() -> str:
-    """AWS::URLSuffix is localhost for the SAM CLI, and nothing may be put there, nor anywhere else."""
+    """Expects that nothing is put anywhere. For the SAM CLI, AWS::URLSuffix is localhost, and nothing may be put
+    there either."""
     event = Path(FOLDER.name, "cloudformation.json")
     bucket = "cloudformation-custom-resource-response-euwest1"
     for host in (f"https://{bucket}.s3-eu-west-1.amazonaws.com", f"https://{bucket}.s3-eu-west-1.localhost", "stand-in"):
@@ -172,7 +173,7 @@ def cloudformation_is_not_answered() -> str:
             answer, log = result_and_log(start_sam(world, arguments(world, str(event), {})))
             assert answer["errorType"] == "AnswerFailed", answer
             assert 'URL_SUFFIX is "localhost"' in answer["errorMessage"], answer
-            # Logged before anything is put. The stand-in sees only what is put to itself.
+            # The function logs this before it puts anything. The stand-in sees only what is put to itself.
             assert not [line for line in log if line["message"] == "answering CloudFormation"], log
             check(world, Expected("CloudFormation", answer), answer, log)
     return "a CloudFormation request: AnswerFailed, and nothing was put anywhere"
@@ -201,7 +202,7 @@ def the_region_is_given_as_the_page_says() -> str:
 
 
 def cargo_lambda_invokes_it() -> str:
-    """The runtime of cargo lambda watch, with the function that is built already."""
+    """Uses the runtime of cargo lambda watch, with the function that is built already."""
     program, (_, *words) = [PROGRAMS / "cargo-lambda", "lambda"], CARGO_LAMBDA_INVOKE[1:]
     name, port = words[1], free_port()
     runtime = [*program, "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port", port]
@@ -228,7 +229,7 @@ def cargo_lambda_invokes_it() -> str:
 
 
 def in_a_container() -> None:
-    """The same with the SAM CLI as it is."""
+    """Plays the events with the SAM CLI as it is."""
     try:
         engine = ContainerClientFactory.create_client()
     except ContainerNotReachableException:
@@ -258,7 +259,8 @@ def in_a_container() -> None:
 
 
 def template_with(variables: dict[str, str]) -> Path:
-    """The built template with more variables for the function. The SAM CLI passes on none that a template lacks."""
+    """Writes the built template with more variables for the function. The SAM CLI passes on no variable that a
+    template lacks."""
     template = yaml_parse((BUILT / "template.yaml").read_text())
     function = template["Resources"]["Function"]["Properties"]
     function["CodeUri"] = str(BUILT / function["CodeUri"])

@@ -1,4 +1,4 @@
-"""The SAM CLI, for which a process is the container: the runtime interface emulator of its wheel, on loopback.
+"""Runs the SAM CLI with a process as the container: the runtime interface emulator of its wheel, on loopback.
 
 Everything else is the SAM CLI's own code: how it reads the command, samconfig.toml and the template, what it gives the
 container, how it invokes the function, and what it prints.
@@ -25,7 +25,7 @@ ADDED = ("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", "AWS_ENDPOINT_URL_CLOUDWA
 
 
 class Container:
-    """What docker-py calls a container."""
+    """This is what docker-py calls a container."""
 
     def __init__(self, image: str, **options) -> None:
         self.id = image
@@ -74,14 +74,14 @@ class Container:
 
 
 class Engine:
-    """What docker-py calls a client. It has every image, each of them up to date."""
+    """This is what docker-py calls a client. It has every image, each of them up to date."""
 
     def __init__(self) -> None:
         image = SimpleNamespace(attrs={"Config": {}, "RepoDigests": ["@"], "Descriptor": {"digest": ""}})
         self.images = SimpleNamespace(get=lambda _: image, get_registry_data=lambda _: image)
         self.containers = self
         self.api = SimpleNamespace(inspect_container=lambda _: {})
-        # What happens to images.
+        # The events of images, of which there are none.
         self.events = lambda **_: iter(())
 
     def create(self, image: str, **options) -> Container:
@@ -93,7 +93,7 @@ class Engine:
 
 
 if __name__ == "__main__":
-    # Whoever ends this ends the function too.
+    # A signal that ends this process also ends the function.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     engine = Engine()
     ContainerClientFactory.create_client = staticmethod(lambda: engine)

@@ -1,4 +1,4 @@
-"""What the function talks to, and the way there from a container."""
+"""Starts what the function talks to, and makes it reachable from a container."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ ANSWERED_WITHIN = 10
 
 
 class World:
-    """A process with stand-ins of its own; used with `with`."""
+    """A process with stand-ins of its own. It is used with `with`."""
 
     def __init__(self, endpoint: str, target_group_arn: str, address: str) -> None:
         self.setting = {"endpoint": endpoint, "targetGroupArn": target_group_arn, "address": address}
@@ -42,7 +42,7 @@ class World:
         self.tell(f"point {address}")
 
     def saw(self) -> dict:
-        """Everything since the beginning."""
+        """Returns everything that the stand-ins have seen since the beginning."""
         self.seen.append(self.ask("saw"))
         both = self.seen[0] | {"group": self.seen[-1]["group"]}
         for seen in self.seen[1:]:
@@ -57,7 +57,7 @@ def address_of(text: str) -> tuple[str, int]:
 
 @contextmanager
 def reachable_at(host: str, world: World) -> Iterator[World]:
-    """The world at another address of this machine, since a container does not reach its loopback."""
+    """Makes the world reachable at another address of this machine, since a container does not reach its loopback."""
     with ExitStack() as stack:
         aws = stack.enter_context(relay(socketserver.ThreadingTCPServer, RelayConnection, host, world.aws))
         dns = stack.enter_context(relay(socketserver.ThreadingUDPServer, RelayDatagram, host, world.dns))

@@ -1,7 +1,7 @@
-//! DNS, Elastic Load Balancing and CloudWatch for the function that the SAM CLI invokes, led by lines on standard input.
-//! The first line is the setting, in JSON: an endpoint, a target group's ARN, and the address that both have. Standard
-//! output answers it with the variables by which the stand-ins are found. After that, `point ADDRESS` moves the endpoint,
-//! and `saw` answers with all that the stand-ins saw since the last time.
+//! Runs DNS, Elastic Load Balancing and CloudWatch for the function that the SAM CLI invokes. It obeys lines on
+//! standard input. The first line is the setting, in JSON: an endpoint, a target group's ARN, and the address that both
+//! have. Standard output answers it with the variables by which the stand-ins are found. After that, `point ADDRESS`
+//! moves the endpoint, and `saw` answers with everything that the stand-ins have seen since the last time.
 
 use serde_json::{Value, json};
 use stand_in::dns::addresses;

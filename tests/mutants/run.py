@@ -1,8 +1,9 @@
-"""Breaks the code, and expects the specification to notice: first in the ways below, which cargo-mutants does not know, then in
-all the ways that it knows, in the modules that decide about a target group and change it.
+"""Breaks the code, and expects the specification to notice. It first breaks the code in the ways below, which
+cargo-mutants does not know, and then in all the ways that cargo-mutants knows. The latter are in the modules that
+decide about a target group and change it.
 
-`--check` only sees whether the ways below fit the code, and whether each module has files. Without it this takes hours, and
-writes the result to result.txt beside this file.
+`--check` only sees whether the ways below fit the code, and whether each module has files. Without it this takes hours,
+and writes the result to result.txt beside this file.
 """
 
 import json
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "mutants"
 TREE = WORK / "tree"
 MODULES = ("plan", "reconcile", "target_group", "pace", "window")
-# Of the mutants that compile, the share that the specification must notice.
+# The specification must notice this share of the mutants that compile.
 LEAST_SHARE = 0.95
 # The test harness accepts --fail-fast only with the variable, which the compiler does not see.
 RUNNER = "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']"
@@ -28,7 +29,7 @@ FAIL_FAST = ("-Z", "unstable-options", "--fail-fast")
 class Mutant(NamedTuple):
     what: str
     file: str
-    # It is there once.
+    # The file has this text once.
     old: str
     new: str
     test: str
@@ -81,7 +82,7 @@ MUTANTS = [
 
 
 def files() -> dict[str, list[str]]:
-    """Of each module."""
+    """Returns the files of each module."""
     found = {module: [*ROOT.glob(f"src/{module}.rs"), *ROOT.glob(f"src/{module}/**/*.rs")] for module in MODULES}
     return {module: [str(path.relative_to(ROOT)) for path in paths] for module, paths in found.items()}
 
@@ -98,7 +99,7 @@ def misfits() -> list[str]:
 
 
 def passes(test: str) -> bool | None:
-    """`None` if it did not run to its end."""
+    """Returns true if the test passes, and `None` if it did not run to its end."""
     command = ["cargo", "test", "--locked", "--test", "spec", "--", "--exact", test]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(WORK / "build")}
     said = subprocess.run(command, cwd=TREE, env=environment, stdout=subprocess.PIPE, text=True).stdout
@@ -109,7 +110,7 @@ def passes(test: str) -> bool | None:
 
 def survivors() -> list[str]:
     shutil.rmtree(TREE, ignore_errors=True)
-    # Newer than what an earlier run built, which may be of a mutant.
+    # The copies are newer than what an earlier run built, which may be of a mutant.
     shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns("target", ".*"), copy_function=shutil.copy)
     found = []
     for mutant in MUTANTS:
@@ -125,7 +126,7 @@ def survivors() -> list[str]:
 
 
 def generate() -> bool:
-    """Whether the specification notices enough of what cargo-mutants does."""
+    """Returns true if the specification notices enough of what cargo-mutants does."""
     chosen = [f"--file={path}" for paths in files().values() for path in paths]
     options = [f"--output={WORK}", f"--jobs={os.cpu_count() or 1}", "--timeout=300"]
     of_cargo = ["--cargo-arg=--test=spec", f"--cargo-arg=--config={RUNNER}"]

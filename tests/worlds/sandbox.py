@@ -43,7 +43,7 @@ class Sandbox:
 
 @contextmanager
 def sandbox(name: str, **variables: str) -> Iterator[Sandbox]:
-    """The function has this name, these variables and those that Lambda sets."""
+    """Yields a sandbox whose function has this name, these variables and those that Lambda sets."""
     address, runtime_api = (f"127.0.0.1:{free_port()}" for _ in range(2))
     command = [RUNTIME, "--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
     environment = {

@@ -26,7 +26,7 @@ class Story:
     sandbox: Sandbox
 
     def invoke(self, *messages: str, **changes: object) -> None:
-        """The function answers and logs these changes, and logs these messages before its result."""
+        """Invokes the function, which answers and logs these changes, and logs these messages before its result."""
         before = len(self.sandbox.log())
         answer = self.sandbox.invoke()
         lines = self.sandbox.log()[before:]
@@ -56,7 +56,8 @@ class Story:
         assert targets == [f"{address}:{PORT}" for address in addresses], targets
 
     def expect_metrics(self, of_function: dict, of_group: dict) -> None:
-        """CloudWatch has these sums and numbers of samples of the function, and these sums of the target group."""
+        """Expects that CloudWatch has these sums and numbers of samples of the function, and these sums of the
+        target group."""
         if self.world.refusal is not None:
             of_function = of_group = {}
         assert (found := metrics("FunctionName", self.name)) == of_function, found
