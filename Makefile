@@ -163,7 +163,7 @@ soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo test --locked --workspace --test memory -- --soak
 	cargo test --locked --workspace --profile soak --test simulation -- --first $(FIRST) --sequences $(SEQUENCES)
 
-mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and expects the tests to notice; takes hours
+mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and expects the tests to notice; takes an hour
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" python3 tests/mutants/run.py
 
 target/tools/bin/cargo-mutants:
