@@ -65,7 +65,8 @@ const BELIEVABLE: Duration = Duration::from_secs(90);
 const UNSEEN: Duration = Duration::from_secs(15);
 /// The latest time of an answer. It is before Lambda's own timeout.
 const LATEST_ANSWER: Duration = Duration::from_millis(74_500);
-/// I10: data that cannot be published are dropped after 3 hours. No sequence waits that long more than once.
+/// I10: data that cannot be published are dropped after 3 hours. A pause that is longer than this takes an hour or more,
+/// and several of them add up to 3 hours.
 const KEPT_DATA: Duration = Duration::from_secs(600);
 /// The number of groups that get their turns at once.
 const FEW: usize = 5;

@@ -216,7 +216,7 @@ impl Process {
     /// Does the same with a deadline of its own, as a local runtime may send it.
     ///
     /// # Panics
-    /// Panics if no answer comes within the timeout.
+    /// Panics if no answer comes within the timeout and 5 s more.
     pub async fn invoke_by(
         &mut self,
         event: &str,
