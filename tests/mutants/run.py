@@ -70,7 +70,7 @@ MUTANTS = [
         "src/reconcile/resolve.rs",
         "Answer::new(addresses, asked, now() + ttl);",
         "Answer::new(addresses, now(), now() + ttl);",
-        "overlap::i8_an_answer_counts_from_its_question_however_late_the_answer_and_the_calls_come",
+        "overlap::i8_an_answer_counts_from_its_first_question_and_its_ttl_from_its_last_answer",
     ),
     Mutant(
         "I8: an answer is acted on for twice as long",
