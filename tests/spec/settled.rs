@@ -292,3 +292,28 @@ async fn a_doubt_begins_before_the_misses_are_full() {
     let at = world.times(begin, "DeregisterTargets");
     assert!((14.0..16.0).contains(&at[0]), "{at:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_drains_is_doubted_when_it_is_named_whatever_the_misses() {
+    let mut world = World::settled_in_memory(B, 0).await;
+    world.set("SCHEDULE_POLL_SECONDS", 55);
+    world.set("POLL_INTERVAL_SECONDS", 1);
+    world.set("MISSES_BEFORE_DEREGISTRATION", 1);
+    world.aws.settle(ARN, A, 6379);
+    world.aws.target_group(ARN, |group| {
+        group.dictate(A.parse().unwrap(), 6379, "draining");
+    });
+    let function = world.function();
+    let joins = async {
+        sleep(Duration::from_millis(5500)).await;
+        world.answer(Answer::Addresses {
+            ttl: 0,
+            addresses: [A, B].map(|address| address.parse().unwrap()).to_vec(),
+        });
+    };
+    let begin = Instant::now();
+    let (outcome, ()) = join!(function.schedule(), joins);
+    assert_eq!(targets(&first(outcome).registered), ["10.0.1.7:6379"]);
+    let at = world.times(begin, "RegisterTargets");
+    assert!((14.0..16.0).contains(&at[0]), "{at:?}");
+}
