@@ -22,7 +22,13 @@ MODULES = ("plan", "reconcile", "target_group", "pace", "window")
 # The specification must notice this share of the mutants that compile.
 LEAST_SHARE = 0.95
 # The test harness accepts --fail-fast only with the variable, which the compiler does not see.
-RUNNER = "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']"
+CONFIG = (
+    "target.'cfg(all())'.runner=['env','RUSTC_BOOTSTRAP=1']",
+    # Each mutant is compiled, and then mostly waits for virtual time.
+    "profile.dev.debug=false",
+    "profile.dev.package.nlb-hostname-target.opt-level=0",
+    "profile.dev.package.stand-in.opt-level=0",
+)
 # The alarms take as long as all other tests, and are about the template.
 TESTS = ("-Z", "unstable-options", "--fail-fast", "--skip=alarms::")
 
@@ -130,7 +136,7 @@ def generate() -> bool:
     """Returns true if the specification notices enough of what cargo-mutants does."""
     chosen = [f"--file={path}" for paths in files().values() for path in paths]
     options = [f"--output={WORK}", f"--jobs={os.cpu_count() or 1}", "--timeout=120"]
-    of_cargo = ["--cargo-arg=--test=spec", f"--cargo-arg=--config={RUNNER}"]
+    of_cargo = ["--cargo-arg=--test=spec", *(f"--cargo-arg=--config={one}" for one in CONFIG)]
     subprocess.run(["cargo", "mutants", *options, *of_cargo, *chosen, "--", "--", *TESTS], cwd=ROOT)
     outcomes = json.loads((WORK / "mutants.out" / "outcomes.json").read_text())
     caught = outcomes["caught"] + outcomes["timeout"]
