@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use stand_in::dns::Answer;
-use stand_in::world::World;
+use stand_in::world::{ARN, World};
 
 use crate::reading::{DENIED, THROTTLED, error, lines, log, what_failed};
 
@@ -41,6 +41,21 @@ async fn the_log_has_a_line_before_each_change_one_per_reconcile_and_one_result(
         && line["requestId"].is_string()
         && line["cause"] == "schedule"));
     assert!(of_failover.iter().all(|line| line["timestamp"].is_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_that_only_registers_or_only_deregisters_has_its_line_too() {
+    let fills = World::empty_in_memory();
+    fills.point("10.0.1.7");
+    let removes = World::settled_in_memory("10.0.1.7", 5).await;
+    removes.aws.settle(ARN, "10.0.2.9", 6379);
+    for (world, changed) in [(fills, "registered"), (removes, "deregistered")] {
+        let mut sandbox = world.sandbox().await;
+        sandbox.schedule().await.outcome.unwrap();
+        let reconciled = lines(&sandbox, "reconciled");
+        assert_eq!(reconciled.len(), 1, "{changed}");
+        assert_eq!(reconciled[0][changed].as_array().unwrap().len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
