@@ -137,6 +137,23 @@ async fn a_call_refused_until_the_deadline_fails_as_that_call() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_backs_off_for_250_ms_at_first() {
+    for draw in 0..20 {
+        fastrand::seed(draw);
+        let world = World::settled_in_memory(OLD, 5).await;
+        world
+            .aws
+            .inject_where("DescribeTargetHealth", None, THROTTLED, Some(1));
+        first(world.function().schedule().await);
+        let calls = world.aws.take_calls();
+        let calls = of(&calls, "DescribeTargetHealth");
+        // The refusal halves the pace of 5 reads a second, so the next turn comes 400 ms later.
+        let gap = calls[1].at - calls[0].at;
+        assert!(gap <= Duration::from_millis(410), "draw {draw}: {gap:?}");
+    }
+}
+
 /// The registrations of 20 groups and the descriptions of 40 others are refused. A refused registration starts again
 /// after 5 s, and then waits among so many for a description that the deadline comes first.
 #[tokio::test(start_paused = true)]
