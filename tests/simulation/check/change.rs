@@ -62,7 +62,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Section 1: returns the answers that can be acted on now, latest first. No later reconcile than that of the
+    /// Section 1: returns the answers that can be acted on now, the last to arrive first. Of two groups that share an
+    /// endpoint, the one that asked later may have been answered earlier. No later reconcile than that of the
     /// description can have asked for them (I5). So only the first of the answers that were asked for after it count.
     fn usable(&self, endpoint: usize) -> Vec<&Answer> {
         let answers = self.view.answers(endpoint).iter().rev();
@@ -72,7 +73,7 @@ impl Change<'_> {
             .count()
             .saturating_sub(self.view.setting.lookups as usize);
         let answers = answers.skip(if self.view.is_shared() { 0 } else { spare });
-        let usable = answers.take_while(|answer| self.view.now <= answer.asked + ACT);
+        let usable = answers.filter(|answer| self.view.now <= answer.asked + ACT);
         usable.collect()
     }
 
