@@ -251,7 +251,12 @@ impl Change<'_> {
         let earlier: Vec<_> = view.endpoints().map(independent).collect();
         let from = earlier.iter().flatten().map(|(from, _)| *from).max();
         let latest = earlier.iter().flatten().map(|(_, arrived)| *arrived).max();
-        let is_independent = from.is_some_and(|from| asked <= from + BELIEVABLE + ACT)
+        // Of several endpoints, another one's answer may have expired later, and the answer of the group with it.
+        let later = match is_united {
+            true => setting.staleness(),
+            false => Duration::ZERO,
+        };
+        let is_independent = from.is_some_and(|from| asked <= from + later + BELIEVABLE + ACT)
             && !(is_removal && earlier.contains(&None));
         let is_initial = description.is(target, "initial") || !is_removal;
         let promise = if is_initial { "I8" } else { "I8, nothing new" };
