@@ -1,0 +1,51 @@
+//! Decides what comes after an attempt. A request is sent again only if nothing of it was done, or if it only reads.
+
+use super::connection::Reply;
+use crate::commands::Kind;
+use crate::error::Error;
+
+/// What comes after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The replies are the answer.
+    Answer,
+    /// The node is a replica, and has done nothing. The primary is elsewhere.
+    FindPrimary,
+    /// The node is loading its data, or waits for its primary. It has done nothing.
+    Wait,
+    /// The request is lost, and may be sent once more.
+    Resend,
+}
+
+/// Says what comes after commands of these kinds were answered like this. Only a transaction fails as a whole, and then
+/// nothing of it was executed, unless its reply was lost.
+pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>, is_sent: bool) -> Next {
+    let errors = || match replies {
+        Ok(replies) => replies.iter().map(|reply| reply.as_ref().err()).collect(),
+        Err(error) => vec![Some(error); kinds.len()],
+    };
+    let errors = errors();
+    let is_unknown = |error: &Option<&Error>| matches!(error, Some(Error::Unknown(_)));
+    if errors.iter().any(is_unknown) {
+        let only_reads = kinds.iter().all(|kind| *kind == Kind::Read);
+        return match only_reads || !is_sent {
+            true => Next::Resend,
+            false => Next::Answer,
+        };
+    }
+    let is_waiting = |error: &Option<&Error>| matches!(error, Some(Error::Unreachable(_)));
+    if errors.iter().all(is_waiting) {
+        return Next::Wait;
+    }
+    let is_refused = |error: &Option<&Error>| matches!(error, Some(Error::ReadOnly(_)));
+    let is_undone = |(kind, error): (&Kind, &Option<&Error>)| match kind {
+        Kind::Read => true,
+        Kind::Write => is_refused(error),
+        // A replica publishes, and executes a script up to its first write.
+        Kind::Publish | Kind::Script => false,
+    };
+    match errors.iter().any(is_refused) && kinds.iter().zip(&errors).all(is_undone) {
+        true => Next::FindPrimary,
+        false => Next::Answer,
+    }
+}

@@ -1,0 +1,156 @@
+//! The configuration. Every variable is parsed once, into a complete [`Config`] or an error that names the variable.
+
+mod variable;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::commands::{Permission, is_known};
+use crate::error::Error;
+use variable::{Variable, arn, boolean, list, port_number, server_name, sha256};
+
+/// A token's SHA-256.
+pub type Digest = [u8; 32];
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub cache: CacheConfig,
+    pub tokens: Tokens,
+    pub permission: Permission,
+    pub limits: Limits,
+}
+
+/// Where the cache is, and how to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheConfig {
+    pub endpoint: ServerName<'static>,
+    pub port: u16,
+    pub is_tls: bool,
+    pub authentication: Authentication,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authentication {
+    /// The cache asks for nothing.
+    None,
+    /// The secret of this ARN has the password, or a user's name and password.
+    Secret(String),
+}
+
+/// The digests of the tokens. There are up to two for each role, for a rotation. Without any, REST refuses everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    pub read: Vec<Digest>,
+    pub write: Vec<Digest>,
+}
+
+/// How much one request may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub commands: usize,
+    pub request_bytes: usize,
+    pub reply_bytes: usize,
+    /// The time for everything: connecting, all attempts and waiting.
+    pub timeout: Duration,
+}
+
+impl Config {
+    /// Parses the variables, in this order.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] about the first variable that is missing or malformed.
+    pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let variable = |name| Variable::look_up(name, &lookup);
+        Ok(Config {
+            cache: CacheConfig::parse(variable)?,
+            tokens: Tokens::parse(variable)?,
+            permission: Permission::parse(variable)?,
+            limits: Limits::parse(variable)?,
+        })
+    }
+}
+
+impl CacheConfig {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        let endpoint = variable("ENDPOINT").required("a host name", server_name)?;
+        let port = variable("PORT").or("6379");
+        let port = port.required("a port from 1 to 65535", port_number)?;
+        let is_secret =
+            variable("AUTHENTICATION").required("SECRET or NONE", |text| match text {
+                "SECRET" => Some(true),
+                "NONE" => Some(false),
+                _ => None,
+            })?;
+        let authentication = match is_secret {
+            true => Authentication::Secret(
+                variable("SECRET_ARN").required("the ARN of the secret to log in with", arn)?,
+            ),
+            false => Authentication::None,
+        };
+        let expected = match is_secret {
+            true => "true, because the password must not be sent without TLS",
+            false => "true or false",
+        };
+        let is_tls = |text: &str| boolean(text).filter(|is_tls| *is_tls || !is_secret);
+        let is_tls = variable("TLS").or("true").required(expected, is_tls)?;
+        Ok(CacheConfig {
+            endpoint,
+            port,
+            is_tls,
+            authentication,
+        })
+    }
+}
+
+impl Tokens {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        const EXPECTED: &str = "one or two SHA-256 sums of 64 hex digits";
+        let digests = |text: &str| list(sha256)(text).filter(|digests| digests.len() <= 2);
+        let read = variable("READ_TOKEN_SHA256").secret();
+        let read = read.optional(EXPECTED, digests)?.unwrap_or_default();
+        let is_other = |write: &Vec<Digest>| write.iter().all(|digest| !read.contains(digest));
+        let write = variable("WRITE_TOKEN_SHA256").secret().optional(
+            &format!("{EXPECTED}, of other tokens than READ_TOKEN_SHA256"),
+            |text| digests(text).filter(is_other),
+        )?;
+        Ok(Tokens {
+            read,
+            write: write.unwrap_or_default(),
+        })
+    }
+}
+
+impl Permission {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        let commands = |name| {
+            let expected = "names of commands that the front door can send";
+            let known = |text: &str| Some(text.to_ascii_uppercase()).filter(|name| is_known(name));
+            let names = variable(name).optional(expected, list(known))?;
+            Ok::<_, Error>(names.map(BTreeSet::from_iter))
+        };
+        Ok(Permission {
+            allowed: commands("ALLOW_COMMANDS")?,
+            denied: commands("DENY_COMMANDS")?.unwrap_or_default(),
+            are_scripts_allowed: variable("ALLOW_SCRIPTS")
+                .or("false")
+                .required("true or false", boolean)?,
+        })
+    }
+}
+
+impl Limits {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        let number = |name, default, unit, range| variable(name).or(default).number(unit, range);
+        let bytes = |name| number(name, "1048576", "bytes", 1024..=4_194_304);
+        Ok(Limits {
+            commands: number("MAX_COMMANDS", "100", "a number", 1..=1000)?,
+            request_bytes: bytes("MAX_REQUEST_BYTES")?,
+            reply_bytes: bytes("MAX_REPLY_BYTES")?,
+            timeout: Duration::from_millis(
+                number("TIMEOUT_MS", "5000", "milliseconds", 100..=8000)? as u64,
+            ),
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! The function answers one event at a time, and writes one line about it.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use crate::cache::{Cache, Reply};
+use crate::commands::Role;
+use crate::config::Config;
+use crate::error::Error;
+use crate::record::Record;
+use crate::request::Request;
+use crate::rest;
+
+/// What a sandbox keeps between two requests.
+pub struct Function {
+    name: String,
+    /// A bad configuration is the answer to every request.
+    door: Result<Door, Error>,
+}
+
+struct Door {
+    config: Config,
+    cache: Cache,
+}
+
+impl Function {
+    /// Reads the configuration. Nothing is connected before the first request.
+    pub fn new(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let door = Config::parse(&lookup).and_then(|config| {
+            let cache = Cache::new(config.cache.clone(), config.limits)?;
+            Ok(Door { config, cache })
+        });
+        Function {
+            name: lookup("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+            door,
+        }
+    }
+
+    /// Answers an event. Whatever is wrong is in the answer. Also returns the line about it.
+    pub async fn handle(&self, event: &Json) -> (rest::Response, Json) {
+        let mut record = Record::begin();
+        let response = match self.respond(event, &mut record).await {
+            Ok(response) => response,
+            Err(error) => {
+                record.count(&error);
+                rest::Response::failed(&error)
+            }
+        };
+        let line = record.end(&self.name, response.status_code);
+        (response, line)
+    }
+
+    async fn respond(&self, event: &Json, record: &mut Record) -> Result<rest::Response, Error> {
+        let door = self.door.as_ref().map_err(Error::clone)?;
+        let event = rest::Event::deserialize(event)
+            .map_err(|_| Error::Malformed("the event is not a request".to_owned()))?;
+        let call = event.read(&door.config.tokens, &door.config.limits)?;
+        let replies = door.execute(call.role, &call.request, record).await;
+        Ok(call.answer(replies))
+    }
+}
+
+impl Door {
+    /// Sends what is allowed, and refuses the rest. Of a transaction, one refusal refuses all.
+    ///
+    /// # Errors
+    /// Fails if a transaction was refused or discarded, or if it is not known what became of it.
+    async fn execute(
+        &self,
+        role: Role,
+        request: &Request,
+        record: &mut Record,
+    ) -> Result<Vec<Reply>, Error> {
+        let deadline = Instant::now() + self.config.limits.timeout;
+        record.requested(role, &request.commands);
+        let checked = request.commands.iter().map(|command| {
+            let kind = self.config.permission.check(role, command)?;
+            Ok((command, kind))
+        });
+        let checked: Vec<Result<_, Error>> = checked.collect();
+        if request.is_atomic
+            && let Some(Err(refused)) = checked.iter().find(|one| one.is_err())
+        {
+            record.count(refused);
+            return Err(refused.clone());
+        }
+        let admitted: Vec<_> = checked.iter().flatten().copied().collect();
+        let sent = match admitted.is_empty() {
+            true => Ok(Vec::new()),
+            false => {
+                let sent = self
+                    .cache
+                    .send(role, &admitted, request.is_atomic, deadline);
+                let sent = sent.await;
+                record.sent(&sent);
+                sent.replies
+            }
+        };
+        let mut sent = match sent {
+            Err(error) if request.is_atomic => {
+                record.count(&error);
+                return Err(error);
+            }
+            Err(error) => vec![Err(error); admitted.len()],
+            Ok(replies) => replies,
+        }
+        .into_iter();
+        let replies = checked.into_iter();
+        let replies = replies.map(|one| one.and_then(|_| sent.next().unwrap_or_else(missing)));
+        let replies: Vec<_> = replies.collect();
+        let errors = replies.iter().filter_map(|reply| reply.as_ref().err());
+        errors.for_each(|error| record.count(error));
+        Ok(replies)
+    }
+}
+
+fn missing() -> Reply {
+    Err(Error::Unknown("the reply is missing".to_owned()))
+}

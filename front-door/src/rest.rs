@@ -1,0 +1,195 @@
+//! REST: the Upstash protocol, as far as its SDKs use it, over a function URL.
+//! <https://upstash.com/docs/redis/features/restapi>
+
+mod body;
+mod token;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+use std::collections::HashMap;
+
+use crate::cache::Reply;
+use crate::commands::Role;
+use crate::config::{Limits, Tokens};
+use crate::error::Error;
+use crate::reply::{self, Encoding};
+use crate::request::Request;
+
+/// The encoded answer may have this many bytes. A function URL refuses more than 6 MB.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const MAX_BODY_BYTES: usize = 5_500_000;
+
+/// The event of a function URL, as far as it is read.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    raw_path: String,
+    #[serde(default)]
+    raw_query_string: String,
+    /// The names are in lower case.
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    request_context: RequestContext,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RequestContext {
+    http: Http,
+}
+
+#[derive(Debug, Deserialize)]
+struct Http {
+    method: String,
+}
+
+/// What the function URL sends back.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    pub status_code: u16,
+    headers: Map<String, Json>,
+    body: String,
+}
+
+/// Where a request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    Command,
+    Pipeline,
+    MultiExec,
+}
+
+/// A request that may go to the cache.
+#[derive(Debug)]
+pub struct Call {
+    pub role: Role,
+    pub request: Request,
+    path: Path,
+    encoding: Encoding,
+}
+
+impl Event {
+    /// Reads a request. The token is checked first, so that a stranger learns nothing else.
+    ///
+    /// # Errors
+    /// Fails if the token is wrong, if there is nothing at the path, or if the body is no request.
+    pub fn read(&self, tokens: &Tokens, limits: &Limits) -> Result<Call, Error> {
+        let header = |name| self.headers.get(name).map(String::as_str);
+        let role = token::role(tokens, header("authorization"), &self.raw_query_string)?;
+        let path = match self.raw_path.strip_suffix('/').unwrap_or(&self.raw_path) {
+            "" => Path::Command,
+            "/pipeline" => Path::Pipeline,
+            "/multi-exec" => Path::MultiExec,
+            _ => return Err(Error::NotFound),
+        };
+        if self.request_context.http.method != "POST" {
+            return Err(Error::MethodNotAllowed);
+        }
+        let body = self.body(limits)?;
+        let commands = match path {
+            Path::Command => vec![body::command(&body)?],
+            Path::Pipeline | Path::MultiExec => body::commands(&body, limits.commands)?,
+        };
+        let is_base64 = header("upstash-encoding") == Some("base64");
+        Ok(Call {
+            role,
+            request: Request {
+                commands,
+                is_atomic: path == Path::MultiExec,
+            },
+            path,
+            encoding: match is_base64 {
+                true => Encoding::Base64,
+                false => Encoding::Text,
+            },
+        })
+    }
+
+    /// Lambda hands over every body as Base64 whose content type it does not take for text.
+    fn body(&self, limits: &Limits) -> Result<Vec<u8>, Error> {
+        let body = match self.is_base64_encoded {
+            true => STANDARD.decode(&self.body).map_err(|_| {
+                Error::Malformed("the body is marked as Base64, and is not".to_owned())
+            })?,
+            false => self.body.clone().into_bytes(),
+        };
+        match body.len() > limits.request_bytes {
+            true => Err(Error::TooBig(format!(
+                "the request has {} bytes: at most {} are allowed",
+                body.len(),
+                limits.request_bytes
+            ))),
+            false => Ok(body),
+        }
+    }
+}
+
+impl Call {
+    /// Writes the replies. A request of which nothing was answered fails as a whole.
+    pub fn answer(&self, replies: Result<Vec<Reply>, Error>) -> Response {
+        let replies = match replies {
+            Ok(replies) => replies,
+            Err(error) => return Response::failed(&error),
+        };
+        let is_unanswered =
+            |reply: &Reply| matches!(reply, Err(Error::Unknown(_) | Error::Unreachable(_)));
+        let each = |reply: &Reply| match reply {
+            Ok(value) => json!({"result": reply::json(value, self.encoding)}),
+            Err(error) => body_of(error),
+        };
+        let body = match (self.path, replies.as_slice()) {
+            (Path::Command, [Err(error)]) => return Response::failed(error),
+            (Path::Command, [reply]) => each(reply),
+            (_, [Err(first), ..]) if replies.iter().all(is_unanswered) => {
+                return Response::failed(first);
+            }
+            (_, replies) => replies.iter().map(each).collect(),
+        };
+        let body = body.to_string();
+        match body.len() > MAX_BODY_BYTES {
+            true => Response::failed(&Error::TooBig(format!(
+                "the answer has {} bytes: at most {MAX_BODY_BYTES} are allowed; the commands were executed",
+                body.len()
+            ))),
+            false => Response::new(200, body),
+        }
+    }
+}
+
+impl Response {
+    pub fn failed(error: &Error) -> Self {
+        let mut response = Response::new(error.status(), body_of(error).to_string());
+        let header = match error {
+            Error::WrongPass(_) => Some(("www-authenticate", "Bearer")),
+            Error::MethodNotAllowed => Some(("allow", "POST")),
+            _ => None,
+        };
+        let headers = header.map(|(name, value)| (name.to_owned(), json!(value)));
+        response.headers.extend(headers);
+        response
+    }
+
+    fn new(status_code: u16, body: String) -> Self {
+        let headers = [
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), json!(value)));
+        Response {
+            status_code,
+            headers: Map::from_iter(headers),
+            body,
+        }
+    }
+}
+
+fn body_of(error: &Error) -> Json {
+    json!({"error": format!("{} {error}", error.code())})
+}

@@ -1,0 +1,8 @@
+//! The specification of the front door: the real function, and a cache that says what a test wants.
+
+mod commands;
+mod config;
+mod peer;
+mod resend;
+mod rest;
+mod world;
