@@ -43,7 +43,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE target/release/nlb-hostname-target
+.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -95,11 +95,12 @@ template: $(VENV)/installed $(CHECKS)
 	sam validate --lint
 	sam validate --lint --template examples/elasticache-nlb.yaml
 	sam validate --lint --template examples/existing-cluster.yaml
+	sam validate --lint --template front-door/template.yaml
 	$(VENV)/bin/python tests/terraform.py
 
 checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the templates
 	$(CHECKOV_VENV)/bin/checkov --skip-download --framework cloudformation --compact --quiet \
-		--file template.yaml $(wildcard examples/*.yaml)
+		--file template.yaml front-door/template.yaml $(wildcard examples/*.yaml)
 	$(CHECKOV_VENV)/bin/checkov --skip-download --framework terraform --compact --quiet --directory examples/terraform
 
 build: $(VENV)/installed ## Builds what sam deploy uploads, with the SAM CLI in .venv
@@ -122,6 +123,14 @@ no-fuzz:
 
 target/release/nlb-hostname-target:
 	cargo build --locked --release
+
+front-door: $(VENV)/installed ## Builds what sam deploy uploads for HTTP access to a cache
+	sam build --template front-door/template.yaml --build-dir .aws-sam/front-door
+
+.aws-sam/front-door/Function/bootstrap: front-door
+
+target/release/front-door:
+	cargo build --locked --release --package front-door
 
 deployment: deployed-template deployed-examples deployed-quick-start ## Deploys the template and the examples onto an emulator and lets it run
 

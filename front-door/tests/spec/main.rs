@@ -5,4 +5,5 @@ mod config;
 mod peer;
 mod resend;
 mod rest;
+mod template;
 mod world;
