@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod corpus;
 mod peer;
 mod resend;
 mod rest;
