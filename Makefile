@@ -16,10 +16,12 @@ BENCH_VENV := .venv-bench
 # The scenarios run the binary that sam deploy uploads, where this machine can run it.
 ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
+FRONT_DOOR := .aws-sam/front-door/Function/bootstrap
 DEPLOYMENT := deployment worlds
 LOCAL := local
 else
 BINARY := target/release/nlb-hostname-target
+FRONT_DOOR := target/release/front-door
 DEPLOYMENT := no-deployment
 LOCAL := no-local
 endif
@@ -162,10 +164,11 @@ no-e2e:
 	@echo "NOT TESTED: real clients and failovers, because this needs $(E2E_PROGRAMS)." \
 		"Install them, on Debian with apt-get install redis-server haproxy openssl, and then: make e2e"
 
-e2e: $(BINARY) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
+e2e: $(BINARY) $(FRONT_DOOR) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
 	cargo build --locked --workspace --example stage --bin drill
 	$(E2E_VENV)/bin/python tests/e2e/clients.py
 	$(E2E_VENV)/bin/python tests/e2e/drill.py
+	FRONT_DOOR_BINARY=$(CURDIR)/$(FRONT_DOOR) $(E2E_VENV)/bin/python tests/e2e/front_door.py
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) $(E2E_VENV)/bin/python tests/e2e/failover.py $(E2E)
 
 soak: $(BINARY) ## Plays a million sequences, or SEQUENCES of them from FIRST on, and lets a sandbox live for long
