@@ -18,10 +18,12 @@ ifeq ($(shell uname -sm),Linux x86_64)
 BINARY := .aws-sam/build/Function/bootstrap
 FRONT_DOOR := .aws-sam/front-door/Function/bootstrap
 DEPLOYMENT := deployment worlds
+DEPLOYED_FRONT_DOOR := deployed-front-door
 LOCAL := local
 else
 BINARY := target/release/nlb-hostname-target
 FRONT_DOOR := target/release/front-door
+DEPLOYED_FRONT_DOOR := no-deployment
 DEPLOYMENT := no-deployment
 LOCAL := no-local
 endif
@@ -45,7 +47,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
+.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start deployed-front-door no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -147,6 +149,10 @@ deployed-examples: build $(EMULATOR_VENV)/installed
 deployed-quick-start: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/quick_start.py
 
+# It has a real Redis server, so it belongs to make e2e.
+deployed-front-door: front-door $(EMULATOR_VENV)/installed $(E2E_VENV)/installed
+	$(EMULATOR_VENV)/bin/python tests/deployment/front_door.py
+
 no-deployment:
 	@echo "NOT TESTED: the deployment and the worlds of others, because both run the binary that is built for Linux x86_64"
 
@@ -164,7 +170,7 @@ no-e2e:
 	@echo "NOT TESTED: real clients and failovers, because this needs $(E2E_PROGRAMS)." \
 		"Install them, on Debian with apt-get install redis-server haproxy openssl, and then: make e2e"
 
-e2e: $(BINARY) $(FRONT_DOOR) $(E2E_VENV)/installed ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
+e2e: $(BINARY) $(FRONT_DOOR) $(E2E_VENV)/installed $(DEPLOYED_FRONT_DOOR) ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
 	cargo build --locked --workspace --example stage --bin drill
 	$(E2E_VENV)/bin/python tests/e2e/clients.py
 	$(E2E_VENV)/bin/python tests/e2e/drill.py

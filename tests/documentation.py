@@ -14,7 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/*
 TEXT = {page: page.read_text() for page in PAGES}
 TIMING = TEXT[ROOT / "docs/timing-and-cost.md"]
 PERFORMANCE = TEXT[ROOT / "docs/performance.md"]
-TEMPLATES = [ROOT / "template.yaml", *sorted(ROOT.glob("examples/*.yaml"))]
+TEMPLATES = [ROOT / "template.yaml", ROOT / "front-door/template.yaml", *sorted(ROOT.glob("examples/*.yaml"))]
 
 
 def parameters(template: Path) -> set[str]:
@@ -57,7 +57,7 @@ def every_page_is_linked_from_the_readme() -> None:
 
 def every_page_that_code_names_is_there() -> None:
     """Alarm descriptions and messages name pages relative to the root."""
-    sources = [*TEMPLATES, *ROOT.glob("src/**/*.rs"), *ROOT.glob("drill/src/**/*.rs")]
+    sources = [*TEMPLATES, *ROOT.glob("src/**/*.rs"), *ROOT.glob("drill/src/**/*.rs"), *ROOT.glob("front-door/src/**/*.rs")]
     found = 0
     for source in sources:
         for page, anchor in re.findall(r"\b(docs/[\w-]+\.md)(#[\w-]+)?", source.read_text()):

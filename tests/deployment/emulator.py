@@ -113,17 +113,22 @@ def with_unconfirmed_mail(params: dict) -> tuple[int, dict, bytes]:
     return status, headers, re.sub(mail, b"<SubscriptionArn>PendingConfirmation", body)
 
 
-def create_ingress(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
-    group = properties["GroupId"]
-    [rule] = provisioners._ec2_sg_permissions([properties])
-    rule["SecurityGroupRuleId"] = ec2._sg_rule_id(group, False, rule)
-    ec2._security_groups[group]["IpPermissions"].append(rule)
-    return rule["SecurityGroupRuleId"], {"Id": rule["SecurityGroupRuleId"]}
+def rule_of_a_group(is_egress: bool) -> dict:
+    """Returns what creates and deletes a rule that stands apart from its group."""
+    permissions = "IpPermissionsEgress" if is_egress else "IpPermissions"
 
+    def create(logical_id: str, properties: dict, stack: str) -> tuple[str, dict]:
+        group = properties["GroupId"]
+        [rule] = provisioners._ec2_sg_permissions([properties])
+        rule["SecurityGroupRuleId"] = ec2._sg_rule_id(group, is_egress, rule)
+        ec2._security_groups[group][permissions].append(rule)
+        return rule["SecurityGroupRuleId"], {"Id": rule["SecurityGroupRuleId"]}
 
-def delete_ingress(rule: str, properties: dict) -> None:
-    rules = ec2._security_groups[properties["GroupId"]]["IpPermissions"]
-    rules[:] = [other for other in rules if other.get("SecurityGroupRuleId") != rule]
+    def delete(rule: str, properties: dict) -> None:
+        rules = ec2._security_groups[properties["GroupId"]][permissions]
+        rules[:] = [other for other in rules if other.get("SecurityGroupRuleId") != rule]
+
+    return {"create": create, "delete": delete}
 
 
 def with_endpoints_and_topic(parameters: dict) -> tuple:
@@ -172,7 +177,8 @@ provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
     "update": lambda name, *_: (name, {"QueryDefinitionId": name}),
     "delete": lambda *_: None,
 }
-provisioners._RESOURCE_HANDLERS["AWS::EC2::SecurityGroupIngress"] = {"create": create_ingress, "delete": delete_ingress}
+for name, is_egress in (("Ingress", False), ("Egress", True)):
+    provisioners._RESOURCE_HANDLERS[f"AWS::EC2::SecurityGroup{name}"] = rule_of_a_group(is_egress)
 sns._list_subscriptions_by_topic = with_unconfirmed_mail
 elasticache._create_replication_group = with_endpoints_and_topic
 elasticache._cluster_xml_inner = with_topic

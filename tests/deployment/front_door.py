@@ -1,0 +1,193 @@
+"""Deploys the front door for real, with the commands of docs/front-door.md: onto an AWS emulator with a secret in its
+Secrets Manager, in front of a real Redis server with TLS and a password.
+
+It expects the artifact of `sam build`, `sam` and `redis-server` in the path, and the clients of `make e2e`. The emulator
+attaches no function to a VPC, so the function reaches the server on loopback.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import boto3
+from emulator_process import ROOT, Zone, emulator, free_port, running, step
+from example_stack import Stack
+
+PAGE = (ROOT / "docs" / "front-door.md").read_text()
+E2E_PYTHON = ROOT / ".venv-e2e" / "bin" / "python"
+READ_TOKEN = "a token that reads"
+ADDRESS = "127.0.0.1"
+
+
+def blocks() -> list[str]:
+    """Returns the commands of the page, in order. What `make` has built already is not built again."""
+    found = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    return [re.sub(r"^sam build .*\n", "", block, flags=re.MULTILINE) for block in found]
+
+
+def bash(script: str, **variables: str) -> str:
+    environment = {**os.environ, **variables}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout.strip()
+
+
+def make_certificate(folder: Path) -> Path:
+    """Makes a certificate for the address, with its key. Whoever trusts it trusts nothing else by it."""
+    path = folder / "server.pem"
+    subject = ["-subj", "/CN=cache", "-addext", f"subjectAltName=IP:{ADDRESS}"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    files = ["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", str(path), "-out", str(folder / "certificate.pem")]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    with path.open("a") as joined:
+        joined.write((folder / "certificate.pem").read_text())
+    return path
+
+
+class Server:
+    """A Redis server with TLS and a password."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.password = free_port(), "the first password"
+        self.certificate = make_certificate(folder)
+        self.folder = folder
+
+    def running(self):
+        settings = ["--bind", ADDRESS, "--port", "0", "--tls-port", str(self.port), "--save", "", "--dir", str(self.folder)]
+        tls = ["--tls-cert-file", str(self.certificate), "--tls-key-file", str(self.certificate)]
+        tls += ["--tls-auth-clients", "no", "--tls-ca-cert-file", str(self.certificate)]
+        command = ["redis-server", *settings, *tls, "--requirepass", self.password]
+        return running(command, dict(os.environ), self.folder / "redis.log", lambda: "PONG" in self.cli("ping"))
+
+    def cli(self, command: str) -> str:
+        given = ["redis-cli", "-h", ADDRESS, "-p", str(self.port), "--tls", "--insecure", "--no-auth-warning"]
+        done = subprocess.run([*given, "-a", self.password], input=command, capture_output=True, text=True)
+        return done.stdout
+
+    def rotate(self, password: str) -> None:
+        """Gives the server another password, and ends the connections that know the old one."""
+        self.cli(f"config set requirepass '{password}'")
+        self.password = password
+        assert int(self.cli("client kill type normal")) >= 0
+
+
+def at_the_emulator(url: str) -> str:
+    """Returns where the emulator serves a function URL."""
+    (url_id,) = re.findall(r"^https://([a-z0-9]+)\.lambda-url\.", url)
+    return f"{os.environ['AWS_ENDPOINT_URL']}/_aws/lambda-url/{url_id}/"
+
+
+def post(url: str, token: str, body: object) -> tuple[int, object]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def ports(group: str, direction: str) -> list[int]:
+    """Returns the ports of the rules of a security group."""
+    described = boto3.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    assert all(rule["FromPort"] == rule["ToPort"] for rule in described[direction]), described
+    return sorted(rule["FromPort"] for rule in described[direction])
+
+
+def preflight(url: str, origin: str) -> str | None:
+    """Returns the origin that a browser is told."""
+    headers = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    request = urllib.request.Request(url, headers=headers, method="OPTIONS")
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.headers["access-control-allow-origin"]
+    except urllib.error.HTTPError as error:
+        return error.headers["access-control-allow-origin"]
+
+
+def run(server: Server) -> None:
+    ec2, secrets = boto3.client("ec2"), boto3.client("secretsmanager")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24")["Subnet"]["SubnetId"] for number in (1, 2)
+    ]
+    group = ec2.create_security_group(GroupName="cache", Description="The cache", VpcId=vpc)["GroupId"]
+    secret = secrets.create_secret(Name="cache", SecretString=json.dumps({"password": server.password}))["ARN"]
+    make_token, deploy, first_command = blocks()[:3]
+    given = {
+        "CACHE": ADDRESS,
+        "SECRET_ARN": secret,
+        "VPC": vpc,
+        "SUBNETS": ",".join(subnets),
+        "CACHE_SECURITY_GROUP": group,
+    }
+    token = bash(f"{make_token}\necho $WRITE_TOKEN")
+    sum_of_reader = bash(f"printf %s '{READ_TOKEN}' | sha256sum | cut -d ' ' -f 1")
+    added = f' Port={server.port} ReadTokenSha256={sum_of_reader} AllowedOrigins=https://www.example.com\n'
+    bash(deploy.rstrip() + added, WRITE_TOKEN=token, **given)
+    stack = Stack("front-door")
+    function, functions = stack.output("FunctionName"), boto3.client("lambda")
+    variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    # The system does not trust the certificate of the test.
+    trusting = {**variables, "SSL_CERT_FILE": str(server.certificate)}
+    functions.update_function_configuration(FunctionName=function, Environment={"Variables": trusting})
+    step("the page's commands deployed it")
+
+    url = at_the_emulator(stack.output("FunctionUrl"))
+    first_command = first_command.replace('curl "$URL"', f'curl --silent "{url}"')
+    assert bash(first_command, WRITE_TOKEN=token) == '{"result":"OK"}'
+    assert server.cli("get greeting").strip() == "hello world"
+    assert post(url, token, ["GET", "greeting"]) == (200, {"result": "hello world"})
+    status, answer = post(url, READ_TOKEN, ["DEL", "greeting"])
+    assert (status, answer["error"][:10]) == (400, "NOPERM DEL"), answer
+    status, answer = post(url, "wrong", ["GET", "greeting"])
+    assert (status, answer["error"][:9]) == (401, "WRONGPASS"), answer
+    step("the first command was answered, and a token that reads wrote nothing")
+
+    tried = subprocess.run(
+        [E2E_PYTHON, ROOT / "tests" / "e2e" / "sdks.py", url.rstrip("/"), token, READ_TOKEN], capture_output=True, text=True
+    )
+    assert tried.stdout.strip() == "passed", tried.stdout + tried.stderr
+    step("@upstash/redis and upstash-redis did their work, unmodified")
+
+    assert preflight(url, "https://www.example.com") == "https://www.example.com"
+    assert preflight(url, "https://www.example.org") in (None, "")
+    step("a browser may send commands from the allowed origin alone")
+
+    secrets.put_secret_value(SecretId=secret, SecretString=json.dumps({"password": "the second password"}))
+    server.rotate("the second password")
+    assert post(url, token, ["GET", "greeting"]) == (200, {"result": "hello world"})
+    step("after the secret was rotated, the next command was answered")
+
+    own = stack.id("SecurityGroup")
+    assert ports(group, "IpPermissions") == [server.port], ports(group, "IpPermissions")
+    assert ports(own, "IpPermissions") == [], ports(own, "IpPermissions")
+    assert ports(own, "IpPermissionsEgress") == sorted([443, server.port]), ports(own, "IpPermissionsEgress")
+    step("the cache admits the function to its port, and the function reaches the cache and Secrets Manager alone")
+
+    deleted = bash("sam delete --no-prompts --stack-name front-door --region $AWS_DEFAULT_REGION")
+    assert functions.list_functions()["Functions"] == [], deleted
+    assert ports(group, "IpPermissions") == []
+    step("the stack was deleted, and its rule with it")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, emulator(Zone()):
+        server = Server(Path(folder))
+        with server.running():
+            run(server)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
