@@ -50,7 +50,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start deployed-front-door no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
 
 help: ## Lists the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## Tells a failover as a story, on stand-ins
 	cargo run --locked --package stand-in --example demo
@@ -187,13 +187,14 @@ mutants: target/tools/bin/cargo-mutants ## Breaks the code in many ways, and exp
 target/tools/bin/cargo-mutants:
 	cargo install --locked --version 27.1.0 --root target/tools cargo-mutants
 
-bench: $(BINARY) $(BENCH_VENV)/installed ## Measures how soon a failover is seen, what many at once ask for, and what it costs
+bench: $(BINARY) $(FRONT_DOOR) $(BENCH_VENV)/installed $(E2E_VENV)/installed ## Measures how soon a failover is seen, what many at once ask for, and what it costs
 	mkdir -p target/bench
 	cargo bench --locked --bench failover > target/bench/failover.txt
 	cargo bench --locked --bench lost_zone > target/bench/lost_zone.txt
 	cat target/bench/failover.txt target/bench/lost_zone.txt
 	FUNCTION_BINARY=$(CURDIR)/$(BINARY) cargo bench --locked --bench side_by_side
 	$(BENCH_VENV)/bin/python benches/report.py $(DOCUMENT)
+	FRONT_DOOR_BINARY=$(CURDIR)/$(FRONT_DOOR) $(E2E_VENV)/bin/python benches/over_http.py $(DOCUMENT)
 
 release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.tar.gz ## Builds what can be deployed without a toolchain
 

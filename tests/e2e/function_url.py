@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
 
 import base64
 import contextlib
+import http
 import http.server
 import itertools
 import json
@@ -36,13 +37,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def body(self):
         return self.rfile.read(int(self.headers.get("content-length", 0)))
 
-    def send(self, status, body=b"", headers=()):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def send(self, status, body=b"", headers=(), begin=lambda: None):
+        """Sends everything at once, and calls `begin` before."""
+        lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in [*headers, ("content-length", len(body))]]
+        answer = "\r\n".join([*lines, "", ""]).encode() + body
+        begin()
+        self.wfile.write(answer)
+
+    def parse_request(self):
+        # The line of the request is there, and nothing of it was parsed yet.
+        self.arrived = time.perf_counter()
+        return super().parse_request()
 
 
 @contextlib.contextmanager
@@ -80,6 +86,9 @@ class Runtime:
         finally:
             del self.answers[number]
 
+    def begin(self, number):
+        self.begun[number] = time.perf_counter()
+
     def handler(runtime):
         class Api(Handler):
             def do_GET(self):
@@ -87,15 +96,14 @@ class Runtime:
                 deadline = str(int((time.time() + TIMEOUT) * 1000))
                 headers = [("lambda-runtime-aws-request-id", number), ("lambda-runtime-deadline-ms", deadline)]
                 headers.append(("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-west-1:123456789012:function:f"))
-                body = json.dumps(event).encode()
-                runtime.begun[number] = time.perf_counter()
-                self.send(200, body, headers)
+                headers.append(("content-type", "application/json"))
+                headers.append(("lambda-runtime-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0"))
+                self.send(200, json.dumps(event).encode(), headers, lambda: runtime.begin(number))
 
             def do_POST(self):
                 number, what = self.path.split("/")[-2:]
-                body = self.body()
-                runtime.took = time.perf_counter() - runtime.begun.pop(number)
-                body = json.loads(body)
+                runtime.took = self.arrived - runtime.begun.pop(number)
+                body = json.loads(self.body())
                 if waiting := runtime.answers.get(number):
                     waiting.put(body if what == "response" else None)
                 self.send(202)
