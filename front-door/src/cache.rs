@@ -208,18 +208,18 @@ impl Cache {
         deadline: Instant,
     ) -> Result<Vec<Reply>, Error> {
         let limit = self.limits.reply_bytes;
-        let packed = commands
+        let packed: Vec<_> = commands
             .iter()
             .map(|(command, _)| packed(command))
             .collect();
         if !is_atomic {
-            return Ok(connection.send(packed, limit, deadline).await);
+            return Ok(connection.send(&packed, limit, deadline).await);
         }
         let late = |_| Error::Unreachable("the cache did not answer in time".to_owned());
         let allowed = timeout_at(deadline, connection.allow_atomic()).await;
         allowed.map_err(late)??;
         let transaction = transaction::enclose(packed);
-        transaction::disclose(connection.send(transaction, limit, deadline).await)
+        transaction::disclose(connection.send(&transaction, limit, deadline).await)
     }
 }
 

@@ -11,6 +11,9 @@ use crate::commands::{Permission, is_known};
 use crate::error::Error;
 use variable::{Variable, arn, boolean, list, port_number, server_name, sha256};
 
+/// No deployment allows more commands in a request.
+pub const MAX_COMMANDS: usize = 1000;
+
 /// A token's SHA-256.
 pub type Digest = [u8; 32];
 
@@ -145,7 +148,7 @@ impl Limits {
         let number = |name, default, unit, range| variable(name).or(default).number(unit, range);
         let bytes = |name| number(name, "1048576", "bytes", 1024..=4_194_304);
         Ok(Limits {
-            commands: number("MAX_COMMANDS", "100", "a number", 1..=1000)?,
+            commands: number("MAX_COMMANDS", "100", "a number", 1..=MAX_COMMANDS)?,
             request_bytes: bytes("MAX_REQUEST_BYTES")?,
             reply_bytes: bytes("MAX_REPLY_BYTES")?,
             timeout: Duration::from_millis(

@@ -1,7 +1,9 @@
 //! A connection to the cache, from TCP to the login.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::net::SocketAddr;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::stream::{Meter, Metered};
-use crate::config::CacheConfig;
+use crate::config::{CacheConfig, MAX_COMMANDS};
 use crate::error::Error;
 
 /// Lambda freezes a sandbox between two requests. After a pause this long, a connection is tried before it is used.
@@ -139,7 +141,10 @@ impl Connection {
         // We set the time limits and log in, so the redis crate sends nothing of its own. Users of the cache need not
         // be allowed to send CLIENT SETINFO.
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            // All commands of a request can wait in it, with MULTI and EXEC.
+            .set_pipeline_buffer_size(MAX_COMMANDS + 2);
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (commands, driver) = made?;
         Ok(Connection {
@@ -225,35 +230,37 @@ impl Connection {
 
     async fn query(&mut self, command: &Cmd) -> Reply {
         let far = Instant::now() + Duration::from_secs(3600);
-        let replies = self.send(vec![command.clone()], OWN_REPLIES, far);
+        let replies = self.send(slice::from_ref(command), OWN_REPLIES, far);
         replies.await.remove(0)
     }
 
     /// Sends the commands together, and waits for their replies until the deadline. The replies together may have this
     /// many bytes.
-    pub async fn send(
-        &mut self,
-        commands: Vec<Cmd>,
-        limit: usize,
-        deadline: Instant,
-    ) -> Vec<Reply> {
+    pub async fn send(&mut self, commands: &[Cmd], limit: usize, deadline: Instant) -> Vec<Reply> {
         self.meter.begin(limit);
         // It stays so if nobody waits for the end.
         self.is_broken = true;
-        let replies = commands.into_iter().map(|command| {
+        let replies: Vec<_> = commands.iter().map(|_| OnceCell::new()).collect();
+        let answered = commands.iter().zip(&replies).map(|(command, reply)| {
             let mut connection = self.commands.clone();
             async move {
-                let reply = connection.req_packed_command(&command);
-                match timeout_at(deadline, reply).await {
-                    Ok(Ok(value)) => reply_of(value),
-                    Ok(Err(error)) => Err(Error::Unknown(lost(&error))),
-                    Err(_) => Err(Error::Unknown(
-                        "the cache did not answer in time".to_owned(),
-                    )),
-                }
+                let answer = connection.req_packed_command(command).await;
+                let answer =
+                    answer.map_or_else(|error| Err(Error::Unknown(lost(&error))), reply_of);
+                let _ = reply.set(answer);
             }
         });
-        let mut replies = join_all(replies).await;
+        // What has come by then counts.
+        let _ = timeout_at(deadline, join_all(answered)).await;
+        let late = || {
+            Err(Error::Unknown(
+                "the cache did not answer in time".to_owned(),
+            ))
+        };
+        let replies = replies.into_iter();
+        let mut replies: Vec<_> = replies
+            .map(|reply| reply.into_inner().unwrap_or_else(late))
+            .collect();
         let mut unanswered = replies.iter_mut();
         match unanswered.find(|reply| matches!(reply, Err(Error::Unknown(_)))) {
             Some(cut) if self.meter.is_over() => {
