@@ -60,7 +60,6 @@ pub struct Sent {
     pub replies: Result<Vec<Reply>, Error>,
     /// The number of connections that were made in the place of earlier ones.
     pub reconnects: u32,
-    pub took: Duration,
     /// The bytes of the replies.
     pub bytes: u64,
     /// What somebody has to mend before any client gets an answer.
@@ -95,26 +94,12 @@ impl Cache {
         is_atomic: bool,
         deadline: Instant,
     ) -> Sent {
-        let begun = Instant::now();
-        let mut sent = self.send_in_time(role, commands, is_atomic, deadline).await;
-        sent.took = begun.elapsed();
-        sent
-    }
-
-    async fn send_in_time(
-        &self,
-        role: Role,
-        commands: &[(&Command, Kind)],
-        is_atomic: bool,
-        deadline: Instant,
-    ) -> Sent {
         let kinds: Vec<_> = commands.iter().map(|(_, kind)| *kind).collect();
         let (mut is_moved, mut is_resent) = (false, false);
         let mut wait = SHORTEST_WAIT;
         let mut sent = Sent {
             replies: Ok(Vec::new()),
             reconnects: 0,
-            took: Duration::ZERO,
             bytes: 0,
             fault: None,
         };

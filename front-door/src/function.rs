@@ -72,7 +72,8 @@ impl Door {
         request: &Request,
         record: &mut Record,
     ) -> Result<Vec<Reply>, Error> {
-        let deadline = Instant::now() + self.config.limits.timeout;
+        let begun = Instant::now();
+        let deadline = begun + self.config.limits.timeout;
         record.requested(role, &request.commands);
         let checked = request.commands.iter().map(|command| {
             let kind = self.config.permission.check(role, command)?;
@@ -93,7 +94,7 @@ impl Door {
                     .cache
                     .send(role, &admitted, request.is_atomic, deadline);
                 let sent = sent.await;
-                record.sent(&sent);
+                record.sent(&sent, begun.elapsed());
                 sent.replies
             }
         };

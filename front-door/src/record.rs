@@ -3,7 +3,7 @@
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 
@@ -68,10 +68,10 @@ impl Record {
         }
     }
 
-    pub fn sent(&mut self, sent: &Sent) {
+    pub fn sent(&mut self, sent: &Sent, took: Duration) {
         self.reconnects = sent.reconnects;
         self.reply_bytes = sent.bytes;
-        self.latency = sent.took.as_secs_f64() * 1000.0;
+        self.latency = took.as_secs_f64() * 1000.0;
         self.fault.clone_from(&sent.fault);
     }
 

@@ -4,11 +4,12 @@
 mod body;
 mod token;
 
+use std::collections::HashMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashMap;
 
 use crate::cache::Reply;
 use crate::commands::Role;

@@ -29,7 +29,8 @@ pub struct Secret {
     read: RefCell<Option<Credentials>>,
 }
 
-/// The forms of a secret: what ElastiCache's examples and RDS's rotation write, or the password alone.
+/// A secret in the form that AWS's rotation functions write. It may also be the password alone.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html>
 #[derive(Deserialize)]
 struct Document {
     username: Option<String>,

@@ -46,7 +46,7 @@ fn part(part: &RawValue) -> Result<Vec<u8>, Error> {
     match text.as_bytes().first() {
         Some(b'"') => {
             let text: String = serde_json::from_str(text).map_err(|error| {
-                Error::Malformed(format!("an argument is no text in UTF-8: {error}"))
+                Error::Malformed(format!("an argument is not text in UTF-8: {error}"))
             })?;
             Ok(text.into_bytes())
         }
