@@ -311,6 +311,10 @@ impl<'a> Checker<'a> {
     ) -> Result<(), Broken> {
         let (now, is_united) = (self.now, self.setting.lookups > 1);
         let running = self.running(life);
+        if running.event.is_none() {
+            // The invocation is over, and the sandbox is frozen.
+            return Ok(());
+        }
         let (answers, begun) = (&mut running.answers, running.begun);
         let Some(endpoint) = answers.answered(question, addresses, (now, ttl)) else {
             return Ok(());
@@ -532,6 +536,9 @@ impl<'a> Checker<'a> {
             let answers = running.answers.of.entry(endpoint).or_default().iter_mut();
             let recent = answers.filter(|answer| now <= answer.asked + 2 * ACT);
             recent.for_each(|answer| answer.is_weak = true);
+            if !is_shared {
+                running.answers.give_up(endpoint);
+            }
         }
     }
 

@@ -44,6 +44,12 @@ impl Answers {
         };
     }
 
+    /// Notes that nobody waits for the answers to the questions for this endpoint any more.
+    pub fn give_up(&mut self, endpoint: usize) {
+        let is_of = |name: &str| index_of(name).is_some_and(|(index, _)| index == endpoint);
+        self.waiting.retain(|(name, _), _| !is_of(name));
+    }
+
     pub fn of(&self, endpoint: usize) -> &[Answer] {
         self.of.get(&endpoint).map_or(&[], Vec::as_slice)
     }
