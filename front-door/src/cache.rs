@@ -11,8 +11,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join;
 use redis::Cmd;
+use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -61,7 +61,7 @@ pub struct Sent {
     /// The number of connections that were made in the place of earlier ones.
     pub reconnects: u32,
     /// The bytes of the replies.
-    pub bytes: u64,
+    pub bytes: usize,
     /// What somebody has to mend before any client gets an answer.
     pub fault: Option<String>,
 }
@@ -170,7 +170,7 @@ impl Cache {
         let Some(secret) = &self.secret else {
             return connection.await;
         };
-        let (connection, credentials) = join(connection, secret.get()).await;
+        let (connection, credentials) = join!(connection, secret.get());
         let mut connection = connection?;
         let credentials = credentials.map_err(Unconnected::Fault)?;
         let refused = match connection.log_in(&credentials).await {

@@ -29,7 +29,7 @@ pub struct Record {
     role: Option<Role>,
     commands: BTreeMap<&'static str, u32>,
     request_bytes: usize,
-    reply_bytes: u64,
+    reply_bytes: usize,
     /// Errors that the client has to mend.
     refused: u32,
     /// Errors that the deployment or the cache has.
@@ -88,19 +88,18 @@ impl Record {
             false => self.refused += 1,
         }
         self.codes.insert(error.code().to_owned());
+        if let Error::InvalidConfig(why) = error {
+            self.fault = Some(why.clone());
+        }
     }
 
     /// Makes the line. It is an ERROR if somebody has to mend the deployment.
     pub fn end(self, function: &str, status: u16) -> Json {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let metrics = METRICS.map(|(name, unit)| json!({"Name": name, "Unit": unit}));
-        let (level, message) = match (&self.fault, status) {
-            (Some(why), _) => ("ERROR", format!("{why}; no client gets an answer")),
-            (None, 500) => (
-                "ERROR",
-                "the configuration is invalid; no client gets an answer".to_owned(),
-            ),
-            (None, _) => ("INFO", "request".to_owned()),
+        let (level, message) = match self.fault {
+            Some(why) => ("ERROR", format!("{why}; no client gets an answer")),
+            None => ("INFO", "request".to_owned()),
         };
         json!({
             "level": level,

@@ -25,6 +25,11 @@ pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>, is_sent: bool) 
         Err(error) => vec![Some(error); kinds.len()],
     };
     let errors = errors();
+    // What is too big stays so.
+    let is_too_big = |error: &Option<&Error>| matches!(error, Some(Error::TooBig(_)));
+    if errors.iter().any(is_too_big) {
+        return Next::Answer;
+    }
     let is_unknown = |error: &Option<&Error>| matches!(error, Some(Error::Unknown(_)));
     if errors.iter().any(is_unknown) {
         let only_reads = kinds.iter().all(|kind| *kind == Kind::Read);

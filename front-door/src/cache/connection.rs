@@ -1,51 +1,50 @@
 //! A connection to the cache, from TCP to the login.
 
-use std::cell::OnceCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::slice;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::{join, join_all};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value, cmd};
-use tokio::io::{AsyncRead, AsyncWrite};
+use combine::parser::combinator::AnySendSyncPartialState;
+use combine::stream::{Decoder, PointerOffset};
+use redis::{Cmd, RedisError, Value, cmd, parse_redis_value_async};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, split};
+use tokio::join;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::task::{AbortHandle, spawn};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::stream::{Meter, Metered};
-use crate::config::{CacheConfig, MAX_COMMANDS};
+use super::stream::{Metered, Stream};
+use crate::config::CacheConfig;
 use crate::error::Error;
 
 /// Lambda freezes a sandbox between two requests. After a pause this long, a connection is tried before it is used.
 const IDLE: Duration = Duration::from_secs(10);
 /// The time in which a connection that idled must answer.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
+/// The time in which a node must take a connection. One packet of it may be lost. After that the endpoint is resolved
+/// again, which may have moved away from a node that is silent.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 /// The limit for replies that no client asked for.
 const OWN_REPLIES: usize = 64 * 1024;
 
-/// The connection ends when it is dropped.
+/// A connection. It ends when it is dropped.
 pub struct Connection {
-    commands: MultiplexedConnection,
-    driver: AbortHandle,
-    meter: Arc<Meter>,
+    stream: Metered<Box<dyn Stream>>,
+    /// Holds what was read and is no whole reply yet.
+    replies: Decoder<AnySendSyncPartialState, PointerOffset<[u8]>>,
     node: SocketAddr,
     /// When the connection answered last.
     answered: Moment,
     /// When the endpoint was last seen to lead to the node.
     resolved: Moment,
     is_atomic_allowed: bool,
-    /// A reply is missing, so later ones would be taken for it.
+    /// A reply is missing or one too many, so later ones would be taken for others.
     is_broken: bool,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 /// A time by two clocks. The monotonic one may stand still while a sandbox is frozen, and the wall clock may be set.
@@ -110,47 +109,26 @@ impl Connection {
         let unreachable = |step: &str, error: &dyn fmt::Display| {
             Unconnected::Unreachable(format!("cannot {step} {endpoint}:{port}: {error}"))
         };
-        let stream = TcpStream::connect((&*endpoint, port)).await;
-        let stream = stream.map_err(|error| unreachable("connect to", &error))?;
+        let connecting = TcpStream::connect((&*endpoint, port));
+        let stream = timeout(CONNECTED_WITHIN, connecting)
+            .await
+            .map_err(|_| unreachable("connect to", &"it is silent"))?
+            .map_err(|error| unreachable("connect to", &error))?;
         let node = stream.peer_addr().and_then(|node| {
             stream.set_nodelay(true)?;
             Ok(node)
         });
         let node = node.map_err(|error| unreachable("connect to", &error))?;
-        let connection = match tls {
-            None => Connection::over(stream, node).await,
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
             Some(tls) => {
                 let stream = tls.connect(config.endpoint.clone(), stream).await;
-                let stream = stream.map_err(|error| unreachable("speak TLS with", &error))?;
-                Connection::over(stream, node).await
+                Box::new(stream.map_err(|error| unreachable("speak TLS with", &error))?)
             }
         };
-        connection.map_err(|error| unreachable("speak to", &error))
-    }
-
-    async fn over<S>(stream: S, node: SocketAddr) -> Result<Self, RedisError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let meter = Arc::new(Meter::default());
-        meter.begin(OWN_REPLIES);
-        let stream = Metered {
-            stream,
-            meter: meter.clone(),
-        };
-        // We set the time limits and log in, so the redis crate sends nothing of its own. Users of the cache need not
-        // be allowed to send CLIENT SETINFO.
-        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            // All commands of a request can wait in it, with MULTI and EXEC.
-            .set_pipeline_buffer_size(MAX_COMMANDS + 2);
-        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (commands, driver) = made?;
         Ok(Connection {
-            commands,
-            driver: spawn(driver).abort_handle(),
-            meter,
+            stream: Metered::new(stream),
+            replies: Decoder::new(),
             node,
             answered: Moment::now(),
             resolved: Moment::now(),
@@ -173,13 +151,19 @@ impl Connection {
             Err(Error::Cache { code, message }) => Err(Unconnected::Fault(format!(
                 "the cache refuses the login: {code} {message}"
             ))),
+            Err(Error::Unknown(why) | Error::Unreachable(why)) => {
+                Err(Unconnected::Unreachable(why))
+            }
             Err(error) => Err(Unconnected::Unreachable(error.to_string())),
         }
     }
 
-    /// True if the connection can be used: it was used a moment ago, or it answers and its node still has the endpoint.
-    /// A node that was demoted goes on answering.
+    /// True if the connection can be used: the node has not ended it, and it was used a moment ago, or it answers and
+    /// its node still has the endpoint. A node that was demoted goes on answering.
     pub async fn is_usable(&mut self, config: &CacheConfig) -> bool {
+        if !self.is_silent().await {
+            return false;
+        }
         let is_idle = self.answered.is_long_ago();
         let is_old = self.resolved.is_long_ago();
         let node = self.node;
@@ -198,18 +182,33 @@ impl Connection {
             let answered = timeout(ALIVE_WITHIN, self.query(&ping));
             !is_idle || matches!(answered.await, Ok(Ok(_) | Err(Error::Cache { .. })))
         };
-        let (leads_here, answers) = join(leads_here, answers).await;
+        let (leads_here, answers) = join!(leads_here, answers);
         if is_old && leads_here {
             self.resolved = Moment::now();
         }
         leads_here && answers
     }
 
+    /// True if there is nothing to read. A node that ends a connection that nobody uses sends the end of the stream, or
+    /// an error before it.
+    async fn is_silent(&mut self) -> bool {
+        // Takes notice of what arrived since the runtime waited last.
+        yield_now().await;
+        self.stream.begin(1);
+        let stream = &mut self.stream;
+        poll_fn(|cx| {
+            let read = Pin::new(&mut *stream).poll_read(cx, &mut ReadBuf::new(&mut [0]));
+            Poll::Ready(read.is_pending())
+        })
+        .await
+    }
+
     /// Makes sure that the user may send a transaction. If the cache refused `MULTI`, it would execute the commands
     /// behind it one by one.
     ///
     /// # Errors
-    /// [`Error::ExecAbort`] if the user may not. [`Error::Unreachable`] if the connection is lost.
+    /// [`Error::ExecAbort`] if the user may not. [`Error::Unreachable`] if the connection is lost, or if the node is not
+    /// ready. [`Error::InvalidConfig`] if it asks for a login.
     pub async fn allow_atomic(&mut self) -> Result<(), Error> {
         if self.is_atomic_allowed {
             return Ok(());
@@ -218,7 +217,8 @@ impl Connection {
             Error::Cache { code, message } => {
                 Error::ExecAbort(format!("the cache refuses a transaction: {code} {message}"))
             }
-            lost => Error::Unreachable(lost.to_string()),
+            Error::Unknown(lost) => Error::Unreachable(lost),
+            another => another,
         };
         self.query(&cmd("MULTI")).await.map_err(refused)?;
         // Until it is discarded, whatever is sent is queued.
@@ -237,59 +237,61 @@ impl Connection {
     /// Sends the commands together, and waits for their replies until the deadline. The replies together may have this
     /// many bytes.
     pub async fn send(&mut self, commands: &[Cmd], limit: usize, deadline: Instant) -> Vec<Reply> {
-        self.meter.begin(limit);
+        self.stream.begin(limit);
         // It stays so if nobody waits for the end.
         self.is_broken = true;
-        let replies: Vec<_> = commands.iter().map(|_| OnceCell::new()).collect();
-        let answered = commands.iter().zip(&replies).map(|(command, reply)| {
-            let mut connection = self.commands.clone();
-            async move {
-                let answer = connection.req_packed_command(command).await;
-                let answer =
-                    answer.map_or_else(|error| Err(Error::Unknown(lost(&error))), reply_of);
-                let _ = reply.set(answer);
-            }
-        });
-        // What has come by then counts.
-        let _ = timeout_at(deadline, join_all(answered)).await;
-        let late = || {
-            Err(Error::Unknown(
-                "the cache did not answer in time".to_owned(),
-            ))
+        let mut packed = Vec::new();
+        for command in commands {
+            command.write_packed_command(&mut packed);
+        }
+        let mut replies = Vec::with_capacity(commands.len());
+        let decoder = &mut self.replies;
+        let (mut reading, mut writing) = split(&mut self.stream);
+        let write = async {
+            writing.write_all(&packed).await?;
+            writing.flush().await
         };
-        let replies = replies.into_iter();
-        let mut replies: Vec<_> = replies
-            .map(|reply| reply.into_inner().unwrap_or_else(late))
-            .collect();
-        let mut unanswered = replies.iter_mut();
-        match unanswered.find(|reply| matches!(reply, Err(Error::Unknown(_)))) {
-            Some(cut) if self.meter.is_over() => {
-                *cut = Err(Error::TooBig(format!(
+        let read = async {
+            while replies.len() < commands.len() {
+                let reply = parse_redis_value_async(decoder, &mut reading).await;
+                replies.push(reply_of(reply.map_err(|error| lost(&error))?));
+            }
+            Ok(())
+        };
+        // The cache may have answered before it ended the connection, so what is left is read in any case.
+        let exchange = async { join!(write, read).1 };
+        let late = |_| Err("the cache did not answer in time");
+        let ended = timeout_at(deadline, exchange).await.unwrap_or_else(late);
+        if let Err(why) = ended {
+            let cut = replies.len();
+            replies.resize_with(commands.len(), || Err(Error::Unknown(why.to_owned())));
+            if let Some(reply) = replies.get_mut(cut)
+                && self.stream.is_over()
+            {
+                *reply = Err(Error::TooBig(format!(
                     "the replies have more than {limit} bytes; the command was executed"
                 )));
             }
-            Some(_) => (),
-            None => {
-                self.answered = Moment::now();
-                self.is_broken = false;
-            }
+        } else if decoder.buffer().is_empty() {
+            self.answered = Moment::now();
+            self.is_broken = false;
         }
         replies
     }
 
-    /// False if a reply was lost.
+    /// True if the next reply is that to the next command.
     pub fn is_whole(&self) -> bool {
         !self.is_broken
     }
 
     /// True if a byte of the last commands may have reached the cache.
     pub fn is_sent(&self) -> bool {
-        self.meter.is_sent()
+        self.stream.is_sent()
     }
 
     /// The number of bytes of the last replies.
-    pub fn reply_bytes(&self) -> u64 {
-        self.meter.read()
+    pub fn reply_bytes(&self) -> usize {
+        self.stream.read()
     }
 }
 
@@ -302,9 +304,9 @@ pub fn reply_of(value: Value) -> Reply {
 }
 
 /// The redis crate repeats in its messages what the cache sent, which may be a value.
-fn lost(error: &RedisError) -> String {
-    match error.is_connection_dropped() || error.is_io_error() {
-        true => "the connection to the cache ended".to_owned(),
-        false => "the reply of the cache cannot be read".to_owned(),
+fn lost(error: &RedisError) -> &'static str {
+    match error.is_io_error() {
+        true => "the connection to the cache ended",
+        false => "the reply of the cache cannot be read",
     }
 }

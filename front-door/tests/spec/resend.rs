@@ -4,10 +4,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use front_door::function::Function;
 use serde_json::{Value, json};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::spawn;
 
 use crate::peer::{Act, say};
-use crate::world::{READ_TOKEN, WRITE_TOKEN, World, event, post, read, send};
+use crate::world::{READ_TOKEN, WRITE_TOKEN, World, event, post, read, send, variables};
 
 fn commands(world: &World) -> Vec<String> {
     let heard = world.take_heard().into_iter();
@@ -262,6 +265,27 @@ async fn a_read_whose_reply_is_lost_is_sent_once_more() {
     assert_eq!(commands(&world).len(), 2);
 }
 
+/// It would be too big again.
+#[tokio::test]
+async fn a_reading_pipeline_over_the_limit_is_not_sent_again() {
+    let mut world = World::new(|_, command| match command[1] {
+        "big" => Act::Say(format!("$2000\r\n{}\r\n", "x".repeat(2000)).into_bytes()),
+        _ => say(":1"),
+    })
+    .await;
+    world.set("MAX_REPLY_BYTES", 1024);
+    let pipeline = json!([["GET", "a"], ["GET", "big"], ["GET", "c"]]);
+    let (status, body) = post(&world.function(), "/pipeline", &pipeline).await;
+    assert_eq!((status, &body[0]), (200, &json!({"result": 1})));
+    let codes = [&body[1], &body[2]].map(|reply| error(reply).split(' ').next().unwrap());
+    assert_eq!(codes, ["TOOBIG", "UNKNOWN"]);
+    assert!(
+        commands(&world)
+            .iter()
+            .all(|command| command.starts_with("0: "))
+    );
+}
+
 #[tokio::test]
 async fn of_a_pipeline_that_is_cut_the_replies_that_came_count() {
     let world = World::new(|_, command| match command[1] {
@@ -320,6 +344,55 @@ async fn a_cache_that_does_not_answer_in_time_loses_its_connection() {
     let reply = post(&function, "/", &json!(["GETDEL", "b"])).await;
     assert_eq!(reply, (200, json!({"result": "b"})));
     assert_eq!(commands(&world), ["0: GETDEL a", "1: GETDEL b"]);
+}
+
+/// A reply that belongs to no command must not be taken for that to the next one, which may be another client's.
+#[tokio::test]
+async fn a_reply_too_many_is_nobodys() {
+    for pause in [0, 50] {
+        let world = World::new(move |_, command| match command[1] {
+            "a" => Act::Say(b"+a\r\n+nobody's\r\n".to_vec()),
+            key => say(&format!("+{key}")),
+        })
+        .await;
+        let function = world.function();
+        for key in ["a", "b"] {
+            let reply = post(&function, "/", &json!(["GETDEL", key])).await;
+            assert_eq!(reply, (200, json!({"result": key})));
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        assert_eq!(commands(&world), ["0: GETDEL a", "1: GETDEL b"]);
+    }
+}
+
+/// A node that lost its power says nothing, not even no. The endpoint is resolved again long before the time is over.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_silent_is_not_waited_for_until_the_end() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let node = socket.listen(1).unwrap();
+    let address = node.local_addr().unwrap();
+    // Nobody accepts these, and no other one fits in the queue.
+    let waiting = [(); 4].map(|()| TcpStream::connect(address));
+    let waiting = spawn(async {
+        let [a, b, c, d] = waiting;
+        tokio::join!(a, b, c, d)
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let gone = spawn(async move {
+        tokio::time::sleep(Duration::from_millis(2010)).await;
+        waiting.abort();
+        drop(node);
+    });
+    let variables = variables(address);
+    let function = Function::new(|name| variables.get(name).cloned());
+    let begin = tokio::time::Instant::now();
+    let (status, body) = post(&function, "/", &json!(["INCR", "k"])).await;
+    assert_eq!(status, 503);
+    let refused = format!("UNREACHABLE cannot connect to {address}: Connection refused");
+    assert!(error(&body).starts_with(&refused), "{body}");
+    assert!(begin.elapsed() > Duration::from_secs(4));
+    gone.await.unwrap();
 }
 
 #[tokio::test]
@@ -410,9 +483,20 @@ async fn replies_over_the_limit_are_cut_and_the_ones_before_count() {
     let (status, body) = post(&function, "/", &json!(["GET", "big"])).await;
     assert_eq!((status, &error(&body)[..6]), (413, "TOOBIG"));
     // The whole reply has 1,024 bytes.
-    assert_eq!(post(&function, "/", &json!(["GET", "full"])).await.0, 200);
+    for _ in 0..2 {
+        assert_eq!(post(&function, "/", &json!(["GET", "full"])).await.0, 200);
+    }
     let heard = commands(&world);
-    assert_eq!(heard.last().unwrap(), "2: GET full");
+    assert_eq!(heard[heard.len() - 2..], ["2: GET full", "2: GET full"]);
+    // One byte more.
+    let (status, body) = post(
+        &function,
+        "/pipeline",
+        &json!([["GET", "k"], ["GET", "full"]]),
+    )
+    .await;
+    assert_eq!((status, &body[0]), (200, &json!({"result": 1})));
+    assert!(error(&body[1]).starts_with("TOOBIG "), "{body}");
 }
 
 #[tokio::test]
