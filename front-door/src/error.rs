@@ -7,7 +7,7 @@ pub enum Error {
     /// The request cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// A variable is missing or malformed. The text names it, its value and what was expected.
+    /// A variable is missing or malformed, or the cache asks for something else. The text names it and what was expected.
     #[error("{0}")]
     InvalidConfig(String),
     #[error("there is nothing at this path: commands go to /, /pipeline and /multi-exec")]
@@ -82,6 +82,10 @@ impl Error {
             "READONLY" => Error::ReadOnly(message.to_owned()),
             // The node has done nothing, and will be ready.
             "LOADING" | "MASTERDOWN" => Error::Unreachable(format!("{code} {message}")),
+            // The front door has logged in, if it was told to.
+            "NOAUTH" => Error::InvalidConfig(format!(
+                "AUTHENTICATION is NONE: expected SECRET, since the cache asks for a login ({code} {message})"
+            )),
             "MOVED" | "ASK" => Error::Cache {
                 code: "ERR".to_owned(),
                 message: format!(

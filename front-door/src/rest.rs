@@ -139,8 +139,12 @@ impl Call {
             Ok(replies) => replies,
             Err(error) => return Response::failed(&error),
         };
-        let is_unanswered =
-            |reply: &Reply| matches!(reply, Err(Error::Unknown(_) | Error::Unreachable(_)));
+        let is_unanswered = |reply: &Reply| {
+            matches!(
+                reply,
+                Err(Error::Unknown(_) | Error::Unreachable(_) | Error::InvalidConfig(_))
+            )
+        };
         let each = |reply: &Reply| match reply {
             Ok(value) => json!({"result": reply::json(value, self.encoding)}),
             Err(error) => body_of(error),

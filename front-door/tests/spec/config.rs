@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::peer::say;
-use crate::world::{World, event, post};
+use crate::world::{WRITE_TOKEN, World, event, post, read};
 
 #[tokio::test]
 async fn a_bad_variable_is_the_answer_to_every_request_and_names_what_was_expected() {
@@ -97,6 +97,29 @@ async fn a_bad_variable_is_the_answer_to_every_request_and_names_what_was_expect
         world.set(name, is_valid);
         let (status, _) = post(&world.function(), "/", &json!(["GET", "k"])).await;
         assert_eq!(status, 200);
+    }
+}
+
+/// Only somebody who deploys it anew can mend that.
+#[tokio::test]
+async fn a_cache_that_asks_for_a_login_is_a_bad_configuration() {
+    let world = World::new(|_, _| say("-NOAUTH Authentication required.")).await;
+    let expected = "AUTHENTICATION is NONE: expected SECRET, since the cache asks for a login (NOAUTH Authentication \
+                    required.)";
+    for (path, body) in [
+        ("/", r#"["GET", "k"]"#),
+        ("/pipeline", r#"[["GET", "k"], ["SET", "k", "v"]]"#),
+        ("/multi-exec", r#"[["SET", "k", "v"]]"#),
+    ] {
+        let event = event(path, WRITE_TOKEN, body);
+        let (response, line) = world.function().handle(&event).await;
+        let answer = json!({"error": format!("ERR {expected}")});
+        assert_eq!(read(&response), (500, answer));
+        assert_eq!(line["level"], "ERROR");
+        assert_eq!(
+            line["message"],
+            format!("{expected}; no client gets an answer")
+        );
     }
 }
 
