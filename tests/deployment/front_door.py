@@ -31,11 +31,14 @@ def blocks() -> list[str]:
     return [re.sub(r"^sam build .*\n", "", block, flags=re.MULTILINE) for block in found]
 
 
-def bash(script: str, **variables: str) -> str:
+def attempt(script: str, **variables: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, **variables}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def bash(script: str, **variables: str) -> str:
+    done = attempt(script, **variables)
     assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout.strip()
 
@@ -135,6 +138,12 @@ def run(server: Server) -> None:
     token = bash(f"{make_token}\necho $WRITE_TOKEN")
     sum_of_reader = bash(f"printf %s '{READ_TOKEN}' | sha256sum | cut -d ' ' -f 1")
     added = f' Port={server.port} ReadTokenSha256={sum_of_reader} AllowedOrigins=https://www.example.com\n'
+    without_secret = deploy.replace('SecretArn="$SECRET_ARN"', "")
+    assert without_secret != deploy
+    refused = attempt(without_secret, WRITE_TOKEN=token, **given)
+    assert refused.returncode != 0 and "SecretArn must be given" in refused.stdout + refused.stderr, refused
+    step("without the secret's ARN the template refused SECRET")
+
     bash(deploy.rstrip() + added, WRITE_TOKEN=token, **given)
     stack = Stack("front-door")
     function, functions = stack.output("FunctionName"), boto3.client("lambda")
@@ -169,6 +178,15 @@ def run(server: Server) -> None:
     server.rotate("the second password")
     assert post(url, token, ["GET", "greeting"]) == (200, {"result": "hello world"})
     step("after the secret was rotated, the next command was answered")
+
+    another = secrets.create_secret(Name="another", SecretString=json.dumps({"password": server.password}))["ARN"]
+    functions.update_function_configuration(
+        FunctionName=function, Environment={"Variables": {**trusting, "SECRET_ARN": another}}
+    )
+    status, answer = post(url, token, ["GET", "greeting"])
+    assert (status, answer["error"][:11]) == (503, "UNREACHABLE"), answer
+    assert "AccessDenied" in answer["error"], answer
+    step("the role reads its own secret alone")
 
     own = stack.id("SecurityGroup")
     assert ports(group, "IpPermissions") == [server.port], ports(group, "IpPermissions")

@@ -10,7 +10,9 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -27,8 +29,12 @@ READ_TOKEN, WRITE_TOKEN = "a token that reads", "a token that writes"
 # Categories that no command of the front door has, but for those that block only with an option.
 REFUSED = {"@dangerous", "@blocking", "@scripting", "@admin"}
 WRITES = 10_000
+WRITES_BEFORE_CRASH, WRITES_WITH_CRASH = 500, 2_000
 CLIENTS = 8
 FAILOVERS = 6
+# After this many seconds, the front door tries a connection before it uses it.
+IDLE = 10
+CUTS_INSIDE = 5
 
 
 class Cache:
@@ -40,8 +46,10 @@ class Cache:
         self.address = stack.balancer("front")
         certificate = stack.issuer.issue_cert(CACHE, self.address)
         certificate.private_key_and_cert_chain_pem.write_to_path(stack.folder / "front.pem")
-        stack.start_node("primary", "front")
-        stack.start_node("replica", "front", primary="primary")
+        self.processes = {
+            "primary": stack.start_node("primary", "front"),
+            "replica": stack.start_node("replica", "front", primary="primary"),
+        }
         stack.start_haproxy({"front": self.nodes})
 
     def cli(self, *command, node=None):
@@ -55,9 +63,25 @@ class Cache:
             lambda: "OK" in self.cli("failover", "to", target, "6379", "timeout", "5000"), "no failover begins"
         )
         self.stack.wait_for(lambda: "master" in self.cli("role", node=new), "the replica is not promoted")
+        self.move_the_name()
+        self.stack.wait_for(lambda: "connected" in self.cli("role", node=old), "the old primary does not follow")
+
+    def crash(self):
+        """Kills the primary. The replica is promoted, with what it has."""
+        old, new = self.nodes
+        self.processes[old].kill()
+        assert "OK" in self.cli("replicaof", "no", "one", node=new)
+        self.move_the_name()
+
+    def move_the_name(self):
+        old, new = self.nodes
         self.stack.haproxy(f"disable server front/{old}; enable server front/{new}")
         self.nodes = [new, old]
-        self.stack.wait_for(lambda: "connected" in self.cli("role", node=old), "the old primary does not follow")
+
+    def cut(self):
+        """Ends all connections through the balancer, wherever they are."""
+        for node in self.nodes:
+            self.stack.haproxy(f"shutdown sessions server front/{node}")
 
     def secrets_manager(cache):
         """Answers GetSecretValue, by
@@ -232,55 +256,145 @@ def rotate(cache, old, new):
             subprocess.run(redis_cli, input=command, text=True, check=True, capture_output=True, timeout=10)
 
 
-def try_writes(cache):
-    """Counts each write in a hash, while the cache fails over, cuts connections and pauses. No write happens twice,
-    every acknowledged one happened, and every one that was not sent did not."""
+def try_idle_connections(cache):
+    """A connection that idled is used again if it answers. If its node hangs meanwhile, a write goes to the new primary,
+    once."""
+    with front_door(cache) as function:
+        client = Client(function)
+        assert client.post("/", ["SET", "idle", 0]) == (200, {"result": "OK"})
+        before = calls(cache)
+        time.sleep(IDLE + 0.5)
+        assert client.post("/", ["INCR", "idle"]) == (200, {"result": 1})
+        after = calls(cache)
+        sent = {name: after[name] - before.get(name, 0) for name in ("ping", "incr", "auth")}
+        # The second login is the test's own.
+        assert sent == {"ping": 1, "incr": 1, "auth": 1}, sent
+
+        old = cache.nodes[0]
+        cache.fail_over()
+        cache.processes[old].send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(IDLE + 0.5)
+            assert client.post("/", ["INCR", "idle"]) == (200, {"result": 2})
+        finally:
+            cache.processes[old].send_signal(signal.SIGCONT)
+        assert [line["Reconnects"] for line in function.lines()] == [0, 0, 1], function.lines()
+    cache.stack.wait_until_replicating(old)
+
+
+def try_cuts_inside_replies(cache):
+    """Cuts connections until some were cut in the middle of a large reply. The replies before it count. What only reads is
+    sent again, and never answered with half a value."""
+    value = "".join(f"{number:07}" for number in range(500_000))
+    limit = str(4 * 1024 * 1024)
+    is_over = threading.Event()
+
+    def cut():
+        while not is_over.wait(random.uniform(0.01, 0.05)):
+            cache.cut()
+
+    def is_cut_inside(line):
+        return "UNKNOWN" in line["codes"] and len(":1\r\n") < line["replyBytes"] < len(value)
+
+    with (
+        front_door(cache, MAX_REPLY_BYTES=limit, MAX_REQUEST_BYTES=limit) as function,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        client = Client(function)
+        assert client.post("/", ["SET", "large", value]) == (200, {"result": "OK"})
+        cutting = pool.submit(cut)
+        fields = itertools.count()
+        begun = time.monotonic()
+        try:
+            while sum(map(is_cut_inside, function.lines())) < CUTS_INSIDE:
+                assert time.monotonic() < begun + 60, "no connection is cut in the middle of a reply"
+                field = next(fields)
+                status, answer = client.post("/pipeline", [["HINCRBY", "before", field, 1], ["GET", "large"]])
+                first, large = answer if status == 200 else (answer, answer)
+                happened = cache.cli("hget", "before", field).strip()
+                assert happened in (["1"] if "result" in first else ["", "1"]), (field, happened, first)
+                assert_whole(large, value)
+                status, answer = client.post("/", ["GET", "large"])
+                assert_whole(answer, value)
+        finally:
+            is_over.set()
+        cutting.result()
+    cache.cli("del", "large")
+
+
+def assert_whole(answer, value):
+    found = answer.get("result", value)
+    assert found == value, f"a value of {len(found)} bytes in the place of {len(value)}"
+
+
+def write_through(cache, key, total, disturb):
+    """Counts each write in a hash, while the cache is disturbed. Returns how often each write happened, and how often
+    each code was answered. No write happens twice."""
     numbers, answers, is_over = itertools.count(), {}, threading.Event()
 
     def write(function):
         client = Client(function)
-        while (number := next(numbers)) < WRITES:
-            command = ["HINCRBY", "run", number, 1]
+        while (number := next(numbers)) < total:
+            command = ["HINCRBY", key, number, 1]
             # Every other write is a transaction.
             path, body = ("/multi-exec", [command]) if number % 2 else ("/", command)
             status, answer = client.post(path, body)
-            answers[number] = (status, answer[0] if isinstance(answer, list) else answer)
+            answer = answer[0] if isinstance(answer, list) else answer
+            answers[number] = answer["error"].split()[0] if "error" in answer else "OK"
 
-    def disturb():
+    with front_door(cache, CLIENTS, TIMEOUT_MS="600") as function:
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS + 1) as pool:
+            disturbing = pool.submit(disturb, answers, is_over)
+            writing = [pool.submit(write, function) for _ in range(CLIENTS)]
+            try:
+                for one in writing:
+                    one.result()
+            finally:
+                is_over.set()
+            disturbing.result()
+    text = cache.cli("--json", "hgetall", key)
+    happened = {int(number): int(count) for number, count in json.loads(text).items()}
+    twice = {number: answers[number] for number, count in happened.items() if count > 1}
+    assert not twice, f"these writes happened more than once: {twice}"
+    codes = collections.Counter(answers.values())
+    assert codes.keys() <= {"OK", "UNKNOWN", "UNREACHABLE", "READONLY"}, codes
+    assert codes["OK"] > total / 2 and sum(codes.values()) == total, codes
+    return {number: (code, happened.get(number, 0)) for number, code in answers.items()}, dict(codes)
+
+
+def try_writes(cache):
+    """Writes while the cache fails over as planned, cuts connections and pauses. Every acknowledged write happened, and
+    every one that was not sent did not."""
+
+    def disturb(_, is_over):
         for round in itertools.count():
-            for what in (cut, pause, cache.fail_over if round < FAILOVERS else cut):
+            for what in (cache.cut, pause, cache.fail_over if round < FAILOVERS else cache.cut):
                 if is_over.wait(0.3):
                     return
                 what()
 
-    def cut():
-        for node in cache.nodes:
-            cache.stack.haproxy(f"shutdown sessions server front/{node}")
-
     def pause():
         cache.cli("client", "pause", 700, "all")
 
-    with front_door(cache, CLIENTS, TIMEOUT_MS="600") as function:
-        with concurrent.futures.ThreadPoolExecutor(CLIENTS + 1) as pool:
-            disturbing = pool.submit(disturb)
-            writing = [pool.submit(write, function) for _ in range(CLIENTS)]
-            for one in writing:
-                one.result()
-            is_over.set()
-            disturbing.result()
-    text = cache.cli("--json", "hgetall", "run")
-    happened = {int(number): int(count) for number, count in json.loads(text).items()}
-    codes = collections.Counter()
-    for number, (status, answer) in answers.items():
-        code = answer["error"].split()[0] if "error" in answer else "OK"
-        codes[code] += 1
-        count = happened.get(number, 0)
+    writes, codes = write_through(cache, "run", WRITES, disturb)
+    for number, (code, count) in writes.items():
         expected = {"OK": [1], "UNKNOWN": [0, 1]}.get(code, [0])
-        assert count in expected, f"write {number} happened {count} times, and its answer was {status} {answer}"
-        assert code in ("OK", "UNKNOWN", "UNREACHABLE", "READONLY"), answer
-    assert len(answers) == WRITES and codes["OK"] > WRITES / 2, codes
+        assert count in expected, f"write {number} happened {count} times, and its answer was {code}"
     assert codes["UNKNOWN"], "nothing was cut or paused while it was under way"
     return codes
+
+
+def try_crash(cache):
+    """Writes while the primary crashes. The cache may lose writes then, but none happens twice."""
+
+    def disturb(answers, _):
+        cache.stack.wait_for(lambda: len(answers) > WRITES_BEFORE_CRASH, "nothing is written")
+        cache.crash()
+
+    writes, codes = write_through(cache, "crash", WRITES_WITH_CRASH, disturb)
+    assert len(codes) > 1, "no write noticed the crash"
+    lost = sum(code == "OK" and count == 0 for code, count in writes.values())
+    return f"{codes}, of which the cache lost {lost}"
 
 
 def main():
@@ -294,7 +408,13 @@ def main():
         print(f"a reply of 500 MB: refused, {try_large_reply(cache)} kB of memory")
         try_rotation(cache)
         print("a rotated password: read again")
-        print(f"{WRITES} writes through failovers, cuts and pauses: {dict(try_writes(cache))}")
+        try_idle_connections(cache)
+        print("connections that idled: used again, or made anew")
+        try_cuts_inside_replies(cache)
+        print("connections cut inside a reply: no half value")
+        print(f"{WRITES} writes through failovers, cuts and pauses: {try_writes(cache)}")
+        # It comes last, since nobody starts the node again.
+        print(f"{WRITES_WITH_CRASH} writes through a crash: {try_crash(cache)}")
 
 
 if __name__ == "__main__":

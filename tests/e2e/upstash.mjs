@@ -5,6 +5,7 @@ import { Redis } from "@upstash/redis";
 const [url, writeToken, readToken] = process.argv.slice(2);
 const redis = new Redis({ url, token: writeToken, retry: false });
 
+assert.equal(await redis.get("greeting"), "hello world");
 await redis.del("text", "unicode", "object", "number", "counter", "soon", "hash", "scores", "list", "a", "b");
 assert.equal(await redis.set("text", "a value with spaces"), "OK");
 assert.equal(await redis.get("text"), "a value with spaces");
