@@ -240,24 +240,28 @@ impl Change<'_> {
         let is_united = setting.lookups > 1 || view.endpoints().count() > 1;
         let asked = self.all_usable().map(|answer| answer.asked).max();
         let asked = asked.unwrap_or_default();
-        let independent = |endpoint| {
-            let says_so = |answer: &Answer| answer.targets.contains(&target) != is_removal;
-            let row = self
-                .row(endpoint, !is_removal && is_united, says_so)
-                .into_iter();
-            let mut froms = row.map(|answer| (answer.expires + MARGIN, answer.arrived));
-            froms.find(|(from, _)| *from <= asked)
-        };
-        let earlier: Vec<_> = view.endpoints().map(independent).collect();
-        let from = earlier.iter().flatten().map(|(from, _)| *from).max();
-        let latest = earlier.iter().flatten().map(|(_, arrived)| *arrived).max();
         // Of several endpoints, another one's answer may have expired later, and the answer of the group with it.
         let later = match is_united {
             true => setting.staleness(),
             false => Duration::ZERO,
         };
-        let is_independent = from.is_some_and(|from| asked <= from + later + BELIEVABLE + ACT)
-            && !(is_removal && earlier.contains(&None));
+        let is_too_late = |from| asked > from + later + BELIEVABLE + ACT;
+        let independent = |endpoint| {
+            let says_so = |answer: &Answer| answer.targets.contains(&target) != is_removal;
+            let row = self
+                .row(endpoint, !is_removal && is_united, says_so)
+                .into_iter();
+            let froms = row.map(|answer| (answer.expires + MARGIN, answer.arrived));
+            let froms: Vec<_> = froms.filter(|(from, _)| *from <= asked).collect();
+            // A doubt begins with the first answer, which may expire after later ones.
+            let in_time = froms.iter().find(|(from, _)| !is_too_late(*from));
+            in_time.or(froms.first()).copied()
+        };
+        let earlier: Vec<_> = view.endpoints().map(independent).collect();
+        let from = earlier.iter().flatten().map(|(from, _)| *from).max();
+        let latest = earlier.iter().flatten().map(|(_, arrived)| *arrived).max();
+        let is_independent =
+            from.is_some_and(|from| !is_too_late(from)) && !(is_removal && earlier.contains(&None));
         let is_initial = description.is(target, "initial") || !is_removal;
         let promise = if is_initial { "I8" } else { "I8, nothing new" };
         must(is_independent, promise, "no earlier answer is independent")?;
