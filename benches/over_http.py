@@ -1,6 +1,7 @@
-"""Measures the front door beside a Python function for the same job, and a bare client of the redis crate, which bounds a
-warm request. Both functions are whole processes under the Lambda Runtime API, in turn, before one Redis server with TLS
-and a password. Prints the table, and with `--document` writes it into docs/front-door.md.
+"""Measures the front door beside a Python function for the same job. Both are whole processes under the Lambda Runtime
+API, in turn, before one Redis server with TLS and a password. A warm request takes at least what a function takes that
+does nothing, and what a bare client of the redis crate takes, so these are measured too. Prints the table, and with
+`--document` writes it into docs/front-door.md.
 
 It runs in the environment of `make e2e`, which has the server and the Runtime API. The Python function has its own."""
 
@@ -29,15 +30,17 @@ PROGRAMS = {
     "front door": [BINARY],
     "Python, redis-py": [PYTHON, "-m", "awslambdaric", "front_door.handler"],
 }
+PYTHON_NOTHING = [PYTHON, "-m", "awslambdaric", "nothing.handler"]
 TOKEN = "a token"
 RUNS = 20
 WARM = 100
 COMMANDS = 100
 PAGE = PROJECT / "docs/front-door.md"
 MARK = "<!-- make bench DOCUMENT=--document writes what follows -->\n"
-UNITS = {"first": "ms", "one": "ms", "hundred": "ms", "memory": "MiB", "zip": "MB"}
+UNITS = {"first": "ms", "nothing": "ms", "one": "ms", "hundred": "ms", "memory": "MiB", "zip": "MB"}
 ROWS = {
     "first": "start to the first reply",
+    "nothing": "a warm invocation that does nothing",
     "one": "a warm request with 1 command",
     "hundred": f"a warm request with {COMMANDS} commands",
     "memory": "peak memory",
@@ -111,11 +114,30 @@ def zipped(program, folder):
     return archive.stat().st_size / 1_000_000
 
 
-def bare(settings):
-    command = ["cargo", "bench", "--quiet", "--locked", "--package", "front-door", "--bench", "bare"]
-    said = subprocess.run(command, cwd=PROJECT, env={**os.environ, **settings}, capture_output=True, text=True)
+def measure_nothing(command, settings, folder):
+    """Returns the time of a warm invocation of a function that does nothing."""
+    with Function(command, settings, folder / "nothing.log") as function:
+        took = []
+        for _ in range(WARM):
+            assert function.runtime.invoke(request("/", ["GET", "key"])), function.log.read_text()
+            took.append(function.runtime.took * 1000)
+    return statistics.median(took)
+
+
+def built_bare():
+    """Builds front-door/benches/bare.rs, and returns where it is."""
+    command = ["cargo", "bench", "--quiet", "--locked", "--package", "front-door", "--bench", "bare", "--no-run"]
+    said = subprocess.run([*command, "--message-format", "json"], cwd=PROJECT, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    return json.loads(said.stdout.splitlines()[-1])
+    messages = map(json.loads, said.stdout.splitlines())
+    (path,) = [message["executable"] for message in messages if message.get("target", {}).get("kind") == ["bench"]]
+    return path
+
+
+def measure_client(bare, settings):
+    said = subprocess.run([bare], env={**os.environ, **settings}, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)
 
 
 def table(medians, bound):
@@ -135,18 +157,22 @@ def main():
         cache.cli("set", "key", "value" * 20)
         with serving(cache.secrets_manager()) as port:
             settings = variables(cache, port)
-            bare(settings)
-            runs = {program: [] for program in PROGRAMS}
+            bare = built_bare()
+            runs, clients = {program: [] for program in PROGRAMS}, []
             for _ in range(RUNS):
                 for program in PROGRAMS:
                     runs[program].append(measure(program, settings, folder))
-            bound = bare(settings)
+                for program, command in zip(PROGRAMS, ([bare], PYTHON_NOTHING)):
+                    runs[program][-1]["nothing"] = measure_nothing(command, settings, folder)
+                clients.append(measure_client(bare, settings))
         medians = {
             program: {key: statistics.median(run[key] for run in measured) for key in measured[0]}
             for program, measured in runs.items()
         }
         for program in PROGRAMS:
             medians[program]["zip"] = zipped(program, folder)
+    nothing = medians["front door"]["nothing"]
+    bound = {key: nothing + statistics.median(client[key] for client in clients) for key in clients[0]}
     text = table(medians, bound)
     print(text)
     if sys.argv[1:] == ["--document"]:

@@ -90,7 +90,7 @@ fn look_up(command: &Command) -> Option<(&'static str, Kind)> {
         index.ok().map(|index| TABLE[index])
     };
     let subcommand = || command.subcommand().map(|one| format!("{label}|{one}"));
-    found(&label).or_else(|| found(&subcommand()?))
+    found(label).or_else(|| found(&subcommand()?))
 }
 
 /// `XREAD` and `XREADGROUP` read their options in this way, up to `STREAMS`:

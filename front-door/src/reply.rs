@@ -1,9 +1,11 @@
 //! Writes replies as JSON.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use redis::Value;
-use serde_json::{Value as Json, json};
+use serde::{Serialize, Serializer};
 
 /// How the strings of a reply are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,28 +15,32 @@ pub enum Encoding {
     Base64,
 }
 
-/// Writes a reply of RESP2: nil, integers, strings and arrays of them.
-pub fn json(value: &Value, encoding: Encoding) -> Json {
-    match value {
-        Value::Nil => Json::Null,
-        Value::Int(number) => json!(number),
-        Value::BulkString(bytes) => string(bytes, encoding),
-        Value::SimpleString(text) => string(text.as_bytes(), encoding),
-        // The one status that is not encoded in Base64.
-        Value::Okay => json!("OK"),
-        Value::Array(values) => values.iter().map(|value| json(value, encoding)).collect(),
-        Value::ServerError(error) => {
-            let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
-            string(text.as_bytes(), encoding)
-        }
-        // RESP2 has no other values.
-        another => string(format!("{another:?}").as_bytes(), encoding),
-    }
-}
+/// A reply of RESP2: nil, integers, strings and arrays of them.
+pub struct Written<'a>(pub &'a Value, pub Encoding);
 
-fn string(bytes: &[u8], encoding: Encoding) -> Json {
-    match encoding {
-        Encoding::Text => json!(String::from_utf8_lossy(bytes)),
-        Encoding::Base64 => json!(STANDARD.encode(bytes)),
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Written(value, encoding) = *self;
+        let bytes = match value {
+            Value::Nil => return serializer.serialize_unit(),
+            Value::Int(number) => return serializer.serialize_i64(*number),
+            Value::BulkString(bytes) => Cow::Borrowed(bytes.as_slice()),
+            Value::SimpleString(text) => Cow::Borrowed(text.as_bytes()),
+            // The one status that is not encoded in Base64.
+            Value::Okay => return serializer.serialize_str("OK"),
+            Value::Array(values) => {
+                return serializer.collect_seq(values.iter().map(|value| Written(value, encoding)));
+            }
+            Value::ServerError(error) => {
+                let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
+                Cow::Owned(text.into_bytes())
+            }
+            // RESP2 has no other values.
+            another => Cow::Owned(format!("{another:?}").into_bytes()),
+        };
+        match encoding {
+            Encoding::Text => serializer.serialize_str(&String::from_utf8_lossy(&bytes)),
+            Encoding::Base64 => serializer.serialize_str(&STANDARD.encode(bytes)),
+        }
     }
 }

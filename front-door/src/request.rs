@@ -8,6 +8,7 @@ pub struct Command {
     /// The name as the client wrote it.
     pub name: Vec<u8>,
     pub arguments: Vec<Vec<u8>>,
+    label: String,
 }
 
 /// Commands that are sent together over one connection.
@@ -29,6 +30,7 @@ impl Command {
         let name = parts.next();
         let name = name.ok_or_else(|| Error::Malformed("a command has no name".to_owned()))?;
         Ok(Command {
+            label: printable(&name),
             name,
             arguments: parts.collect(),
         })
@@ -36,8 +38,8 @@ impl Command {
 
     /// The name in upper case, for comparing and for the log. Bytes that are not printable become `?`: a client may
     /// send anything as a name.
-    pub fn label(&self) -> String {
-        printable(&self.name)
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// The argument in upper case, which is the name of a subcommand.

@@ -15,7 +15,7 @@ use crate::cache::Reply;
 use crate::commands::Role;
 use crate::config::{Limits, Tokens};
 use crate::error::Error;
-use crate::reply::{self, Encoding};
+use crate::reply::{Encoding, Written};
 use crate::request::Request;
 
 /// The encoded answer may have this many bytes. A function URL refuses more than 6 MB.
@@ -57,6 +57,14 @@ pub struct Response {
     pub status_code: u16,
     headers: Map<String, Json>,
     body: String,
+}
+
+/// What the client reads about a command, or about a request that failed as a whole.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Answer<'a> {
+    Result(Written<'a>),
+    Error(String),
 }
 
 /// Where a request was sent.
@@ -145,19 +153,15 @@ impl Call {
                 Err(Error::Unknown(_) | Error::Unreachable(_) | Error::InvalidConfig(_))
             )
         };
-        let each = |reply: &Reply| match reply {
-            Ok(value) => json!({"result": reply::json(value, self.encoding)}),
-            Err(error) => body_of(error),
-        };
+        let each = |reply| Answer::of(reply, self.encoding);
         let body = match (self.path, replies.as_slice()) {
             (Path::Command, [Err(error)]) => return Response::failed(error),
-            (Path::Command, [reply]) => each(reply),
+            (Path::Command, [reply]) => text_of(&each(reply)),
             (_, [Err(first), ..]) if replies.iter().all(is_unanswered) => {
                 return Response::failed(first);
             }
-            (_, replies) => replies.iter().map(each).collect(),
+            (_, replies) => text_of(&replies.iter().map(each).collect::<Vec<_>>()),
         };
-        let body = body.to_string();
         match body.len() > MAX_BODY_BYTES {
             true => Response::failed(&Error::TooBig(format!(
                 "the answer has {} bytes: at most {MAX_BODY_BYTES} are allowed; the commands were executed",
@@ -170,7 +174,8 @@ impl Call {
 
 impl Response {
     pub fn failed(error: &Error) -> Self {
-        let mut response = Response::new(error.status(), body_of(error).to_string());
+        let body = text_of(&Answer::Error(text(error)));
+        let mut response = Response::new(error.status(), body);
         let header = match error {
             Error::WrongPass(_) => Some(("www-authenticate", "Bearer")),
             Error::MethodNotAllowed => Some(("allow", "POST")),
@@ -195,6 +200,19 @@ impl Response {
     }
 }
 
-fn body_of(error: &Error) -> Json {
-    json!({"error": format!("{} {error}", error.code())})
+impl<'a> Answer<'a> {
+    fn of(reply: &'a Reply, encoding: Encoding) -> Self {
+        match reply {
+            Ok(value) => Answer::Result(Written(value, encoding)),
+            Err(error) => Answer::Error(text(error)),
+        }
+    }
+}
+
+fn text(error: &Error) -> String {
+    format!("{} {error}", error.code())
+}
+
+fn text_of(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).expect("strings, integers and arrays of them")
 }
