@@ -123,7 +123,7 @@ impl Cache {
                 .attempt(&mut connection, commands, is_atomic, deadline)
                 .await;
             sent.bytes = connection.reply_bytes();
-            let next = again::next(&kinds, &sent.replies, connection.is_sent());
+            let next = again::next(&kinds, &sent.replies);
             if connection.is_whole() && next != Next::FindPrimary {
                 self.kept.borrow_mut().of(role).connection = Some(connection);
             }

@@ -19,7 +19,7 @@ pub enum Next {
 
 /// Says what comes after commands of these kinds were answered like this. Only a transaction fails as a whole, and then
 /// nothing of it was executed, unless its reply was lost.
-pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>, is_sent: bool) -> Next {
+pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>) -> Next {
     let errors = || match replies {
         Ok(replies) => replies.iter().map(|reply| reply.as_ref().err()).collect(),
         Err(error) => vec![Some(error); kinds.len()],
@@ -32,8 +32,7 @@ pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>, is_sent: bool) 
     }
     let is_unknown = |error: &Option<&Error>| matches!(error, Some(Error::Unknown(_)));
     if errors.iter().any(is_unknown) {
-        let only_reads = kinds.iter().all(|kind| *kind == Kind::Read);
-        return match only_reads || !is_sent {
+        return match kinds.iter().all(|kind| *kind == Kind::Read) {
             true => Next::Resend,
             false => Next::Answer,
         };

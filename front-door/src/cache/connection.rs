@@ -284,11 +284,6 @@ impl Connection {
         !self.is_broken
     }
 
-    /// True if a byte of the last commands may have reached the cache.
-    pub fn is_sent(&self) -> bool {
-        self.stream.is_sent()
-    }
-
     /// The number of bytes of the last replies.
     pub fn reply_bytes(&self) -> usize {
         self.stream.read()

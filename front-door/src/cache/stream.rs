@@ -1,4 +1,4 @@
-//! A stream that counts what goes through it, and ends where the replies are over their limit.
+//! A stream that counts what is read, and ends where the replies are over their limit.
 
 use std::io;
 use std::pin::Pin;
@@ -11,10 +11,9 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// A stream, and what went through it since the last beginning.
+/// A stream, and what was read since the last beginning.
 pub struct Metered<S> {
     stream: S,
-    written: usize,
     read: usize,
     limit: usize,
     is_over: bool,
@@ -24,7 +23,6 @@ impl<S> Metered<S> {
     pub fn new(stream: S) -> Self {
         Metered {
             stream,
-            written: 0,
             read: 0,
             limit: 0,
             is_over: false,
@@ -33,13 +31,7 @@ impl<S> Metered<S> {
 
     /// Begins to count anew. The replies may have this many bytes.
     pub fn begin(&mut self, limit: usize) {
-        (self.written, self.read, self.limit) = (0, 0, limit);
-        self.is_over = false;
-    }
-
-    /// True if a byte was handed to the network, or to TLS, which may still keep it.
-    pub fn is_sent(&self) -> bool {
-        self.written > 0
+        (self.read, self.limit, self.is_over) = (0, limit, false);
     }
 
     /// The number of bytes that were read.
@@ -81,8 +73,6 @@ impl<S: Stream> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // The write may succeed in part and then fail, so it counts before it begins.
-        self.written += bytes.len();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

@@ -226,6 +226,23 @@ async fn a_node_that_goes_on_loading_is_unreachable() {
         error(&body),
         "UNREACHABLE LOADING Redis is loading the dataset in memory; nothing was done, so send it again"
     );
+    // At once, after 50 ms and after another 100 ms. The next wait of 200 ms would be too long.
+    assert!(commands(&world).len() <= 3);
+}
+
+/// One of its commands was executed, so none is sent again.
+#[tokio::test]
+async fn a_node_that_begins_to_load_is_not_waited_for() {
+    let world = World::new(|_, command| match command[1] {
+        "a" => say(":1"),
+        _ => say("-LOADING Redis is loading the dataset in memory"),
+    })
+    .await;
+    let pipeline = json!([["INCR", "a"], ["INCR", "b"]]);
+    let (status, body) = post(&world.function(), "/pipeline", &pipeline).await;
+    assert_eq!((status, &body[0]), (200, &json!({"result": 1})));
+    assert!(error(&body[1]).starts_with("UNREACHABLE "), "{body}");
+    assert_eq!(commands(&world), ["0: INCR a", "0: INCR b"]);
 }
 
 #[tokio::test]
