@@ -221,9 +221,10 @@ impl Connection {
             another => another,
         };
         self.query(&cmd("MULTI")).await.map_err(refused)?;
-        // Until it is discarded, whatever is sent is queued.
-        self.is_broken = true;
-        self.query(&cmd("DISCARD")).await.map_err(refused)?;
+        let discarded = self.query(&cmd("DISCARD")).await;
+        // Whatever is sent behind a MULTI is queued.
+        self.is_broken |= discarded.is_err();
+        discarded.map_err(refused)?;
         self.is_atomic_allowed = true;
         Ok(())
     }

@@ -177,6 +177,21 @@ async fn a_transaction_whose_connection_is_lost_before_it_begins_is_sent_over_an
     );
 }
 
+/// The user of the cache may send `MULTI` and not `DISCARD`, so the connection would queue what comes next.
+#[tokio::test]
+async fn a_connection_that_is_left_in_a_transaction_is_not_used_again() {
+    let world = World::new(|_, command| match command[0] {
+        "DISCARD" => say("-NOPERM this user has no permissions to run the 'discard' command"),
+        _ => say("+OK"),
+    })
+    .await;
+    let function = world.function();
+    let (status, body) = post(&function, "/multi-exec", &json!([["INCR", "k"]])).await;
+    assert_eq!((status, &error(&body)[..10]), (400, "EXECABORT "));
+    post(&function, "/", &json!(["GET", "k"])).await;
+    assert_eq!(commands(&world), ["0: MULTI", "0: DISCARD", "1: GET k"]);
+}
+
 #[tokio::test]
 async fn a_transaction_without_a_reply_is_not_sent_again() {
     let world = World::new(|_, command| match command[0] {
