@@ -21,6 +21,7 @@ pub type Digest = [u8; 32];
 pub struct Config {
     pub cache: CacheConfig,
     pub tokens: Tokens,
+    pub api_key_access: ApiKeyAccess,
     pub permission: Permission,
     pub limits: Limits,
 }
@@ -49,6 +50,14 @@ pub struct Tokens {
     pub write: Vec<Digest>,
 }
 
+/// What a client with an API key may do over GraphQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKeyAccess {
+    None,
+    Read,
+    Write,
+}
+
 /// How much one request may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -69,6 +78,7 @@ impl Config {
         Ok(Config {
             cache: CacheConfig::parse(variable)?,
             tokens: Tokens::parse(variable)?,
+            api_key_access: ApiKeyAccess::parse(variable)?,
             permission: Permission::parse(variable)?,
             limits: Limits::parse(variable)?,
         })
@@ -125,6 +135,18 @@ impl Tokens {
     }
 }
 
+impl ApiKeyAccess {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        let access = variable("API_KEY_ACCESS").or("none");
+        access.required("none, read or write", |text| match text {
+            "none" => Some(ApiKeyAccess::None),
+            "read" => Some(ApiKeyAccess::Read),
+            "write" => Some(ApiKeyAccess::Write),
+            _ => None,
+        })
+    }
+}
+
 impl Permission {
     fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
         let commands = |name| {
@@ -144,6 +166,20 @@ impl Permission {
 }
 
 impl Limits {
+    /// Admits a request of this many bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooBig`] if it has more than allowed.
+    pub fn admit(&self, bytes: usize) -> Result<(), Error> {
+        match bytes > self.request_bytes {
+            true => Err(Error::TooBig(format!(
+                "the request has {bytes} bytes: at most {} are allowed",
+                self.request_bytes
+            ))),
+            false => Ok(()),
+        }
+    }
+
     fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
         let number = |name, default, unit, range| variable(name).or(default).number(unit, range);
         let bytes = |name| number(name, "1048576", "bytes", 1024..=4_194_304);

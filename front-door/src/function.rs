@@ -1,6 +1,6 @@
 //! The function answers one event at a time, and writes one line about it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -10,7 +10,15 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::record::Record;
 use crate::request::Request;
-use crate::rest;
+use crate::{graphql, rest};
+
+/// What goes back to the client.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    Rest(rest::Response),
+    GraphQl(graphql::Answer),
+}
 
 /// What a sandbox keeps between two requests.
 pub struct Function {
@@ -38,26 +46,46 @@ impl Function {
     }
 
     /// Answers an event. Whatever is wrong is in the answer. Also returns the line about it.
-    pub async fn handle(&self, event: &Json) -> (rest::Response, Json) {
+    pub async fn handle(&self, event: &Json) -> (Response, Json) {
         let mut record = Record::begin();
-        let response = match self.respond(event, &mut record).await {
-            Ok(response) => response,
-            Err(error) => {
-                record.count(&error);
-                rest::Response::failed(&error)
-            }
+        let is_graphql = graphql::is_event(event);
+        let responded = match is_graphql {
+            true => self.resolve(event, &mut record).await,
+            false => self.respond(event, &mut record).await,
         };
-        let line = record.end(&self.name, response.status_code);
+        let response = responded.unwrap_or_else(|error| {
+            record.count(&error);
+            match is_graphql {
+                true => Response::GraphQl(graphql::Answer::failed(&error)),
+                false => Response::Rest(rest::Response::failed(&error)),
+            }
+        });
+        let status = match &response {
+            Response::Rest(response) => Some(response.status_code),
+            Response::GraphQl(_) => None,
+        };
+        let line = record.end(&self.name, status);
         (response, line)
     }
 
-    async fn respond(&self, event: &Json, record: &mut Record) -> Result<rest::Response, Error> {
-        let door = self.door.as_ref().map_err(Error::clone)?;
-        let event = rest::Event::deserialize(event)
-            .map_err(|_| Error::Malformed("the event is not a request".to_owned()))?;
+    async fn respond(&self, event: &Json, record: &mut Record) -> Result<Response, Error> {
+        let door = self.door()?;
+        let event = rest::Event::deserialize(event).map_err(|_| no_request())?;
         let call = event.read(&door.config.tokens, &door.config.limits)?;
         let replies = door.execute(call.role, &call.request, record).await;
-        Ok(call.answer(replies))
+        Ok(Response::Rest(call.answer(replies)))
+    }
+
+    async fn resolve(&self, event: &Json, record: &mut Record) -> Result<Response, Error> {
+        let door = self.door()?;
+        let event = graphql::Event::deserialize(event).map_err(|_| no_request())?;
+        let call = event.read(door.config.api_key_access, &door.config.limits)?;
+        let replies = door.execute(call.role, &call.request, record).await;
+        Ok(Response::GraphQl(call.answer(replies)))
+    }
+
+    fn door(&self) -> Result<&Door, Error> {
+        self.door.as_ref().map_err(Error::clone)
     }
 }
 
@@ -65,7 +93,8 @@ impl Door {
     /// Sends what is allowed, and refuses the rest. Of a transaction, one refusal refuses all.
     ///
     /// # Errors
-    /// Fails if a transaction was refused or discarded, or if it is not known what became of it.
+    /// Fails if a transaction was refused or discarded, or if it is not known what became of it, and if no command was
+    /// answered.
     async fn execute(
         &self,
         role: Role,
@@ -112,8 +141,22 @@ impl Door {
         let replies: Vec<_> = replies.collect();
         let errors = replies.iter().filter_map(|reply| reply.as_ref().err());
         errors.for_each(|error| record.count(error));
-        Ok(replies)
+        match replies.as_slice() {
+            [Err(first), ..] if replies.iter().all(is_unanswered) => Err(first.clone()),
+            _ => Ok(replies),
+        }
     }
+}
+
+fn is_unanswered(reply: &Reply) -> bool {
+    matches!(
+        reply,
+        Err(Error::Unknown(_) | Error::Unreachable(_) | Error::InvalidConfig(_))
+    )
+}
+
+fn no_request() -> Error {
+    Error::Malformed("the event is not a request".to_owned())
 }
 
 fn missing() -> Reply {

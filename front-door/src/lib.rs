@@ -1,6 +1,7 @@
 //! Takes commands for a cache over HTTP, from clients that speak no Redis protocol.
 //!
-//! The Lambda [`function`] parses its [`config`], and reads a [`request`] from what [`rest`] was sent. The [`commands`]
+//! The Lambda [`function`] parses its [`config`], and reads a [`request`] from what [`rest`] or [`graphql`] was
+//! sent. The [`commands`]
 //! that are allowed go to the [`cache`], and each [`reply`] or [`error`] goes back. One [`record`] says what was done.
 
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod function;
+pub mod graphql;
 pub mod record;
 pub mod reply;
 pub mod request;

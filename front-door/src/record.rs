@@ -94,7 +94,7 @@ impl Record {
     }
 
     /// Makes the line. It is an ERROR if somebody has to mend the deployment.
-    pub fn end(self, function: &str, status: u16) -> Json {
+    pub fn end(self, function: &str, status: Option<u16>) -> Json {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let metrics = METRICS.map(|(name, unit)| json!({"Name": name, "Unit": unit}));
         let (level, message) = match self.fault {

@@ -1,5 +1,6 @@
 //! A request: commands that are sent together.
 
+use crate::config::Limits;
 use crate::error::Error;
 
 /// One command, as it is sent.
@@ -18,6 +19,26 @@ pub struct Request {
     pub commands: Vec<Command>,
     /// The commands are a transaction: all of them or none.
     pub is_atomic: bool,
+}
+
+impl Request {
+    /// Makes a request.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if there are no commands. [`Error::TooBig`] if there are more than the limits allow.
+    pub fn new(commands: Vec<Command>, is_atomic: bool, limits: &Limits) -> Result<Self, Error> {
+        match commands.len() {
+            0 => Err(Error::Malformed("the request has no command".to_owned())),
+            count if count > limits.commands => Err(Error::TooBig(format!(
+                "the request has {count} commands: at most {} are allowed",
+                limits.commands
+            ))),
+            _ => Ok(Request {
+                commands,
+                is_atomic,
+            }),
+        }
+    }
 }
 
 impl Command {

@@ -15,7 +15,7 @@ use crate::cache::Reply;
 use crate::commands::Role;
 use crate::config::{Limits, Tokens};
 use crate::error::Error;
-use crate::reply::{Encoding, Written};
+use crate::reply::{Encoding, Face, Style, Written, text_of};
 use crate::request::Request;
 
 /// The encoded answer may have this many bytes. A function URL refuses more than 6 MB.
@@ -104,15 +104,12 @@ impl Event {
         let body = self.body(limits)?;
         let commands = match path {
             Path::Command => vec![body::command(&body)?],
-            Path::Pipeline | Path::MultiExec => body::commands(&body, limits.commands)?,
+            Path::Pipeline | Path::MultiExec => body::commands(&body)?,
         };
         let is_base64 = header("upstash-encoding") == Some("base64");
         Ok(Call {
             role,
-            request: Request {
-                commands,
-                is_atomic: path == Path::MultiExec,
-            },
+            request: Request::new(commands, path == Path::MultiExec, limits)?,
             path,
             encoding: match is_base64 {
                 true => Encoding::Base64,
@@ -129,45 +126,29 @@ impl Event {
             })?,
             false => self.body.clone().into_bytes(),
         };
-        match body.len() > limits.request_bytes {
-            true => Err(Error::TooBig(format!(
-                "the request has {} bytes: at most {} are allowed",
-                body.len(),
-                limits.request_bytes
-            ))),
-            false => Ok(body),
-        }
+        limits.admit(body.len())?;
+        Ok(body)
     }
 }
 
 impl Call {
-    /// Writes the replies. A request of which nothing was answered fails as a whole.
+    /// Writes the replies.
     pub fn answer(&self, replies: Result<Vec<Reply>, Error>) -> Response {
         let replies = match replies {
             Ok(replies) => replies,
             Err(error) => return Response::failed(&error),
         };
-        let is_unanswered = |reply: &Reply| {
-            matches!(
-                reply,
-                Err(Error::Unknown(_) | Error::Unreachable(_) | Error::InvalidConfig(_))
-            )
-        };
         let each = |reply| Answer::of(reply, self.encoding);
         let body = match (self.path, replies.as_slice()) {
             (Path::Command, [Err(error)]) => return Response::failed(error),
             (Path::Command, [reply]) => text_of(&each(reply)),
-            (_, [Err(first), ..]) if replies.iter().all(is_unanswered) => {
-                return Response::failed(first);
-            }
             (_, replies) => text_of(&replies.iter().map(each).collect::<Vec<_>>()),
         };
-        match body.len() > MAX_BODY_BYTES {
-            true => Response::failed(&Error::TooBig(format!(
-                "the answer has {} bytes: at most {MAX_BODY_BYTES} are allowed; the commands were executed",
-                body.len()
-            ))),
-            false => Response::new(200, body),
+        match body.len() {
+            bytes if bytes > MAX_BODY_BYTES => {
+                Response::failed(&Error::answer_too_big(bytes, MAX_BODY_BYTES))
+            }
+            _ => Response::new(200, body),
         }
     }
 }
@@ -203,7 +184,13 @@ impl Response {
 impl<'a> Answer<'a> {
     fn of(reply: &'a Reply, encoding: Encoding) -> Self {
         match reply {
-            Ok(value) => Answer::Result(Written(value, encoding)),
+            Ok(value) => Answer::Result(Written(
+                value,
+                Style {
+                    encoding,
+                    face: Face::Rest,
+                },
+            )),
             Err(error) => Answer::Error(text(error)),
         }
     }
@@ -211,8 +198,4 @@ impl<'a> Answer<'a> {
 
 fn text(error: &Error) -> String {
     format!("{} {error}", error.code())
-}
-
-fn text_of(answer: &impl Serialize) -> String {
-    serde_json::to_string(answer).expect("strings, integers and arrays of them")
 }

@@ -11,11 +11,15 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
+import botocore.auth
+import botocore.awsrequest
 from emulator_process import ROOT, Zone, emulator, free_port, running, step
 from example_stack import Stack
 
@@ -95,6 +99,75 @@ def post(url: str, token: str, body: object) -> tuple[int, object]:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+READ = "query ($c: [[String!]!]!) { read(commands: $c) { replies { value error { code message } lossy } error { code message } } }"
+EXECUTE = """mutation ($c: [[String!]!]!, $e: Encoding) { execute(commands: $c, arguments: $e, replies: $e)
+    { replies { value error { code message } lossy } error { code message } } }"""
+
+
+def graphql(api: str, key: str | None, query: str, **variables: object) -> tuple[int, dict]:
+    """Sends GraphQL with the key, or signed if there is none."""
+    url = f"{os.environ['AWS_ENDPOINT_URL']}/v1/apis/{api}/graphql"
+    body = json.dumps({"query": query, "variables": variables})
+    request = botocore.awsrequest.AWSRequest("POST", url, {"content-type": "application/json"}, body)
+    if key is None:
+        session = boto3.Session()
+        signer = botocore.auth.SigV4Auth(session.get_credentials(), "appsync", session.region_name)
+        signer.add_auth(request)
+    else:
+        request.headers["x-api-key"] = key
+    request = urllib.request.Request(url, body.encode(), dict(request.headers))
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def value(text: str) -> dict:
+    return {"value": text, "error": None, "lossy": False}
+
+
+def try_graphql(deploy: Callable[[str], None], stack: Stack) -> None:
+    """The emulator does not enforce the schema's directives, and tells the function nothing of who signed a request, so
+    the function takes everybody for a client with a key."""
+    expires = int(time.time()) + 30 * 86400
+    deploy(f"GraphQl=true ApiKeyAccess=read ApiKeyExpires={expires}")
+    api, appsync = stack.output("GraphQlApiId"), boto3.client("appsync")
+    (key,) = appsync.list_api_keys(apiId=api)["apiKeys"]
+    assert int(key["expires"]) == expires, key
+    assert key["id"] not in json.dumps(stack.outputs())
+    status, answer = graphql(api, key["id"], READ, c=[["GET", "greeting"], ["GET", "nothing"], ["KEYS", "*"]])
+    replies = answer["data"]["read"]["replies"]
+    assert (status, replies[:2]) == (200, [value('"hello world"'), value("null")]), answer
+    assert replies[2]["error"]["code"] == "NOPERM", answer
+    status, answer = graphql(api, key["id"], EXECUTE, c=[["DEL", "greeting"]])
+    error = answer["data"]["execute"]["error"]
+    assert error["code"] == "NOPERM" and error["message"].endswith("because ApiKeyAccess is read"), answer
+    assert graphql(api, None, READ, c=[["GET", "greeting"]])[1]["data"]["read"]["replies"] == [value('"hello world"')]
+    assert graphql(api, "wrong", READ, c=[["GET", "greeting"]])[0] == 401
+    for bad in ("GET", [["GET", {"a": 1}]], None):
+        status, answer = graphql(api, key["id"], READ, c=bad)
+        assert answer.get("errors") and not answer.get("data"), answer
+    step("an API key reads over GraphQL, and its refusal says why")
+
+    deploy(f"GraphQl=true ApiKeyAccess=write ApiKeyExpires={expires}")
+    (key,) = appsync.list_api_keys(apiId=api)["apiKeys"]
+    in_base64 = [["SET", "YmluYXJ5", "/wA="], ["GET", "YmluYXJ5"]]
+    status, answer = graphql(api, key["id"], EXECUTE, c=in_base64, e="BASE64")
+    assert answer["data"]["execute"]["replies"] == [value('"T0s="'), value('"/wA="')], answer
+    status, answer = graphql(api, key["id"], READ, c=[["GET", "binary"]])
+    assert answer["data"]["read"]["replies"] == [{**value('"\ufffd\\u0000"'), "lossy": True}], answer
+    step("an API key writes bytes over GraphQL")
+
+    deploy("GraphQl=true")
+    assert appsync.list_api_keys(apiId=api)["apiKeys"] == []
+    error = graphql(api, None, READ, c=[["GET", "greeting"]])[1]["data"]["read"]["error"]
+    assert error["message"].endswith("because ApiKeyAccess is none"), error
+    deploy("GraphQl=false")
+    assert appsync.list_graphql_apis()["graphqlApis"] == []
+    step("without access there is no key, and without GraphQL no API")
 
 
 def ports(group: str, direction: str) -> list[int]:
@@ -187,6 +260,17 @@ def run(server: Server) -> None:
     assert (status, answer["error"][:11]) == (503, "UNREACHABLE"), answer
     assert "AccessDenied" in answer["error"], answer
     step("the role reads its own secret alone")
+
+    def deploy_again(parameters: str) -> None:
+        bash(deploy.rstrip() + f"{added.rstrip()} {parameters}\n", WRITE_TOKEN=token, **given)
+        # A deployment sets the variables anew.
+        functions.update_function_configuration(FunctionName=function, Environment={"Variables": with_authority()})
+
+    def with_authority() -> dict[str, str]:
+        found = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        return {**found, "SSL_CERT_FILE": str(server.certificate)}
+
+    try_graphql(deploy_again, stack)
 
     own = stack.id("SecurityGroup")
     assert ports(group, "IpPermissions") == [server.port], ports(group, "IpPermissions")

@@ -19,21 +19,13 @@ pub fn command(body: &[u8]) -> Result<Command, Error> {
 /// Reads several commands: `[["GET", "key"], ["DEL", "key"]]`.
 ///
 /// # Errors
-/// [`Error::Malformed`] if it is anything else, or if there are none. [`Error::TooBig`] if there are more than `limit`.
-pub fn commands(body: &[u8], limit: usize) -> Result<Vec<Command>, Error> {
+/// [`Error::Malformed`] if it is anything else.
+pub fn commands(body: &[u8]) -> Result<Vec<Command>, Error> {
     const EXPECTED: &str =
         "the body has to be commands, such as [[\"GET\", \"key\"], [\"DEL\", \"key\"]]";
     let commands: Vec<&RawValue> = parsed(body, EXPECTED)?;
-    match commands.len() {
-        0 => Err(Error::Malformed("the request has no command".to_owned())),
-        count if count > limit => Err(Error::TooBig(format!(
-            "the request has {count} commands: at most {limit} are allowed"
-        ))),
-        _ => {
-            let commands = commands.into_iter();
-            commands.map(|one| command(one.get().as_bytes())).collect()
-        }
-    }
+    let commands = commands.into_iter();
+    commands.map(|one| command(one.get().as_bytes())).collect()
 }
 
 fn parsed<'a>(body: &'a [u8], expected: &str) -> Result<Vec<&'a RawValue>, Error> {

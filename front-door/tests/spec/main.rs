@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod corpus;
+mod graphql;
 mod peer;
 mod resend;
 mod rest;

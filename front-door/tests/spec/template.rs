@@ -99,3 +99,101 @@ fn the_limits_of_the_template_are_those_of_the_function() {
     }
     assert_eq!(tried, 10);
 }
+
+/// The schema of the contract, with places for the directives of what reads and of what writes.
+const SCHEMA: &str = "
+type Query {
+  read(commands: [[String!]!]!, atomic: Boolean = false, arguments: Encoding = TEXT, replies: Encoding = TEXT): Result! {readers}
+}
+type Mutation {
+  execute(commands: [[String!]!]!, atomic: Boolean = false, arguments: Encoding = TEXT, replies: Encoding = TEXT): Result! {writers}
+}
+enum Encoding { TEXT BASE64 }
+type Result {readers} { replies: [Reply!]! error: Error }
+type Reply {readers} { value: String error: Error lossy: Boolean! }
+type Error {readers} { code: String! message: String! }
+";
+
+/// Returns the value of a condition about one parameter.
+fn condition(name: &str, parameter: &str, value: &str) -> bool {
+    fn holds(condition: &Value, parameter: &str, value: &str) -> bool {
+        let Value::Tagged(tagged) = condition else {
+            panic!("{condition:?}");
+        };
+        match tagged.tag.to_string().as_str() {
+            "!Not" => !holds(&tagged.value[0], parameter, value),
+            "!Equals" => {
+                let Value::Tagged(reference) = &tagged.value[0] else {
+                    panic!("{condition:?}");
+                };
+                assert_eq!(reference.value.as_str(), Some(parameter));
+                tagged.value[1].as_str() == Some(value)
+            }
+            another => panic!("{another}"),
+        }
+    }
+    holds(&template()["Conditions"][name], parameter, value)
+}
+
+/// Returns what an `!If` about the access of API keys chooses.
+fn chosen(choice: &Value, access: &str) -> Value {
+    match choice {
+        Value::Tagged(tagged) if tagged.tag == "!If" => {
+            let name = tagged.value[0].as_str().unwrap();
+            let index = if condition(name, "ApiKeyAccess", access) {
+                1
+            } else {
+                2
+            };
+            tagged.value[index].clone()
+        }
+        another => panic!("{another:?}"),
+    }
+}
+
+/// No emulator enforces the directives. A client with a key uses a field, or reads a type, that has `@aws_api_key`.
+/// <https://docs.aws.amazon.com/appsync/latest/devguide/security-authz.html#using-additional-authorization-modes>
+#[test]
+fn an_api_key_reaches_the_fields_and_types_that_its_access_needs() {
+    let (signed, both) = ("@aws_iam", "@aws_iam @aws_api_key");
+    let resources = &template()["Resources"];
+    let definition = &resources["GraphQlSchema"]["Properties"]["Definition"]["Fn::Sub"];
+    for (access, readers, writers) in [
+        ("none", signed, signed),
+        ("read", both, signed),
+        ("write", both, both),
+    ] {
+        let directives = |name: &str| chosen(&definition[1][name], access);
+        let schema = definition[0]
+            .as_str()
+            .unwrap()
+            .replace("${Readers}", directives("Readers").as_str().unwrap())
+            .replace("${Writers}", directives("Writers").as_str().unwrap());
+        let expected = SCHEMA
+            .replace("{readers}", readers)
+            .replace("{writers}", writers);
+        assert_eq!(schema.trim(), expected.trim(), "{access}");
+        let api = &resources["GraphQlApi"]["Properties"];
+        let introspection = chosen(&api["IntrospectionConfig"], access);
+        let is_key = access != "none";
+        assert_eq!(introspection == "DISABLED", is_key);
+        assert_eq!(condition("HasApiKey", "ApiKeyAccess", access), is_key);
+    }
+}
+
+#[test]
+fn the_graphql_api_is_bounded_and_signed_by_default() {
+    let template = template();
+    let api = &template["Resources"]["GraphQlApi"]["Properties"];
+    assert_eq!(api["AuthenticationType"], "AWS_IAM");
+    assert_eq!(
+        (&api["QueryDepthLimit"], &api["ResolverCountLimit"]),
+        (&5.into(), &10.into())
+    );
+    let provider = &api["AdditionalAuthenticationProviders"]["Fn::If"];
+    assert_eq!(provider[0], "HasApiKey");
+    assert_eq!(provider[1][0]["AuthenticationType"], "API_KEY");
+    assert_eq!(template["Resources"]["ApiKey"]["Condition"], "HasApiKey");
+    let outputs = serde_yaml_ng::to_string(&template["Outputs"]).unwrap();
+    assert!(!outputs.contains("ApiKey."), "{outputs}");
+}

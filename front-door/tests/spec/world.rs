@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use front_door::function::Function;
-use front_door::rest::Response;
+use front_door::function::{Function, Response};
 use serde_json::{Value, json};
 
 use crate::peer::{self, Act, Heard};
