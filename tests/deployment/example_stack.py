@@ -21,9 +21,12 @@ class Stack:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def output(self, name: str) -> str:
+    def outputs(self) -> dict[str, str]:
         stack = boto3.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
-        return next(output["OutputValue"] for output in stack["Outputs"] if output["OutputKey"] == name)
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def output(self, name: str) -> str:
+        return self.outputs()[name]
 
     def id(self, resource: str, stack: str | None = None) -> str:
         described = boto3.client("cloudformation").describe_stack_resource(
