@@ -2,6 +2,7 @@
 
 mod again;
 mod connection;
+mod iam;
 mod secret;
 mod stream;
 mod transaction;
@@ -9,7 +10,7 @@ mod transaction;
 use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::Cmd;
 use tokio::join;
@@ -18,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::commands::{Kind, Role};
-use crate::config::{Authentication, CacheConfig, Limits};
+use crate::config::{Authentication, CacheConfig, Iam, Limits};
 use crate::error::Error;
 use crate::request::Command;
 use again::Next;
@@ -36,8 +37,15 @@ pub struct Cache {
     config: CacheConfig,
     limits: Limits,
     tls: Option<TlsConnector>,
-    secret: Option<Secret>,
+    login: Login,
     kept: RefCell<Kept>,
+}
+
+/// How to log in.
+enum Login {
+    None,
+    Secret(Secret),
+    Iam(Iam),
 }
 
 #[derive(Default)]
@@ -73,12 +81,13 @@ impl Cache {
     /// [`Error::InvalidConfig`] if TLS is wanted, and this machine trusts no authority.
     pub fn new(config: CacheConfig, limits: Limits) -> Result<Self, Error> {
         let tls = config.is_tls.then(connector).transpose()?;
-        let secret = match &config.authentication {
-            Authentication::None => None,
-            Authentication::Secret(arn) => Some(Secret::new(arn.clone())),
+        let login = match &config.authentication {
+            Authentication::None => Login::None,
+            Authentication::Secret(arn) => Login::Secret(Secret::new(arn.clone())),
+            Authentication::Iam(iam) => Login::Iam(iam.clone()),
         };
         Ok(Cache {
-            secret,
+            login,
             config,
             limits,
             tls,
@@ -157,7 +166,7 @@ impl Cache {
             }
             let was_used = mem::replace(&mut self.kept.borrow_mut().of(role).was_used, true);
             sent.reconnects += u32::from(was_used);
-            self.connect().await
+            self.connect(role).await
         };
         let late =
             |_| Unconnected::Unreachable("the cache could not be reached in time".to_owned());
@@ -165,10 +174,18 @@ impl Cache {
     }
 
     /// Connects and logs in. The secret is read again if the cache refuses what was read before.
-    async fn connect(&self) -> Result<Connection, Unconnected> {
+    async fn connect(&self, role: Role) -> Result<Connection, Unconnected> {
         let connection = Connection::open(&self.config, self.tls.as_ref());
-        let Some(secret) = &self.secret else {
-            return connection.await;
+        let secret = match &self.login {
+            Login::None => return connection.await,
+            Login::Secret(secret) => secret,
+            Login::Iam(iam) => {
+                let mut connection = connection.await?;
+                let token = iam.credentials(role, SystemTime::now());
+                let token = token.map_err(Unconnected::Fault)?;
+                connection.log_in(&token).await?;
+                return Ok(connection);
+            }
         };
         let (connection, credentials) = join!(connection, secret.get());
         let mut connection = connection?;

@@ -5,11 +5,12 @@ mod variable;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::commands::{Permission, is_known};
 use crate::error::Error;
-use variable::{Variable, arn, boolean, list, port_number, server_name, sha256};
+use variable::{Variable, arn, boolean, id, list, port_number, server_name, sha256};
 
 /// No deployment allows more commands in a request.
 pub const MAX_COMMANDS: usize = 1000;
@@ -41,6 +42,19 @@ pub enum Authentication {
     None,
     /// The secret of this ARN has the password, or a user's name and password.
     Secret(String),
+    Iam(Iam),
+}
+
+/// Who logs in with IAM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Iam {
+    /// The ID of the replication group.
+    pub cache_name: String,
+    /// The IDs of the users, which are their names too.
+    pub reader_user: String,
+    pub writer_user: String,
+    pub region: String,
+    pub credentials: Credentials,
 }
 
 /// The digests of the tokens. There are up to two for each role, for a rotation. Without any, REST refuses everything.
@@ -90,29 +104,59 @@ impl CacheConfig {
         let endpoint = variable("ENDPOINT").required("a host name", server_name)?;
         let port = variable("PORT").or("6379");
         let port = port.required("a port from 1 to 65535", port_number)?;
-        let is_secret =
-            variable("AUTHENTICATION").required("SECRET or NONE", |text| match text {
-                "SECRET" => Some(true),
-                "NONE" => Some(false),
-                _ => None,
-            })?;
-        let authentication = match is_secret {
-            true => Authentication::Secret(
-                variable("SECRET_ARN").required("the ARN of the secret to log in with", arn)?,
-            ),
-            false => Authentication::None,
+        let authentication = Authentication::parse(&variable)?;
+        let may_be_open = authentication == Authentication::None;
+        let expected = match may_be_open {
+            true => "true or false",
+            false => "true, because passwords and tokens must not be sent without TLS",
         };
-        let expected = match is_secret {
-            true => "true, because the password must not be sent without TLS",
-            false => "true or false",
-        };
-        let is_tls = |text: &str| boolean(text).filter(|is_tls| *is_tls || !is_secret);
+        let is_tls = |text: &str| boolean(text).filter(|is_tls| *is_tls || may_be_open);
         let is_tls = variable("TLS").or("true").required(expected, is_tls)?;
         Ok(CacheConfig {
             endpoint,
             port,
             is_tls,
             authentication,
+        })
+    }
+}
+
+impl Authentication {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        let kind = variable("AUTHENTICATION").or("IAM");
+        let kind = kind.required("IAM, SECRET or NONE", |text| {
+            let kinds = ["IAM", "SECRET", "NONE"];
+            kinds.into_iter().find(|kind| *kind == text)
+        })?;
+        Ok(match kind {
+            "IAM" => Authentication::Iam(Iam::parse(variable)?),
+            "SECRET" => Authentication::Secret(
+                variable("SECRET_ARN").required("the ARN of the secret to log in with", arn)?,
+            ),
+            _ => Authentication::None,
+        })
+    }
+}
+
+impl Iam {
+    fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
+        let user = "the ID of a user of the cache";
+        let text = |text: &str| Some(text.to_owned());
+        // Lambda sets these for every function.
+        let of_lambda = |name| variable(name).secret().required("what Lambda sets", text);
+        let session = variable("AWS_SESSION_TOKEN").secret().optional("", text)?;
+        Ok(Iam {
+            cache_name: variable("CACHE_NAME").required("the ID of the replication group", id)?,
+            reader_user: variable("READER_USER").required(user, id)?,
+            writer_user: variable("WRITER_USER").required(user, id)?,
+            region: of_lambda("AWS_REGION")?,
+            credentials: Credentials::new(
+                of_lambda("AWS_ACCESS_KEY_ID")?,
+                of_lambda("AWS_SECRET_ACCESS_KEY")?,
+                session,
+                None,
+                "environment",
+            ),
         })
     }
 }

@@ -91,7 +91,7 @@ impl Error {
             "LOADING" | "MASTERDOWN" => Error::Unreachable(format!("{code} {message}")),
             // The front door has logged in, if it was told to.
             "NOAUTH" => Error::InvalidConfig(format!(
-                "AUTHENTICATION is NONE: expected SECRET, since the cache asks for a login ({code} {message})"
+                "AUTHENTICATION is NONE: expected IAM or SECRET, since the cache asks for a login ({code} {message})"
             )),
             "MOVED" | "ASK" => Error::Cache {
                 code: "ERR".to_owned(),

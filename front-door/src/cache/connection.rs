@@ -24,6 +24,9 @@ use crate::error::Error;
 
 /// Lambda freezes a sandbox between two requests. After a pause this long, a connection is tried before it is used.
 const IDLE: Duration = Duration::from_secs(10);
+/// ElastiCache ends a connection 12 hours after its login with IAM:
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html#auth-iam-limits>
+const LIFETIME: Duration = Duration::from_secs(11 * 3600 + 1800);
 /// The time in which a connection that idled must answer.
 const ALIVE_WITHIN: Duration = Duration::from_millis(500);
 /// The time in which a node must take a connection. One packet of it may be lost. After that the endpoint is resolved
@@ -38,6 +41,7 @@ pub struct Connection {
     /// Holds what was read and is no whole reply yet.
     replies: Decoder<AnySendSyncPartialState, PointerOffset<[u8]>>,
     node: SocketAddr,
+    made: Moment,
     /// When the connection answered last.
     answered: Moment,
     /// When the endpoint was last seen to lead to the node.
@@ -62,10 +66,10 @@ impl Moment {
         }
     }
 
-    /// True if one of the clocks says so.
-    fn is_long_ago(self) -> bool {
+    /// True if one of the clocks says that so much time has passed.
+    fn is_past(self, time: Duration) -> bool {
         let wall = self.wall.elapsed();
-        self.monotonic.elapsed() >= IDLE || wall.is_ok_and(|elapsed| elapsed >= IDLE)
+        self.monotonic.elapsed() >= time || wall.is_ok_and(|elapsed| elapsed >= time)
     }
 }
 
@@ -130,6 +134,7 @@ impl Connection {
             stream: Metered::new(stream),
             replies: Decoder::new(),
             node,
+            made: Moment::now(),
             answered: Moment::now(),
             resolved: Moment::now(),
             is_atomic_allowed: false,
@@ -158,14 +163,14 @@ impl Connection {
         }
     }
 
-    /// True if the connection can be used: the node has not ended it, and it was used a moment ago, or it answers and
-    /// its node still has the endpoint. A node that was demoted goes on answering.
+    /// True if the connection can be used: it is not about to end, the node has not ended it, and it was used a moment
+    /// ago, or it answers and its node still has the endpoint. A node that was demoted goes on answering.
     pub async fn is_usable(&mut self, config: &CacheConfig) -> bool {
-        if !self.is_silent().await {
+        if self.made.is_past(LIFETIME) || !self.is_silent().await {
             return false;
         }
-        let is_idle = self.answered.is_long_ago();
-        let is_old = self.resolved.is_long_ago();
+        let is_idle = self.answered.is_past(IDLE);
+        let is_old = self.resolved.is_past(IDLE);
         let node = self.node;
         let leads_here = async {
             let endpoint = config.endpoint.to_str();

@@ -119,6 +119,16 @@ pub fn arn(text: &str) -> Option<String> {
     is_arn.then(|| text.to_owned())
 }
 
+/// The ID of a replication group or of a user: letters, digits and hyphens, and a letter first.
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateUser.html>
+pub fn id(text: &str) -> Option<String> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_id = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.len() <= 40
+        && text.bytes().all(is_part);
+    is_id.then(|| text.to_owned())
+}
+
 /// The hex digits of a SHA-256 sum, in either case.
 pub fn sha256(text: &str) -> Option<Digest> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();

@@ -28,12 +28,12 @@ async fn a_bad_variable_is_the_answer_to_every_request_and_names_what_was_expect
         (
             "AUTHENTICATION",
             "",
-            "AUTHENTICATION is not set: expected SECRET or NONE",
+            "CACHE_NAME is not set: expected the ID of the replication group",
         ),
         (
             "AUTHENTICATION",
-            "IAM",
-            "AUTHENTICATION is \"IAM\": expected SECRET or NONE",
+            "PASSWORD",
+            "AUTHENTICATION is \"PASSWORD\": expected IAM, SECRET or NONE",
         ),
         (
             "AUTHENTICATION",
@@ -104,7 +104,7 @@ async fn a_bad_variable_is_the_answer_to_every_request_and_names_what_was_expect
 #[tokio::test]
 async fn a_cache_that_asks_for_a_login_is_a_bad_configuration() {
     let world = World::new(|_, _| say("-NOAUTH Authentication required.")).await;
-    let expected = "AUTHENTICATION is NONE: expected SECRET, since the cache asks for a login (NOAUTH Authentication \
+    let expected = "AUTHENTICATION is NONE: expected IAM or SECRET, since the cache asks for a login (NOAUTH Authentication \
                     required.)";
     for (path, body) in [
         ("/", r#"["GET", "k"]"#),
@@ -147,8 +147,7 @@ async fn a_password_is_not_sent_without_tls() {
         "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache",
     );
     let (status, body) = post(&world.function(), "/", &json!(["GET", "k"])).await;
-    let expected =
-        "ERR TLS is \"false\": expected true, because the password must not be sent without TLS";
+    let expected = "ERR TLS is \"false\": expected true, because passwords and tokens must not be sent without TLS";
     assert_eq!((status, body), (500, json!({"error": expected})));
 }
 

@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod corpus;
 mod graphql;
+mod iam;
 mod peer;
 mod resend;
 mod rest;

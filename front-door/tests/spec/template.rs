@@ -45,10 +45,15 @@ fn property(parameter: &str, name: &str) -> Option<String> {
 fn parse(given: &BTreeMap<String, String>) -> Result<Config, String> {
     let required = BTreeMap::from([
         ("ENDPOINT", "cache.example.com"),
-        ("AUTHENTICATION", "NONE"),
+        ("CACHE_NAME", "cache"),
+        ("READER_USER", "reader"),
+        ("WRITER_USER", "writer"),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
     ]);
     let lookup = |name: &str| {
-        let given = given.get(name).cloned();
+        let given = given.get(name).filter(|value| !value.is_empty()).cloned();
         given.or_else(|| required.get(name).map(|value| (*value).to_owned()))
     };
     Config::parse(lookup).map_err(|error| error.to_string())
@@ -57,16 +62,25 @@ fn parse(given: &BTreeMap<String, String>) -> Result<Config, String> {
 #[test]
 fn the_function_reads_the_variables_that_the_template_sets() {
     let read = RefCell::new(BTreeSet::new());
-    let lookup = |name: &str| {
-        read.borrow_mut().insert(name.to_owned());
-        Some(match name {
-            "ENDPOINT" => "cache.example.com".to_owned(),
-            "AUTHENTICATION" => "SECRET".to_owned(),
-            "SECRET_ARN" => "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache".to_owned(),
-            _ => String::new(),
-        })
-    };
-    Config::parse(lookup).unwrap();
+    let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache";
+    for authentication in ["SECRET", "IAM"] {
+        let lookup = |name: &str| {
+            // Lambda sets these by itself.
+            if !name.starts_with("AWS_") {
+                read.borrow_mut().insert(name.to_owned());
+            }
+            let value = match name {
+                "ENDPOINT" => "cache.example.com",
+                "AUTHENTICATION" => authentication,
+                "SECRET_ARN" => secret,
+                "CACHE_NAME" | "READER_USER" | "WRITER_USER" => "name",
+                name if name.starts_with("AWS_") => "value",
+                _ => "",
+            };
+            Some(value.to_owned())
+        };
+        Config::parse(lookup).unwrap();
+    }
     assert_eq!(read.into_inner(), variables().into_keys().collect());
 }
 
