@@ -18,12 +18,14 @@ import tempfile
 import threading
 import time
 
+import redis
 from function_url import Function, Handler, serving
 from sdks import try_sdks
-from stack import CACHE, HERE, PASSWORD, Stack, path_of, require_programs
+from stack import CACHE, HERE, PASSWORD, PORT, Stack, path_of, require_programs
 
 BINARY = os.environ["FRONT_DOOR_BINARY"]
 TABLE = HERE.parent.parent / "front-door/src/commands/table.rs"
+PAGE = HERE.parent.parent / "docs/front-door.md"
 SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache-AbCdEf"
 READ_TOKEN, WRITE_TOKEN = "a token that reads", "a token that writes"
 # Categories that no command of the front door has, but for those that block only with an option.
@@ -160,6 +162,41 @@ def try_commands(cache):
             reached = {name: count for name, count in sent.items() if name.upper() in refused}
             assert reached == own, reached
     return len(described)
+
+
+def try_users(cache):
+    """Gives the cache the page's users, and asks it what each may send. It lets them in with any password, as it cannot
+    check a token of IAM's. The function then works as these users."""
+    access = dict(re.findall(r"^(reader|writer): (.+)$", PAGE.read_text(), re.MULTILINE))
+    tls = {"ssl": True, "ssl_cert_reqs": "none"}
+    connections = [redis.Redis(cache.stack.node(node), PORT, password=PASSWORD, **tls) for node in cache.nodes]
+    for role, rules in access.items():
+        for connection in connections:
+            connection.execute_command("ACL SETUSER", f"front-door-{role}", "nopass", *rules.split())
+    table = dict(re.findall(r'\("([A-Z_|]+)", ([A-Z][a-z]+)\)', TABLE.read_text()))
+    described = described_commands(cache)
+    containers = {name.split("|")[0] for name in described if "|" in name}
+    for role, kinds in (("reader", ["Read"]), ("writer", ["Read", "Write", "Publish"])):
+        allowed = set()
+        for name in described.keys() - containers:
+            parts = [*name.split("|"), *["nothing"] * (abs(described[name]["arity"]) - 1 - name.count("|"))]
+            if connections[0].execute_command("ACL DRYRUN", f"front-door-{role}", *parts) == b"OK":
+                allowed.add(name)
+        # The function sends transactions by itself, and nobody can be denied to log in.
+        others = {"MULTI", "EXEC", "DISCARD", "AUTH", "HELLO", "QUIT", "RESET"}
+        expected = {name for name, kind in table.items() if kind in kinds and name in described} | others
+        assert allowed == expected, (role, allowed ^ expected)
+    variables = {"AUTHENTICATION": "IAM", "CACHE_NAME": "cache"}
+    variables |= {"READER_USER": "front-door-reader", "WRITER_USER": "front-door-writer"}
+    with front_door(cache, **variables) as function:
+        writer, reader = Client(function), Client(function, READ_TOKEN)
+        assert writer.post("/multi-exec", [["SET", "user", "v"]]) == (200, [{"result": "OK"}])
+        assert reader.post("/", ["GET", "user"]) == (200, {"result": "v"})
+        users = set(re.findall(r"user=(front-door-\w+)", cache.cli("client", "list")))
+        assert users == {"front-door-reader", "front-door-writer"}, users
+    for connection in connections:
+        connection.execute_command("ACL DELUSER", "front-door-reader", "front-door-writer")
+        connection.close()
 
 
 def batched(items, count):
@@ -402,6 +439,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder, Stack(pathlib.Path(folder)) as stack:
         cache = Cache(stack)
         print(f"{try_commands(cache)} commands of the server: as the table says, for readers and writers")
+        try_users(cache)
+        print("the users of the cache: may send what the table says")
         with front_door(cache) as function:
             try_sdks(function.url, WRITE_TOKEN, READ_TOKEN)
         print("@upstash/redis and upstash-redis: passed")
