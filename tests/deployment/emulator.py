@@ -6,10 +6,12 @@ metric math, no saved query, and no security group's rule apart from the group. 
 math is only a record, and a saved query is not even that. A stack overwrites an EventBridge rule that has the same
 name, which fails here. The emulator does not transform a nested stack's template, and an update of a nested stack
 forgets the attributes of what has not changed. It lists a mail address as confirmed before anybody has confirmed it. It
-gives both endpoints of a cache one name, and forgets the topic that a cache notifies.
+gives both endpoints of a cache one name, and forgets the topic that a cache notifies. It writes the access string of a
+cache's user into XML as it is.
 """
 
 import re
+from xml.sax.saxutils import escape
 
 import cbor2
 from ministack.core import iam_actions
@@ -29,6 +31,7 @@ create_rule = provisioners._eb_rule_create
 list_subscriptions = sns._list_subscriptions_by_topic
 create_replication_group = elasticache._create_replication_group
 cluster_xml = elasticache._cluster_xml_inner
+user_xml = elasticache._user_xml
 
 
 def action(service: str, method: str, path: str, *rest: object) -> str | None:
@@ -158,6 +161,10 @@ def response_url(token: str) -> str:
     return f"{BUCKET}/_ministack/cfn-response/{token}"
 
 
+def with_escaped_access(user: dict) -> str:
+    return user_xml({**user, "AccessString": escape(user["AccessString"])})
+
+
 iam_actions.extract_iam_action = action
 iam_actions.extract_resource_arn = resource
 iam_actions.request_tag_context = context
@@ -182,6 +189,7 @@ for name, is_egress in (("Ingress", False), ("Egress", True)):
 sns._list_subscriptions_by_topic = with_unconfirmed_mail
 elasticache._create_replication_group = with_endpoints_and_topic
 elasticache._cluster_xml_inner = with_topic
+elasticache._user_xml = with_escaped_access
 
 if __name__ == "__main__":
     from ministack.app import main

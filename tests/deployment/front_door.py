@@ -131,7 +131,7 @@ def value(text: str) -> dict:
 def try_graphql(update: Callable[[str], None], stack: Stack) -> None:
     """The emulator does not enforce the schema's directives, and tells the function nothing of who signed a request, so
     the function takes everybody for a client with a key."""
-    page_deploys, page_reads = blocks()[3:5]
+    page_deploys, page_reads = blocks()[4:6]
     update(page_deploys)
     api, appsync = stack.output("GraphQlApiId"), boto3.client("appsync")
     url = f"{os.environ['AWS_ENDPOINT_URL']}/v1/apis/{api}/graphql"
@@ -175,6 +175,42 @@ def try_graphql(update: Callable[[str], None], stack: Stack) -> None:
     update(f"{first} GraphQl=false MaxCommands=99")
     assert appsync.list_graphql_apis()["graphqlApis"] == []
     step("without access there is no key, and without GraphQL no API")
+
+
+def try_iam(update: Callable[[str], None], stack: Stack, server: Server, url: str, token: str) -> None:
+    """The emulator has no caches, and the server cannot check a token of IAM's. It lets the users in with any."""
+    elasticache = boto3.client("elasticache")
+    elasticache.create_user(
+        UserId="off", UserName="default", Engine="valkey", AccessString="off -@all", NoPasswordRequired=True
+    )
+    elasticache.create_user_group(UserGroupId="users", Engine="valkey", UserIds=["off"])
+    bash(blocks()[3], USER_GROUP="users")
+    users = {user["UserId"]: user for user in elasticache.describe_users()["Users"]}
+    access = dict(re.findall(r"^(reader|writer): (.+)$", PAGE, re.MULTILINE))
+    for role, rules in access.items():
+        assert users[f"front-door-{role}"]["AccessString"] == rules, users
+        server.cli(f"acl setuser front-door-{role} nopass {rules}")
+    group = elasticache.describe_user_groups(UserGroupId="users")["UserGroups"][0]
+    assert {"front-door-reader", "front-door-writer"} <= set(group["UserIds"]), group
+
+    first, _ = blocks()[4].split("GraphQl=true")
+    refused = attempt(f"{first} Authentication=IAM 'SecretArn=\"\"'")
+    assert refused.returncode != 0 and "CacheName, ReaderUser and WriterUser must be given" in refused.stderr, refused
+    names = "CacheName=cache ReaderUser=front-door-reader WriterUser=front-door-writer"
+    update(f"{first} Authentication=IAM 'SecretArn=\"\"' {names}")
+    assert post(url, token, ["SET", "greeting", "signed"]) == (200, {"result": "OK"})
+    assert post(url, READ_TOKEN, ["GET", "greeting"]) == (200, {"result": "signed"})
+    clients = set(re.findall(r"user=(front-door-\w+)", server.cli("client list")))
+    assert clients == {"front-door-reader", "front-door-writer"}, clients
+    iam, role = boto3.client("iam"), stack.id("Role")
+    policies = sorted(iam.list_role_policies(RoleName=role)["PolicyNames"])
+    assert policies == ["attach", "connect", "log"], policies
+    statements = iam.get_role_policy(RoleName=role, PolicyName="connect")["PolicyDocument"]["Statement"]
+    resources = [resource.split(":", 5)[5] for resource in statements[0]["Resource"]]
+    assert resources == ["replicationgroup:cache", "user:front-door-reader", "user:front-door-writer"], statements
+    own = stack.id("SecurityGroup")
+    assert ports(own, "IpPermissionsEgress") == [server.port], ports(own, "IpPermissionsEgress")
+    step("the page's users log in with IAM, and the function reaches the cache alone")
 
 
 def ports(group: str, direction: str) -> list[int]:
@@ -282,6 +318,8 @@ def run(server: Server) -> None:
     assert ports(own, "IpPermissions") == [], ports(own, "IpPermissions")
     assert ports(own, "IpPermissionsEgress") == sorted([443, server.port]), ports(own, "IpPermissionsEgress")
     step("the cache admits the function to its port, and the function reaches the cache and Secrets Manager alone")
+
+    try_iam(update, stack, server, url, token)
 
     deleted = bash("sam delete --no-prompts --stack-name front-door --region $AWS_DEFAULT_REGION")
     assert functions.list_functions()["Functions"] == [], deleted
