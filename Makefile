@@ -100,6 +100,7 @@ template: $(VENV)/installed $(CHECKS)
 	sam validate --lint --template examples/elasticache-nlb.yaml
 	sam validate --lint --template examples/existing-cluster.yaml
 	sam validate --lint --template front-door/template.yaml
+	sam validate --lint --template examples/front-door.yaml
 	$(VENV)/bin/python tests/terraform.py
 
 checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the templates
@@ -152,6 +153,7 @@ deployed-quick-start: build $(EMULATOR_VENV)/installed
 # It has a real Redis server, so it belongs to make e2e.
 deployed-front-door: front-door $(EMULATOR_VENV)/installed $(E2E_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/front_door.py
+	$(EMULATOR_VENV)/bin/python tests/deployment/front_door_example.py
 
 no-deployment:
 	@echo "NOT TESTED: the deployment and the worlds of others, because both run the binary that is built for Linux x86_64"

@@ -131,7 +131,7 @@ def value(text: str) -> dict:
 def try_graphql(update: Callable[[str], None], stack: Stack) -> None:
     """The emulator does not enforce the schema's directives, and tells the function nothing of who signed a request, so
     the function takes everybody for a client with a key."""
-    page_deploys, page_reads = blocks()[4:6]
+    page_deploys, page_reads = blocks()[5:7]
     update(page_deploys)
     api, appsync = stack.output("GraphQlApiId"), boto3.client("appsync")
     url = f"{os.environ['AWS_ENDPOINT_URL']}/v1/apis/{api}/graphql"
@@ -180,10 +180,11 @@ def try_graphql(update: Callable[[str], None], stack: Stack) -> None:
 def try_iam(update: Callable[[str], None], stack: Stack, server: Server, url: str, token: str) -> None:
     """The emulator has no caches, and the server cannot check a token of IAM's. It lets the users in with any."""
     elasticache = boto3.client("elasticache")
+    iam_mode = {"Type": "iam"}
     elasticache.create_user(
-        UserId="off", UserName="default", Engine="valkey", AccessString="off -@all", NoPasswordRequired=True
+        UserId="app", UserName="app", Engine="valkey", AccessString="on ~* +@all", AuthenticationMode=iam_mode
     )
-    elasticache.create_user_group(UserGroupId="users", Engine="valkey", UserIds=["off"])
+    elasticache.create_user_group(UserGroupId="users", Engine="valkey", UserIds=["app"])
     bash(blocks()[3], USER_GROUP="users")
     users = {user["UserId"]: user for user in elasticache.describe_users()["Users"]}
     access = dict(re.findall(r"^(reader|writer): (.+)$", PAGE, re.MULTILINE))
@@ -193,7 +194,7 @@ def try_iam(update: Callable[[str], None], stack: Stack, server: Server, url: st
     group = elasticache.describe_user_groups(UserGroupId="users")["UserGroups"][0]
     assert {"front-door-reader", "front-door-writer"} <= set(group["UserIds"]), group
 
-    first, _ = blocks()[4].split("GraphQl=true")
+    first, _ = blocks()[5].split("GraphQl=true")
     refused = attempt(f"{first} Authentication=IAM 'SecretArn=\"\"'")
     assert refused.returncode != 0 and "CacheName, ReaderUser and WriterUser must be given" in refused.stderr, refused
     names = "CacheName=cache ReaderUser=front-door-reader WriterUser=front-door-writer"

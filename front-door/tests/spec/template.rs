@@ -114,6 +114,32 @@ fn the_limits_of_the_template_are_those_of_the_function() {
     assert_eq!(tried, 10);
 }
 
+/// The example hands its parameters on, so what it allows is what the template allows.
+#[test]
+fn the_example_has_the_parameters_of_the_template() {
+    let example = include_str!("../../../examples/front-door.yaml");
+    let example: Value = serde_yaml_ng::from_str(example).unwrap();
+    let template = template();
+    let given = &example["Resources"]["FrontDoor"]["Properties"]["Parameters"];
+    let mut compared = 0;
+    for (name, parameter) in example["Parameters"].as_mapping().unwrap() {
+        let same = &template["Parameters"][name];
+        if same.is_null() || name == "VpcId" {
+            continue;
+        }
+        for property in ["Default", "AllowedValues", "AllowedPattern", "NoEcho"] {
+            assert_eq!(parameter[property], same[property], "{name:?} {property}");
+        }
+        assert!(!given[name].is_null(), "{name:?}");
+        compared += 1;
+    }
+    assert_eq!(compared, 9);
+    for (name, parameter) in template["Parameters"].as_mapping().unwrap() {
+        let is_given = !given[name].is_null();
+        assert!(is_given || !parameter["Default"].is_null(), "{name:?}");
+    }
+}
+
 /// The schema of the contract, with places for the directives of what reads and of what writes.
 const SCHEMA: &str = "
 type Query {
