@@ -33,7 +33,7 @@ DENY := $(if $(filter x86_64 aarch64 arm64,$(shell uname -m)),deny,no-deny)
 FUZZ := $(if $(shell command -v $${CXX:-c++}),fuzz,no-fuzz)
 # --all plays every cell of the table of make e2e.
 E2E :=
-E2E_PROGRAMS := redis-server redis-cli haproxy openssl
+E2E_PROGRAMS := redis-server redis-cli haproxy openssl chromium-headless-shell
 E2E_FOUND := $(foreach program,$(E2E_PROGRAMS),$(shell PATH="$$PATH:/usr/sbin" command -v $(program)))
 E2E_OR_NOT := $(if $(filter $(words $(E2E_PROGRAMS)),$(words $(E2E_FOUND))),e2e,no-e2e)
 # make bench writes into docs if this is --document.
@@ -170,9 +170,9 @@ no-local:
 
 no-e2e:
 	@echo "NOT TESTED: real clients and failovers, because this needs $(E2E_PROGRAMS)." \
-		"Install them, on Debian with apt-get install redis-server haproxy openssl, and then: make e2e"
+		"Install them, on Debian with apt-get install redis-server haproxy openssl chromium-headless-shell, and then: make e2e"
 
-e2e: $(BINARY) $(FRONT_DOOR) $(E2E_VENV)/installed $(DEPLOYED_FRONT_DOOR) ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl
+e2e: $(BINARY) $(FRONT_DOOR) $(E2E_VENV)/installed $(DEPLOYED_FRONT_DOOR) ## Tries clients through a load balancer and failovers; needs redis-server, haproxy, openssl, chromium-headless-shell
 	cargo build --locked --workspace --example stage --bin drill
 	$(E2E_VENV)/bin/python tests/e2e/clients.py
 	$(E2E_VENV)/bin/python tests/e2e/drill.py

@@ -128,7 +128,7 @@ def value(text: str) -> dict:
     return {"value": text, "error": None, "lossy": False}
 
 
-def try_graphql(update: Callable[[str], None], stack: Stack) -> None:
+def try_graphql(update: Callable[[str], None], stack: Stack, token: str, port: int) -> None:
     """The emulator does not enforce the schema's directives, and tells the function nothing of who signed a request, so
     the function takes everybody for a client with a key."""
     page_deploys, page_reads = blocks()[5:7]
@@ -152,6 +152,13 @@ def try_graphql(update: Callable[[str], None], stack: Stack) -> None:
         _, answer = graphql(url, key["id"], READ, c=bad)
         assert answer.get("errors") and not answer.get("data"), answer
     step("an API key reads and writes over GraphQL")
+
+    given = [at_the_emulator(stack.output("FunctionUrl")), url, key["id"], token, READ_TOKEN, str(port)]
+    picture = [os.environ["SCREENSHOT"]] if "SCREENSHOT" in os.environ else []
+    typed = [E2E_PYTHON, ROOT / "tests" / "e2e" / "console.py", *given, *picture]
+    tried = subprocess.run(typed, capture_output=True, text=True)
+    assert tried.stdout.strip() == "passed", tried.stdout + tried.stderr
+    step("a browser's page was typed into, over GraphQL and over REST")
 
     update(page_deploys.replace("ApiKeyAccess=write", "ApiKeyAccess=read"))
     (key,) = appsync.list_api_keys(apiId=api)["apiKeys"]
@@ -254,7 +261,9 @@ def run(server: Server) -> None:
     }
     token = bash(f"{make_token}\necho $WRITE_TOKEN")
     sum_of_reader = bash(f"printf %s '{READ_TOKEN}' | sha256sum | cut -d ' ' -f 1")
-    added = f' Port={server.port} ReadTokenSha256={sum_of_reader} AllowedOrigins=https://www.example.com\n'
+    port = free_port()
+    origins = f"https://www.example.com,http://127.0.0.1:{port}"
+    added = f" Port={server.port} ReadTokenSha256={sum_of_reader} AllowedOrigins={origins}\n"
     without_secret = deploy.replace('SecretArn="$SECRET_ARN"', "")
     assert without_secret != deploy
     refused = attempt(without_secret, WRITE_TOKEN=token, **given)
@@ -312,7 +321,7 @@ def run(server: Server) -> None:
         trusting = {**found, "SSL_CERT_FILE": str(server.certificate)}
         functions.update_function_configuration(FunctionName=function, Environment={"Variables": trusting})
 
-    try_graphql(update, stack)
+    try_graphql(update, stack, token, port)
 
     own = stack.id("SecurityGroup")
     assert ports(group, "IpPermissions") == [server.port], ports(group, "IpPermissions")

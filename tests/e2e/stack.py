@@ -30,6 +30,8 @@ PASSWORD = "the password of the cache"
 # The limit for a start in seconds, on a slow machine.
 UP_WITHIN = 30
 NEEDED = {"redis-server": "redis-server", "redis-cli": "redis-tools", "haproxy": "haproxy", "openssl": "openssl"}
+# The browser of the front door's page.
+BROWSER = "chromium-headless-shell"
 
 HAPROXY = """
 global
