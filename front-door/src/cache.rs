@@ -133,16 +133,16 @@ impl Cache {
                 .await;
             sent.bytes = connection.reply_bytes();
             let next = again::next(&kinds, &sent.replies);
-            if connection.is_whole() && next != Next::FindPrimary {
+            let is_lost = matches!(sent.replies, Err(Error::Unknown(_)));
+            if again::is_replica(&sent.replies) {
+                // The other role's connection leads to the same node.
+                let mut kept = self.kept.borrow_mut();
+                (kept.reader.connection, kept.writer.connection) = (None, None);
+            } else if connection.is_whole() && !is_lost {
                 self.kept.borrow_mut().of(role).connection = Some(connection);
             }
             match next {
-                Next::FindPrimary if !is_moved => {
-                    is_moved = true;
-                    // The other role's connection leads to the same node.
-                    let mut kept = self.kept.borrow_mut();
-                    (kept.reader.connection, kept.writer.connection) = (None, None);
-                }
+                Next::FindPrimary if !is_moved => is_moved = true,
                 Next::Resend if !is_resent && Instant::now() < deadline => is_resent = true,
                 Next::Wait if pause(&mut wait, deadline).await => (),
                 _ => return sent,

@@ -78,7 +78,8 @@ impl Error {
     /// Makes the error of an answer that is over the limit of who carries it.
     pub fn answer_too_big(bytes: usize, limit: usize) -> Self {
         Error::TooBig(format!(
-            "the answer has {bytes} bytes: at most {limit} are allowed; the commands were executed"
+            "the answer has {bytes} bytes: at most {limit} are allowed; the commands were sent, and may have been \
+             executed"
         ))
     }
 

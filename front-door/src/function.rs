@@ -73,7 +73,7 @@ impl Function {
         let event = rest::Event::deserialize(event).map_err(|_| no_request())?;
         let call = event.read(&door.config.tokens, &door.config.limits)?;
         let replies = door.execute(call.role, &call.request, record).await;
-        Ok(Response::Rest(call.answer(replies)))
+        call.answer(replies).map(Response::Rest)
     }
 
     async fn resolve(&self, event: &Json, record: &mut Record) -> Result<Response, Error> {
@@ -81,7 +81,7 @@ impl Function {
         let event = graphql::Event::deserialize(event).map_err(|_| no_request())?;
         let call = event.read(door.config.api_key_access, &door.config.limits)?;
         let replies = door.execute(call.role, &call.request, record).await;
-        Ok(Response::GraphQl(call.answer(replies)))
+        call.answer(replies).map(Response::GraphQl)
     }
 
     fn door(&self) -> Result<&Door, Error> {
@@ -141,9 +141,15 @@ impl Door {
         let replies: Vec<_> = replies.collect();
         let errors = replies.iter().filter_map(|reply| reply.as_ref().err());
         errors.for_each(|error| record.count(error));
-        match replies.as_slice() {
-            [Err(first), ..] if replies.iter().all(is_unanswered) => Err(first.clone()),
-            _ => Ok(replies),
+        if !replies.iter().all(is_unanswered) {
+            return Ok(replies);
+        }
+        // If one of them may have been executed, nothing else may be said of the request.
+        let errors = || replies.iter().filter_map(|reply| reply.as_ref().err());
+        let unknown = errors().find(|error| matches!(error, Error::Unknown(_)));
+        match unknown.or_else(|| errors().next()) {
+            Some(error) => Err(error.clone()),
+            None => Ok(replies),
         }
     }
 }

@@ -134,10 +134,13 @@ fn command(parts: Vec<String>, encoding: Encoding) -> Result<Command, Error> {
 
 impl Call {
     /// Writes the replies.
-    pub fn answer(&self, replies: Result<Vec<cache::Reply>, Error>) -> Answer {
+    ///
+    /// # Errors
+    /// [`Error::TooBig`] if the answer is larger than what AppSync takes.
+    pub fn answer(&self, replies: Result<Vec<cache::Reply>, Error>) -> Result<Answer, Error> {
         let replies = match replies {
             Ok(replies) => replies,
-            Err(error) => return Answer::failed(&error),
+            Err(error) => return Ok(Answer::failed(&error)),
         };
         let replies = replies.iter().map(|reply| Reply::of(reply, self.replies));
         let answer = Answer {
@@ -146,9 +149,9 @@ impl Call {
         };
         match text_of(&answer).len() {
             bytes if bytes > MAX_ANSWER_BYTES => {
-                Answer::failed(&Error::answer_too_big(bytes, MAX_ANSWER_BYTES))
+                Err(Error::answer_too_big(bytes, MAX_ANSWER_BYTES))
             }
-            _ => answer,
+            _ => Ok(answer),
         }
     }
 }

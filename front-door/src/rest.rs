@@ -18,9 +18,9 @@ use crate::error::Error;
 use crate::reply::{Encoding, Face, Style, Written, text_of};
 use crate::request::Request;
 
-/// The encoded answer may have this many bytes. A function URL refuses more than 6 MB.
+/// The encoded answer may have this many bytes. Lambda refuses more than 6 MB.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-const MAX_BODY_BYTES: usize = 5_500_000;
+const MAX_ANSWER_BYTES: usize = 5_500_000;
 
 /// The event of a function URL, as far as it is read.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html>
@@ -133,22 +133,27 @@ impl Event {
 
 impl Call {
     /// Writes the replies.
-    pub fn answer(&self, replies: Result<Vec<Reply>, Error>) -> Response {
+    ///
+    /// # Errors
+    /// [`Error::TooBig`] if the answer is larger than what Lambda takes.
+    pub fn answer(&self, replies: Result<Vec<Reply>, Error>) -> Result<Response, Error> {
         let replies = match replies {
             Ok(replies) => replies,
-            Err(error) => return Response::failed(&error),
+            Err(error) => return Ok(Response::failed(&error)),
         };
         let each = |reply| Answer::of(reply, self.encoding);
         let body = match (self.path, replies.as_slice()) {
-            (Path::Command, [Err(error)]) => return Response::failed(error),
+            (Path::Command, [Err(error)]) => return Ok(Response::failed(error)),
             (Path::Command, [reply]) => text_of(&each(reply)),
             (_, replies) => text_of(&replies.iter().map(each).collect::<Vec<_>>()),
         };
-        match body.len() {
-            bytes if bytes > MAX_BODY_BYTES => {
-                Response::failed(&Error::answer_too_big(bytes, MAX_BODY_BYTES))
+        let response = Response::new(200, body);
+        // The body is a string in it, and is escaped once more.
+        match text_of(&response).len() {
+            bytes if bytes > MAX_ANSWER_BYTES => {
+                Err(Error::answer_too_big(bytes, MAX_ANSWER_BYTES))
             }
-            _ => Response::new(200, body),
+            _ => Ok(response),
         }
     }
 }

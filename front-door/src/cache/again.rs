@@ -17,6 +17,17 @@ pub enum Next {
     Resend,
 }
 
+/// True if the node is a replica.
+pub fn is_replica(replies: &Result<Vec<Reply>, Error>) -> bool {
+    let is_refused = |error: &Error| matches!(error, Error::ReadOnly(_));
+    match replies {
+        Ok(replies) => replies
+            .iter()
+            .any(|reply| reply.as_ref().is_err_and(is_refused)),
+        Err(error) => is_refused(error),
+    }
+}
+
 /// Says what comes after commands of these kinds were answered like this. Only a transaction fails as a whole, and then
 /// nothing of it was executed, unless its reply was lost.
 pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>) -> Next {
@@ -42,6 +53,13 @@ pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>) -> Next {
         return Next::Wait;
     }
     let is_refused = |error: &Option<&Error>| matches!(error, Some(Error::ReadOnly(_)));
+    if let Err(Error::ReadOnly(_)) = replies {
+        // All of the transaction was discarded.
+        return match kinds.contains(&Kind::Script) {
+            true => Next::Answer,
+            false => Next::FindPrimary,
+        };
+    }
     let is_undone = |(kind, error): (&Kind, &Option<&Error>)| match kind {
         Kind::Read => true,
         Kind::Write => is_refused(error),

@@ -236,8 +236,14 @@ impl Connection {
 
     async fn query(&mut self, command: &Cmd) -> Reply {
         let far = Instant::now() + Duration::from_secs(3600);
-        let replies = self.send(slice::from_ref(command), OWN_REPLIES, far);
-        replies.await.remove(0)
+        let reply = self.send(slice::from_ref(command), OWN_REPLIES, far);
+        let reply = reply.await.remove(0);
+        match self.is_broken {
+            true => reply.and(Err(Error::Unknown(
+                "a reply belongs to no command".to_owned(),
+            ))),
+            false => reply,
+        }
     }
 
     /// Sends the commands together, and waits for their replies until the deadline. The replies together may have this
@@ -275,7 +281,7 @@ impl Connection {
                 && self.stream.is_over()
             {
                 *reply = Err(Error::TooBig(format!(
-                    "the replies have more than {limit} bytes; the command was executed"
+                    "the replies have more than {limit} bytes; the command may have been executed"
                 )));
             }
         } else if decoder.buffer().is_empty() {

@@ -19,7 +19,12 @@ pub fn enclose(commands: Vec<Cmd>) -> Vec<Cmd> {
 /// Fails if the transaction was discarded, if it is not known whether it was executed, or if its replies are too big.
 pub fn disclose(mut replies: Vec<Reply>) -> Result<Vec<Reply>, Error> {
     let executed = replies.pop().unwrap_or_else(|| Err(unreadable()));
-    let queued = replies.into_iter().skip(1).zip(1..);
+    let mut replies = replies.into_iter();
+    if let Some(Err(Error::Cache { code, .. })) = replies.next() {
+        // Without it, the cache executes the commands behind it one by one.
+        return Err(Error::Unknown(format!("the cache refused MULTI: {code}")));
+    }
+    let queued = replies.zip(1..);
     let mut refused = queued.filter_map(|(reply, number)| Some((reply.err()?, number)));
     match executed {
         Ok(Value::Array(values)) => Ok(values.into_iter().map(reply_of).collect()),
@@ -30,7 +35,7 @@ pub fn disclose(mut replies: Vec<Reply>) -> Result<Vec<Reply>, Error> {
                 "the transaction was discarded because of its command {number}: {} {error}",
                 error.code()
             )),
-            None => Error::ExecAbort(message),
+            None => discarded(message),
         }),
         // The transaction was begun, and EXEC was not executed.
         Err(error @ Error::Cache { .. }) => Err(Error::ExecAbort(format!(
@@ -38,6 +43,19 @@ pub fn disclose(mut replies: Vec<Reply>) -> Result<Vec<Reply>, Error> {
             error.code()
         ))),
         Err(error) => Err(error),
+    }
+}
+
+/// If the node became a replica after it had queued the commands, it says so in the reply to `EXEC`.
+/// <https://github.com/redis/redis/blob/7.4.1/src/multi.c>, `execCommandAbort`.
+fn discarded(message: String) -> Error {
+    let because = message
+        .split_once("because of: ")
+        .map(|(_, because)| because);
+    let because = because.and_then(|because| because.split_once(' '));
+    match because.map(|(code, text)| Error::of_cache(code, Some(text))) {
+        Some(error @ (Error::ReadOnly(_) | Error::Unreachable(_))) => error,
+        _ => Error::ExecAbort(message),
     }
 }
 

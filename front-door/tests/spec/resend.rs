@@ -105,6 +105,98 @@ async fn a_node_that_stays_a_replica_is_said_to_be_one() {
     assert_eq!(commands(&world), ["0: SET k v", "1: SET k v"]);
 }
 
+/// Of a transaction that was discarded nothing was published. A script is never sent again.
+#[tokio::test]
+async fn a_discarded_transaction_goes_to_the_primary_unless_it_has_a_script() {
+    let at_the_end =
+        "-EXECABORT Transaction discarded because of: READONLY You can't write against a replica.";
+    for (other, queued, executed, expected) in [
+        (
+            "PUBLISH",
+            READONLY,
+            "-EXECABORT",
+            (200, "0 0 0 0 0 0 1 1 1 1 1 1"),
+        ),
+        (
+            "PUBLISH",
+            "+QUEUED",
+            at_the_end,
+            (200, "0 0 0 0 0 0 1 1 1 1 1 1"),
+        ),
+        ("EVAL", READONLY, "-EXECABORT", (503, "0 0 0 0 0 0")),
+    ] {
+        let mut world = World::new(move |connection, command| match (connection, command[0]) {
+            (_, "MULTI" | "DISCARD") => say("+OK"),
+            (0, "SET") => say(queued),
+            (0, "EXEC") => say(executed),
+            (_, "EXEC") => Act::Say(b"*2\r\n+OK\r\n:0\r\n".to_vec()),
+            _ => say("+QUEUED"),
+        })
+        .await;
+        world.set("ALLOW_SCRIPTS", true);
+        let function = world.function();
+        let commands = json!([["SET", "k", "v"], [other, "a", "0"]]);
+        let (status, _) = post(&function, "/multi-exec", &commands).await;
+        let heard = world.take_heard().into_iter();
+        let connections: Vec<_> = heard
+            .map(|(connection, _)| connection.to_string())
+            .collect();
+        assert_eq!((status, &*connections.join(" ")), expected, "{other}");
+        // Whatever was answered, a replica is not asked again.
+        post(&function, "/", &json!(["GET", "k"])).await;
+        assert_eq!(commands_of_last(&world), "1: GET k");
+    }
+}
+
+fn commands_of_last(world: &World) -> String {
+    commands(world).pop().expect("a command")
+}
+
+/// What was published or scripted is not sent again, but the next request finds the primary.
+#[tokio::test]
+async fn a_replica_is_left_even_if_nothing_is_sent_again() {
+    let world = World::new(|connection, command| match (connection, command[0]) {
+        (0, "SET") => say(READONLY),
+        _ => say(":1"),
+    })
+    .await;
+    let function = world.function();
+    let pipeline = json!([["PUBLISH", "c", "m"], ["SET", "k", "v"]]);
+    post(&function, "/pipeline", &pipeline).await;
+    post(&function, "/", &json!(["GET", "k"])).await;
+    let expected = ["0: PUBLISH c m", "0: SET k v", "1: GET k"];
+    assert_eq!(commands(&world), expected);
+}
+
+/// The user of the cache lost a right while the connection was kept. Without `MULTI`, the commands are executed at once.
+#[tokio::test]
+async fn a_transaction_that_did_not_begin_may_have_been_executed() {
+    let multis = AtomicUsize::new(0);
+    let world = World::new(move |_, command| match command[0] {
+        "MULTI" if multis.fetch_add(1, SeqCst) >= 2 => say("-NOPERM this user has no permissions"),
+        "MULTI" | "DISCARD" => say("+OK"),
+        "EXEC" if multis.load(SeqCst) > 2 => say("-ERR EXEC without MULTI"),
+        "EXEC" => Act::Say(b"*1\r\n:1\r\n".to_vec()),
+        _ => say(":1"),
+    })
+    .await;
+    let function = world.function();
+    let commands = json!([["INCR", "k"]]);
+    assert_eq!(post(&function, "/multi-exec", &commands).await.0, 200);
+    let (status, body) = post(&function, "/multi-exec", &commands).await;
+    assert_eq!(
+        (status, error(&body).split(' ').next()),
+        (504, Some("UNKNOWN"))
+    );
+    let (status, body) = post(&function, "/multi-exec", &commands).await;
+    assert_eq!(
+        (status, error(&body).split(' ').next()),
+        (400, Some("EXECABORT"))
+    );
+    let last = world.take_heard().pop();
+    assert_eq!(last, Some((1, "MULTI".to_owned())));
+}
+
 /// A replica publishes, and a script may have done something. Another write's own error is no proof that nothing was done.
 #[tokio::test]
 async fn what_may_have_done_something_is_not_sent_again() {
@@ -243,6 +335,23 @@ async fn a_node_that_goes_on_loading_is_unreachable() {
     );
     // At once, after 50 ms and after another 100 ms. The next wait of 200 ms would be too long.
     assert!(commands(&world).len() <= 3);
+}
+
+/// Its first command was refused, and its second may have been executed.
+#[tokio::test]
+async fn a_pipeline_of_which_a_part_is_unknown_is_unknown() {
+    let world = World::new(|_, command| match command[1] {
+        "a" => say("-LOADING Redis is loading the dataset in memory"),
+        _ => Act::Close(Vec::new()),
+    })
+    .await;
+    let pipeline = json!([["INCR", "a"], ["INCR", "b"]]);
+    let (status, body) = post(&world.function(), "/pipeline", &pipeline).await;
+    assert_eq!(
+        (status, error(&body).split(' ').next()),
+        (504, Some("UNKNOWN"))
+    );
+    assert_eq!(commands(&world), ["0: INCR a", "0: INCR b"]);
 }
 
 /// One of its commands was executed, so none is sent again.
@@ -473,6 +582,10 @@ async fn a_connection_that_idled_is_tried_before_it_is_used() {
     for (answer, expected) in [
         (say("+PONG"), vec!["0: GET k", "0: PING", "0: INCR k"]),
         (Act::Hang, vec!["0: GET k", "0: PING", "1: INCR k"]),
+        (
+            Act::Say(b"+PONG\r\n:2\r\n".to_vec()),
+            vec!["0: GET k", "0: PING", "1: INCR k"],
+        ),
         (
             Act::Close(Vec::new()),
             vec!["0: GET k", "0: PING", "1: INCR k"],
