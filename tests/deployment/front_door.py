@@ -192,7 +192,7 @@ def try_iam(update: Callable[[str], None], stack: Stack, server: Server, url: st
         UserId="app", UserName="app", Engine="valkey", AccessString="on ~* +@all", AuthenticationMode=iam_mode
     )
     elasticache.create_user_group(UserGroupId="users", Engine="valkey", UserIds=["app"])
-    bash(blocks()[3], USER_GROUP="users")
+    bash(blocks()[3], ENGINE="valkey", USER_GROUP="users")
     users = {user["UserId"]: user for user in elasticache.describe_users()["Users"]}
     access = dict(re.findall(r"^(reader|writer): (.+)$", PAGE, re.MULTILINE))
     for role, rules in access.items():
