@@ -191,7 +191,7 @@ impl Connection {
         if is_old && leads_here {
             self.resolved = Moment::now();
         }
-        leads_here && answers
+        leads_here && answers && self.is_whole()
     }
 
     /// True if there is nothing to read. A node that ends a connection that nobody uses sends the end of the stream, or

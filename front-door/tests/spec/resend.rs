@@ -587,6 +587,14 @@ async fn a_connection_that_idled_is_tried_before_it_is_used() {
             vec!["0: GET k", "0: PING", "1: INCR k"],
         ),
         (
+            Act::Say(b"-NOPERM no ping\r\n:2\r\n".to_vec()),
+            vec!["0: GET k", "0: PING", "1: INCR k"],
+        ),
+        (
+            say("-NOPERM no ping"),
+            vec!["0: GET k", "0: PING", "0: INCR k"],
+        ),
+        (
             Act::Close(Vec::new()),
             vec!["0: GET k", "0: PING", "1: INCR k"],
         ),
