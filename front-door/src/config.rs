@@ -13,7 +13,7 @@ use crate::error::Error;
 use variable::{Variable, arn, boolean, id, list, port_number, server_name, sha256};
 
 /// No deployment allows more commands in a request.
-pub const MAX_COMMANDS: usize = 1000;
+const MAX_COMMANDS: usize = 1000;
 
 /// A token's SHA-256.
 pub type Digest = [u8; 32];
@@ -141,18 +141,19 @@ impl Authentication {
 impl Iam {
     fn parse(variable: impl Fn(&'static str) -> Variable) -> Result<Self, Error> {
         let user = "the ID of a user of the cache";
+        let of_lambda = "what Lambda sets";
         let text = |text: &str| Some(text.to_owned());
-        // Lambda sets these for every function.
-        let of_lambda = |name| variable(name).secret().required("what Lambda sets", text);
-        let session = variable("AWS_SESSION_TOKEN").secret().optional("", text)?;
+        let required = |name| variable(name).secret().required(of_lambda, text);
+        let session = variable("AWS_SESSION_TOKEN").secret();
+        let session = session.optional(of_lambda, text)?;
         Ok(Iam {
             cache_name: variable("CACHE_NAME").required("the ID of the replication group", id)?,
             reader_user: variable("READER_USER").required(user, id)?,
             writer_user: variable("WRITER_USER").required(user, id)?,
-            region: of_lambda("AWS_REGION")?,
+            region: required("AWS_REGION")?,
             credentials: Credentials::new(
-                of_lambda("AWS_ACCESS_KEY_ID")?,
-                of_lambda("AWS_SECRET_ACCESS_KEY")?,
+                required("AWS_ACCESS_KEY_ID")?,
+                required("AWS_SECRET_ACCESS_KEY")?,
                 session,
                 None,
                 "environment",

@@ -75,14 +75,6 @@ impl Error {
         }
     }
 
-    /// Makes the error of an answer that is over the limit of who carries it.
-    pub fn answer_too_big(bytes: usize, limit: usize) -> Self {
-        Error::TooBig(format!(
-            "the answer has {bytes} bytes: at most {limit} are allowed; the commands were sent, and may have been \
-             executed"
-        ))
-    }
-
     /// Makes the error that the cache answered, from its code and the text behind it.
     pub fn of_cache(code: &str, message: Option<&str>) -> Self {
         let message = message.unwrap_or_default();

@@ -10,10 +10,10 @@ use crate::cache;
 use crate::commands::Role;
 use crate::config::{ApiKeyAccess, Limits};
 use crate::error::Error;
-use crate::reply::{Encoding, Face, Style, Written, is_lossy, text_of};
+use crate::reply::{Encoding, Face, Written, admit, is_lossy, text_of};
 use crate::request::{Command, Request};
 
-/// The encoded answer may have this many bytes. AppSync refuses more than about 1 MB.
+/// The encoded answer may have this many bytes. AppSync is said to refuse more than about 1 MB; no page of AWS's says so.
 const MAX_ANSWER_BYTES: usize = 1_000_000;
 
 /// The context that AppSync hands over, as far as it is read.
@@ -147,12 +147,7 @@ impl Call {
             replies: replies.collect(),
             error: None,
         };
-        match text_of(&answer).len() {
-            bytes if bytes > MAX_ANSWER_BYTES => {
-                Err(Error::answer_too_big(bytes, MAX_ANSWER_BYTES))
-            }
-            _ => Ok(answer),
-        }
+        admit(answer, MAX_ANSWER_BYTES)
     }
 }
 
@@ -167,13 +162,9 @@ impl Answer {
 
 impl Reply {
     fn of(reply: &cache::Reply, encoding: Encoding) -> Self {
-        let style = Style {
-            encoding,
-            face: Face::GraphQl,
-        };
         match reply {
             Ok(value) => Reply {
-                value: Some(text_of(&Written(value, style))),
+                value: Some(text_of(&Written(value, encoding, Face::GraphQl))),
                 error: None,
                 lossy: encoding == Encoding::Text && is_lossy(value),
             },

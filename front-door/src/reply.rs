@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use redis::Value;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::error::Error;
+
 /// The largest integer up to which every program that reads JSON tells all integers apart.
 const LARGEST_EXACT: u64 = (1 << 53) - 1;
 
@@ -28,33 +30,27 @@ pub enum Face {
     GraphQl,
 }
 
-/// How a reply is written.
-#[derive(Debug, Clone, Copy)]
-pub struct Style {
-    pub encoding: Encoding,
-    pub face: Face,
-}
-
 /// A reply of RESP2: nil, integers, strings and arrays of them.
-pub struct Written<'a>(pub &'a Value, pub Style);
+pub struct Written<'a>(pub &'a Value, pub Encoding, pub Face);
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Written(value, style) = *self;
+        let Written(value, encoding, face) = *self;
         let bytes = match value {
             Value::Nil => return serializer.serialize_unit(),
             Value::Int(number)
-                if style.face == Face::GraphQl && number.unsigned_abs() > LARGEST_EXACT =>
+                if face == Face::GraphQl && number.unsigned_abs() > LARGEST_EXACT =>
             {
                 return serializer.collect_str(number);
             }
             Value::Int(number) => return serializer.serialize_i64(*number),
             Value::BulkString(bytes) => Cow::Borrowed(bytes.as_slice()),
             Value::SimpleString(text) => Cow::Borrowed(text.as_bytes()),
-            Value::Okay if style.face == Face::Rest => return serializer.serialize_str("OK"),
+            Value::Okay if face == Face::Rest => return serializer.serialize_str("OK"),
             Value::Okay => Cow::Borrowed(b"OK".as_slice()),
             Value::Array(values) => {
-                return serializer.collect_seq(values.iter().map(|value| Written(value, style)));
+                let values = values.iter().map(|value| Written(value, encoding, face));
+                return serializer.collect_seq(values);
             }
             Value::ServerError(error) => {
                 let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
@@ -63,7 +59,7 @@ impl Serialize for Written<'_> {
             // RESP2 has no other values.
             another => Cow::Owned(format!("{another:?}").into_bytes()),
         };
-        match style.encoding {
+        match encoding {
             Encoding::Text => serializer.serialize_str(&String::from_utf8_lossy(&bytes)),
             Encoding::Base64 => serializer.serialize_str(&STANDARD.encode(bytes)),
         }
@@ -82,4 +78,18 @@ pub fn is_lossy(value: &Value) -> bool {
 /// Writes JSON.
 pub fn text_of(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).expect("strings, numbers, and arrays and structures of them")
+}
+
+/// Returns the answer if it has at most this many bytes of JSON.
+///
+/// # Errors
+/// [`Error::TooBig`] if it has more.
+pub fn admit<T: Serialize>(answer: T, limit: usize) -> Result<T, Error> {
+    match text_of(&answer).len() {
+        bytes if bytes > limit => Err(Error::TooBig(format!(
+            "the answer has {bytes} bytes: at most {limit} are allowed; the commands were sent, and may have been \
+             executed"
+        ))),
+        _ => Ok(answer),
+    }
 }

@@ -15,7 +15,7 @@ use crate::cache::Reply;
 use crate::commands::Role;
 use crate::config::{Limits, Tokens};
 use crate::error::Error;
-use crate::reply::{Encoding, Face, Style, Written, text_of};
+use crate::reply::{Encoding, Face, Written, admit, text_of};
 use crate::request::Request;
 
 /// The encoded answer may have this many bytes. Lambda refuses more than 6 MB.
@@ -147,14 +147,8 @@ impl Call {
             (Path::Command, [reply]) => text_of(&each(reply)),
             (_, replies) => text_of(&replies.iter().map(each).collect::<Vec<_>>()),
         };
-        let response = Response::new(200, body);
-        // The body is a string in it, and is escaped once more.
-        match text_of(&response).len() {
-            bytes if bytes > MAX_ANSWER_BYTES => {
-                Err(Error::answer_too_big(bytes, MAX_ANSWER_BYTES))
-            }
-            _ => Ok(response),
-        }
+        // The body is a string in the answer, and is escaped once more.
+        admit(Response::new(200, body), MAX_ANSWER_BYTES)
     }
 }
 
@@ -189,13 +183,7 @@ impl Response {
 impl<'a> Answer<'a> {
     fn of(reply: &'a Reply, encoding: Encoding) -> Self {
         match reply {
-            Ok(value) => Answer::Result(Written(
-                value,
-                Style {
-                    encoding,
-                    face: Face::Rest,
-                },
-            )),
+            Ok(value) => Answer::Result(Written(value, encoding, Face::Rest)),
             Err(error) => Answer::Error(text(error)),
         }
     }

@@ -365,8 +365,8 @@ def assert_whole(answer, value):
 
 
 def write_through(cache, key, total, disturb):
-    """Counts each write in a hash, while the cache is disturbed. Returns how often each write happened, and how often
-    each code was answered. No write happens twice."""
+    """Counts each write in a hash, while the cache is disturbed. Returns what was answered to each write with how often it
+    happened, and how often each code was answered. No write happens twice."""
     numbers, answers, is_over = itertools.count(), {}, threading.Event()
 
     def write(function):

@@ -31,11 +31,10 @@ pub fn is_replica(replies: &Result<Vec<Reply>, Error>) -> bool {
 /// Says what comes after commands of these kinds were answered like this. Only a transaction fails as a whole, and then
 /// nothing of it was executed, unless its reply was lost.
 pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>) -> Next {
-    let errors = || match replies {
+    let errors: Vec<_> = match replies {
         Ok(replies) => replies.iter().map(|reply| reply.as_ref().err()).collect(),
         Err(error) => vec![Some(error); kinds.len()],
     };
-    let errors = errors();
     // What is too big stays so.
     let is_too_big = |error: &Option<&Error>| matches!(error, Some(Error::TooBig(_)));
     if errors.iter().any(is_too_big) {
@@ -52,7 +51,6 @@ pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>) -> Next {
     if errors.iter().all(is_waiting) {
         return Next::Wait;
     }
-    let is_refused = |error: &Option<&Error>| matches!(error, Some(Error::ReadOnly(_)));
     if let Err(Error::ReadOnly(_)) = replies {
         // All of the transaction was discarded.
         return match kinds.contains(&Kind::Script) {
@@ -62,11 +60,11 @@ pub fn next(kinds: &[Kind], replies: &Result<Vec<Reply>, Error>) -> Next {
     }
     let is_undone = |(kind, error): (&Kind, &Option<&Error>)| match kind {
         Kind::Read => true,
-        Kind::Write => is_refused(error),
+        Kind::Write => matches!(error, Some(Error::ReadOnly(_))),
         // A replica publishes, and executes a script up to its first write.
         Kind::Publish | Kind::Script => false,
     };
-    match errors.iter().any(is_refused) && kinds.iter().zip(&errors).all(is_undone) {
+    match is_replica(replies) && kinds.iter().zip(&errors).all(is_undone) {
         true => Next::FindPrimary,
         false => Next::Answer,
     }

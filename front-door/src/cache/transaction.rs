@@ -49,10 +49,8 @@ pub fn disclose(mut replies: Vec<Reply>) -> Result<Vec<Reply>, Error> {
 /// If the node became a replica after it had queued the commands, it says so in the reply to `EXEC`.
 /// <https://github.com/redis/redis/blob/7.4.1/src/multi.c>, `execCommandAbort`.
 fn discarded(message: String) -> Error {
-    let because = message
-        .split_once("because of: ")
-        .map(|(_, because)| because);
-    let because = because.and_then(|because| because.split_once(' '));
+    let because = message.split_once("because of: ");
+    let because = because.and_then(|(_, because)| because.split_once(' '));
     match because.map(|(code, text)| Error::of_cache(code, Some(text))) {
         Some(error @ (Error::ReadOnly(_) | Error::Unreachable(_))) => error,
         _ => Error::ExecAbort(message),

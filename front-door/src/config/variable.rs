@@ -120,7 +120,8 @@ pub fn arn(text: &str) -> Option<String> {
 }
 
 /// The ID of a replication group or of a user: letters, digits and hyphens, and a letter first.
-/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateUser.html>
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateUser.html>. A group's ID has at most 40:
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateReplicationGroup.html>
 pub fn id(text: &str) -> Option<String> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_id = text.starts_with(|first: char| first.is_ascii_alphabetic())
