@@ -132,6 +132,15 @@ def try_graphql(update: Callable[[str], None], stack: Stack, token: str, port: i
     """The emulator does not enforce the schema's directives, and tells the function nothing of who signed a request, so
     the function takes everybody for a client with a key."""
     page_deploys, page_reads = blocks()[5:7]
+    first, _ = page_deploys.split("GraphQl=true")
+    for given, why in (
+        ("GraphQl=true ApiKeyAccess=read", "ApiKeyExpires must be given"),
+        ("ApiKeyAccess=read ApiKeyExpires=1800000000", "GraphQl must be true"),
+    ):
+        refused = attempt(first + given)
+        assert refused.returncode != 0 and why in refused.stderr, refused
+    step("the template refused an API key without an end, and one without an API")
+
     update(page_deploys)
     api, appsync = stack.output("GraphQlApiId"), boto3.client("appsync")
     url = f"{os.environ['AWS_ENDPOINT_URL']}/v1/apis/{api}/graphql"
@@ -173,7 +182,6 @@ def try_graphql(update: Callable[[str], None], stack: Stack, token: str, port: i
     assert answer["data"]["read"]["replies"] == [value('"hello world"')], answer
     step("an API key that reads does not write, and its refusal says why")
 
-    first, _ = page_deploys.split("GraphQl=true")
     update(f"{first} ApiKeyAccess=none")
     assert appsync.list_api_keys(apiId=api)["apiKeys"] == []
     error = graphql(url, None, READ, c=[["GET", "greeting"]])[1]["data"]["read"]["error"]

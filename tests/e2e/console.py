@@ -30,6 +30,8 @@ TYPED = [
     ("EXEC", '1) OK\n2) (integer) 42\n3) 1) "42"\n   2) (nil)'),
     ("SET large 9223372036854775806", "OK"),
     ("INCR large", "(integer) 9223372036854775807"),
+    (r'SET raw "\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f"', "OK"),
+    ("BITFIELD raw GET i64 0", "1) (integer) 9187201950435737471"),
     (r"""SET 'it\'s' foo"bar\x2c żó" """, "OK"),
     (r"""GET "it's" """, r'"foobar, \xc5\xbc\xc3\xb3"'),
     ("SET no\u00a0break 1", "OK"),
