@@ -281,6 +281,11 @@ async fn the_line_is_that_of_a_request() {
     assert_eq!(line["role"], "reader");
     assert_eq!(line["status"], Value::Null);
     assert_eq!(line["commands"], json!({"GET": 1, "OTHER": 1}));
+    // Names and arguments, and what the cache said.
+    assert_eq!(
+        (&line["requestBytes"], &line["replyBytes"]),
+        (&json!(25), &json!(12))
+    );
     assert_eq!(
         (&line["Commands"], &line["Refused"]),
         (&json!(2), &json!(1))

@@ -96,7 +96,10 @@ async fn a_demoted_node_loses_both_connections() {
 #[tokio::test]
 async fn a_node_that_stays_a_replica_is_said_to_be_one() {
     let world = World::new(|_, _| say(READONLY)).await;
-    let (status, body) = post(&world.function(), "/", &json!(["SET", "k", "v"])).await;
+    let event = event("/", WRITE_TOKEN, r#"["SET", "k", "v"]"#);
+    let (response, line) = world.function().handle(&event).await;
+    assert_eq!((&line["Failed"], &line["Refused"]), (&json!(1), &json!(0)));
+    let (status, body) = read(&response);
     assert_eq!(status, 503);
     assert_eq!(
         error(&body),
@@ -267,6 +270,37 @@ async fn a_transaction_whose_connection_is_lost_before_it_begins_is_sent_over_an
         1,
         "{heard:?}"
     );
+}
+
+/// The user of the cache may send `MULTI` and not `EXEC`. A refused `EXEC` executes nothing.
+#[tokio::test]
+async fn a_transaction_whose_end_is_refused_was_not_executed() {
+    let world = World::new(|_, command| match command[0] {
+        "MULTI" | "DISCARD" => say("+OK"),
+        "EXEC" => say("-NOPERM this user has no permissions to run the 'exec' command"),
+        _ => say("+QUEUED"),
+    })
+    .await;
+    let (status, body) = post(&world.function(), "/multi-exec", &json!([["INCR", "k"]])).await;
+    assert_eq!(status, 400);
+    let expected = "EXECABORT the transaction was not executed: NOPERM ";
+    assert!(error(&body).starts_with(expected), "{body}");
+}
+
+/// The second reply would be taken for that to `DISCARD`, and all behind it for others.
+#[tokio::test]
+async fn a_reply_too_many_behind_multi_ends_the_connection() {
+    let world = World::new(|connection, command| match (connection, command[0]) {
+        (0, "MULTI") => Act::Say(b"+OK\r\n+OK\r\n".to_vec()),
+        (_, "MULTI" | "DISCARD") => say("+OK"),
+        (_, "EXEC") => Act::Say(b"*1\r\n:1\r\n".to_vec()),
+        _ => say("+QUEUED"),
+    })
+    .await;
+    let reply = post(&world.function(), "/multi-exec", &json!([["INCR", "k"]])).await;
+    assert_eq!(reply, (200, json!([{"result": 1}])));
+    let heard = commands(&world);
+    assert_eq!(heard[..2], ["0: MULTI", "1: MULTI"]);
 }
 
 /// The user of the cache may send `MULTI` and not `DISCARD`, so the connection would queue what comes next.
@@ -620,6 +654,7 @@ async fn replies_over_the_limit_are_cut_and_the_ones_before_count() {
     let mut world = World::new(|_, command| match command[1] {
         "big" => Act::Say(format!("$100000\r\n{}\r\n", "x".repeat(100_000)).into_bytes()),
         "full" => Act::Say(format!("$1015\r\n{}\r\n", "x".repeat(1015)).into_bytes()),
+        "over" => Act::Say(format!("$1016\r\n{}\r\n", "x".repeat(1016)).into_bytes()),
         _ => say(":1"),
     })
     .await;
@@ -642,6 +677,9 @@ async fn replies_over_the_limit_are_cut_and_the_ones_before_count() {
     let heard = commands(&world);
     assert_eq!(heard[heard.len() - 2..], ["2: GET full", "2: GET full"]);
     // One byte more.
+    let (status, body) = post(&function, "/", &json!(["GET", "over"])).await;
+    assert_eq!((status, &error(&body)[..6]), (413, "TOOBIG"));
+    // The limit is that of all replies together.
     let (status, body) = post(
         &function,
         "/pipeline",
@@ -654,11 +692,11 @@ async fn replies_over_the_limit_are_cut_and_the_ones_before_count() {
 
 #[tokio::test]
 async fn a_cache_with_several_shards_is_said_to_be_one() {
-    let world = World::new(|_, _| say("-MOVED 3999 127.0.0.1:6381")).await;
-    let (status, body) = post(&world.function(), "/", &json!(["GET", "k"])).await;
-    assert_eq!(status, 400);
-    assert!(
-        error(&body).starts_with("ERR MOVED 3999 127.0.0.1:6381: this cache has several shards"),
-        "{body}"
-    );
+    for code in ["MOVED", "ASK"] {
+        let world = World::new(move |_, _| say(&format!("-{code} 3999 127.0.0.1:6381"))).await;
+        let (status, body) = post(&world.function(), "/", &json!(["GET", "k"])).await;
+        assert_eq!(status, 400);
+        let expected = format!("ERR {code} 3999 127.0.0.1:6381: this cache has several shards");
+        assert!(error(&body).starts_with(&expected), "{body}");
+    }
 }

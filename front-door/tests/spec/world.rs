@@ -96,6 +96,8 @@ pub async fn send(function: &Function, event: &Value) -> (u16, Value) {
 pub fn read(response: &Response) -> (u16, Value) {
     let response = json!(response);
     let status = response["statusCode"].as_u64().expect("a status");
+    // What a cache says is nobody else's.
+    assert_eq!(response["headers"]["cache-control"], "no-store");
     let body = response["body"].as_str().expect("a body");
     let body = serde_json::from_str(body).expect("a body in JSON");
     (status.try_into().unwrap(), body)
