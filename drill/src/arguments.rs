@@ -19,7 +19,7 @@ which expires after a minute.
   --endpoint NAME          the cache's name, which the function follows
   --load-balancer NAME     the load balancer's name, or its address
   --port PORT              the port of the cache and of the load balancer (default 6379)
-  --once                   tries once, and names what a client hangs on
+  --once                   tries once, names what a client hangs on, and writes nothing
   --plaintext              connects without TLS
   --server-name NAME       the name that the certificate must be for (default: the endpoint)
   --user NAME              the user whose password is in the variable CACHE_PASSWORD

@@ -13,8 +13,6 @@ mod watch;
 
 use std::process::ExitCode;
 
-use nlb_hostname_target::diagnose::Findings;
-
 use arguments::{Arguments, USAGE};
 use record::Record;
 
@@ -41,19 +39,18 @@ async fn main() -> ExitCode {
 
 /// Returns true if a client can work.
 async fn look(arguments: &Arguments) -> Result<bool, String> {
-    let Findings { findings } = once::look(arguments).await?;
-    let is_sound = once::is_sound(&findings);
+    let found = once::look(arguments).await?;
     if arguments.is_json {
-        println!("{}", json(&Findings { findings }));
-        return Ok(is_sound);
+        println!("{}", json(&found));
+        return Ok(found.is_sound());
     }
-    for finding in &findings {
+    for finding in &found.findings {
         println!("{}: {}\n  mend: {}", finding.id, finding.seen, finding.mend);
     }
-    if findings.is_empty() {
+    if found.findings.is_empty() {
         println!("nothing found: a client can write through the load balancer");
     }
-    Ok(is_sound)
+    Ok(found.is_sound())
 }
 
 /// Returns true if a failover was seen and the client is back.

@@ -12,11 +12,12 @@ use hickory_resolver::proto::rr::RecordType;
 use indicatif::ProgressBar;
 use nlb_hostname_target::aws;
 use nlb_hostname_target::endpoint::{Dns, Resolver};
+use probe::{Client, Connection, Failure, Step};
 use tokio::signal::ctrl_c;
 use tokio::time::{Instant, sleep};
 
 use crate::arguments::Arguments;
-use crate::cache::{Client, Connection, Failure, Step};
+use crate::cache;
 use crate::names::{EITHER, addresses, family, resolve};
 use crate::record::{Entry, Record, What, is_over, is_write};
 
@@ -37,7 +38,7 @@ type LoadBalancing = aws_sdk_elasticloadbalancingv2::Client;
 /// # Errors
 /// The error says what is wrong with an argument, or what cannot be seen at all.
 pub async fn watch(arguments: &Arguments) -> Result<Option<Record>, String> {
-    let client = Client::new(arguments)?;
+    let client = cache::client(arguments)?;
     let network = TokioRuntimeProvider::default();
     let resolver = Dns::new(&arguments.dns_servers, &network).resolver()?;
     let watch = Watch {
@@ -234,7 +235,7 @@ impl Watch<'_> {
             // If a node does not report its role, its answer to a write shows it.
             if number % ROLE_READ_EVERY == 0
                 && let Some(connected) = &mut connection
-                && let Ok(role) = connected.role().await
+                && let Some(role) = cache::role(connected).await
             {
                 self.write_if_new(What::Role(role), is_role);
             }
@@ -256,7 +257,7 @@ impl Watch<'_> {
                 connection.insert(client.connect(found[0]).await?)
             }
         };
-        connected.write(number).await
+        cache::write(connected, number).await
     }
 
     /// Watches the old node past the load balancer, if it can be reached.
@@ -294,11 +295,11 @@ impl Watch<'_> {
             None => {
                 let address = SocketAddr::new(address, self.arguments.port);
                 let mut connection = client.connect(address).await?;
-                connection.name().await?;
+                cache::name(&mut connection).await?;
                 connection
             }
         };
-        let others = connection.others().await?;
+        let others = cache::others(&mut connection).await?;
         connections.insert(address, connection);
         Ok(others)
     }

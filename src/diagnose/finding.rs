@@ -40,8 +40,6 @@ pub enum Severity {
     Error,
     /// The problem will hurt in a failover.
     Warning,
-    /// Nothing is wrong. Only the drill has such findings.
-    Info,
 }
 
 impl Finding {
