@@ -67,6 +67,16 @@ def every_page_that_code_names_is_there() -> None:
     assert found > 5, found
 
 
+def every_finding_is_in_its_table() -> None:
+    """The function that follows names has headings for its findings, which its own specification checks."""
+    shared = re.findall(r'=> "([a-z-]+)",$', (ROOT / "probe/src/problem.rs").read_text(), re.MULTILINE)
+    for page, source in (("docs/drill.md", "drill/src/once.rs"), ("docs/front-door.md", "front-door/src/diagnose.rs")):
+        own = re.findall(r'Finding::error\(\s*"([a-z-]+)"', (ROOT / source).read_text())
+        table = re.search(r"^\| Finding \|.*\n((?:\|.*\n)+)", TEXT[ROOT / page], re.MULTILINE)[1]
+        listed = re.findall(r"`([a-z-]+)`", " ".join(re.findall(r"^\| ([^|]*) \|", table, re.MULTILINE)))
+        assert own and sorted(listed) == sorted([*shared, *own]), set(listed) ^ {*shared, *own}
+
+
 def every_parameter_of_a_command_exists() -> None:
     known = set().union(*map(parameters, TEMPLATES))
     found = set()

@@ -2,7 +2,6 @@
 
 use probe::{Client, Connection, Failure, connector};
 use redis::{FromRedisValue, Value, cmd};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::arguments::Arguments;
@@ -19,22 +18,14 @@ const EXPIRES_AFTER: u32 = 60;
 /// # Errors
 /// The server name is not a valid name, or this machine trusts no authority.
 pub fn client(arguments: &Arguments) -> Result<Client, String> {
-    let tls = (!arguments.is_plaintext).then(|| tls(&arguments.server_name));
+    let name = &arguments.server_name;
+    let server_name = ServerName::try_from(name.clone());
     Ok(Client {
-        tls: tls.transpose()?,
+        server_name: server_name.map_err(|_| format!("{name:?} is not a server name"))?,
+        tls: (!arguments.is_plaintext).then(connector).transpose()?,
         user: arguments.user.clone(),
         password: arguments.password.clone(),
     })
-}
-
-/// Makes TLS for a certificate of this name.
-///
-/// # Errors
-/// The errors of [`client`].
-pub fn tls(server_name: &str) -> Result<(TlsConnector, ServerName<'static>), String> {
-    let name = ServerName::try_from(server_name.to_owned());
-    let name = name.map_err(|_| format!("{server_name:?} is not a server name"))?;
-    Ok((connector()?, name))
 }
 
 /// Writes a number.

@@ -10,7 +10,7 @@ use probe::{Attempt, Client, Finding, Findings, Problem, Severity, Step, Work, a
 use tokio::task::JoinSet;
 
 use crate::arguments::Arguments;
-use crate::cache::{client, tls};
+use crate::cache::client;
 use crate::names::{EITHER, addresses, resolve};
 
 struct Seen {
@@ -41,23 +41,9 @@ pub async fn look(arguments: &Arguments) -> Result<Findings, String> {
 
 async fn attempt_all(arguments: &Arguments, client: &Client) -> Result<Vec<Attempt>, String> {
     let addresses = addresses(arguments).await?;
-    // A machine that trusts no authority cannot try TLS, and need not.
-    let other_tls = match arguments.is_plaintext {
-        true => tls(&arguments.server_name).ok().map(Some),
-        false => Some(None),
-    };
-    let other = other_tls.map(|tls| Client {
-        tls,
-        ..client.clone()
-    });
     let mut attempts = JoinSet::new();
     for address in addresses {
-        attempts.spawn(attempt(
-            address,
-            client.clone(),
-            other.clone(),
-            Work::ReadAndWrite,
-        ));
+        attempts.spawn(attempt(address, client.clone(), Work::ReadAndWrite));
     }
     let mut attempts = attempts.join_all().await;
     attempts.sort_by_key(|attempt| attempt.address);

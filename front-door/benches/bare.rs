@@ -3,7 +3,6 @@
 //! as JSON. benches/over_http.py starts it with the variables of the front door.
 
 use std::env;
-use std::sync::Arc;
 use std::time::Instant;
 
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -11,9 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value, cmd, pipe};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 const TIMES: usize = 200;
 
@@ -38,20 +35,12 @@ async fn do_nothing() {
 async fn measure() {
     let variable = |name| env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let endpoint = variable("ENDPOINT");
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring speaks TLS")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let stream = TcpStream::connect(format!("{endpoint}:{}", variable("PORT"))).await;
     let stream = stream.expect("the cache is there");
     stream.set_nodelay(true).expect("a socket");
     let name = ServerName::try_from(endpoint).expect("a name");
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await;
+    let tls = probe::connector().expect("a trusted authority");
+    let stream = tls.connect(name, stream).await;
     let info = RedisConnectionInfo::default().set_skip_set_lib_name();
     let config = AsyncConnectionConfig::new();
     let stream = stream.expect("TLS");

@@ -9,14 +9,13 @@ mod transaction;
 
 use std::cell::RefCell;
 use std::mem;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use probe::{Client, connector};
 use redis::Cmd;
 use tokio::join;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::commands::{Kind, Role};
 use crate::config::{Authentication, CacheConfig, Iam, Limits};
@@ -80,7 +79,8 @@ impl Cache {
     /// # Errors
     /// [`Error::InvalidConfig`] if TLS is wanted, and this machine trusts no authority.
     pub fn new(config: CacheConfig, limits: Limits) -> Result<Self, Error> {
-        let tls = config.is_tls.then(connector).transpose()?;
+        let tls = config.is_tls.then(connector).transpose();
+        let tls = tls.map_err(|why| Error::InvalidConfig(format!("TLS is true, but {why}")))?;
         let login = match &config.authentication {
             Authentication::None => Login::None,
             Authentication::Secret(arn) => Login::Secret(Secret::new(arn.clone())),
@@ -173,6 +173,33 @@ impl Cache {
         timeout_at(deadline, connecting).await.map_err(late)?
     }
 
+    /// Returns what the probe connects with, as requests do.
+    ///
+    /// # Errors
+    /// The error is why the secret cannot be read, or the token not signed.
+    pub async fn client(&self, role: Role) -> Result<Client, String> {
+        let credentials = match &self.login {
+            Login::None => None,
+            Login::Secret(secret) => Some(secret.read().await?),
+            Login::Iam(iam) => Some(iam.credentials(role, SystemTime::now())?),
+        };
+        let mut client = self.anonymous();
+        if let Some(credentials) = credentials {
+            (client.user, client.password) = (credentials.user, Some(credentials.password));
+        }
+        Ok(client)
+    }
+
+    /// Returns the same client without a login.
+    pub fn anonymous(&self) -> Client {
+        Client {
+            tls: self.tls.clone(),
+            server_name: self.config.endpoint.clone(),
+            user: None,
+            password: None,
+        }
+    }
+
     /// Connects and logs in. The secret is read again if the cache refuses what was read before.
     async fn connect(&self, role: Role) -> Result<Connection, Unconnected> {
         let connection = Connection::open(&self.config, self.tls.as_ref());
@@ -251,23 +278,4 @@ fn packed(command: &Command) -> Cmd {
         packed.arg(argument);
     }
     packed
-}
-
-/// TLS with the authorities that the system trusts, or those of `SSL_CERT_FILE`.
-fn connector() -> Result<TlsConnector, Error> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(Error::InvalidConfig(format!(
-            "TLS is true: expected a system that trusts a certificate authority ({:?})",
-            found.errors
-        )));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::InvalidConfig(format!("TLS is true: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -1,12 +1,14 @@
 //! The function answers one event at a time, and writes one line about it.
 
+use probe::Findings;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::cache::{Cache, Reply};
 use crate::commands::Role;
 use crate::config::Config;
+use crate::diagnose::{config_invalid, diagnose, is_diagnose};
 use crate::error::Error;
 use crate::record::Record;
 use crate::request::Request;
@@ -18,6 +20,7 @@ use crate::{graphql, rest};
 pub enum Response {
     Rest(rest::Response),
     GraphQl(graphql::Answer),
+    Findings(Findings),
 }
 
 /// What a sandbox keeps between two requests.
@@ -47,6 +50,12 @@ impl Function {
 
     /// Answers an event. Whatever is wrong is in the answer. Also returns the line about it.
     pub async fn handle(&self, event: &Json) -> (Response, Json) {
+        if is_diagnose(event) {
+            let findings = self.diagnose().await;
+            let line =
+                json!({"level": "INFO", "message": "diagnosed", "findings": findings.findings});
+            return (Response::Findings(findings), line);
+        }
         let mut record = Record::begin();
         let is_graphql = graphql::is_event(event);
         let responded = match is_graphql {
@@ -62,7 +71,7 @@ impl Function {
         });
         let status = match &response {
             Response::Rest(response) => Some(response.status_code),
-            Response::GraphQl(_) => None,
+            Response::GraphQl(_) | Response::Findings(_) => None,
         };
         let line = record.end(&self.name, status);
         (response, line)
@@ -82,6 +91,13 @@ impl Function {
         let call = event.read(door.config.api_key_access, &door.config.limits)?;
         let replies = door.execute(call.role, &call.request, record).await;
         call.answer(replies).map(Response::GraphQl)
+    }
+
+    async fn diagnose(&self) -> Findings {
+        match &self.door {
+            Ok(door) => diagnose(&door.config.cache, &door.cache).await,
+            Err(invalid) => config_invalid(invalid),
+        }
     }
 
     fn door(&self) -> Result<&Door, Error> {

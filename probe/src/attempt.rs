@@ -32,14 +32,8 @@ pub enum Work {
     ReadAndWrite,
 }
 
-/// Makes an attempt, and changes nothing in the cache. The other way is the same client with TLS if this one has none,
-/// and without TLS if it has.
-pub async fn attempt(
-    address: SocketAddr,
-    client: Client,
-    other: Option<Client>,
-    work: Work,
-) -> Attempt {
+/// Makes an attempt, and changes nothing in the cache.
+pub async fn attempt(address: SocketAddr, client: Client, work: Work) -> Attempt {
     let outcome = match client.connect(address).await {
         Ok(mut connection) => connection.work(work).await,
         Err(failure) => Err(failure),
@@ -51,7 +45,8 @@ pub async fn attempt(
             | Failure::Closed(_)
             | Failure::Other(Step::Handshake, _))
     );
-    let other_way = match other.filter(|_| got_nowhere) {
+    let other = got_nowhere.then(|| client.other_way()).flatten();
+    let other_way = match other {
         Some(other) => Some(speak(address, &other).await),
         None => None,
     };

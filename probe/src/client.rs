@@ -19,8 +19,10 @@ use crate::failure::{Failure, PATIENCE, Step};
 /// The way to connect to the cache.
 #[derive(Clone)]
 pub struct Client {
-    /// The name is the one to verify. `None` means plaintext.
-    pub tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// `None` means plaintext.
+    pub tls: Option<TlsConnector>,
+    /// The name that the certificate must be for.
+    pub server_name: ServerName<'static>,
     pub user: Option<String>,
     pub password: Option<String>,
 }
@@ -48,6 +50,19 @@ pub fn connector() -> Result<TlsConnector, String> {
 }
 
 impl Client {
+    /// Returns the same client without TLS, or with TLS if this one has none. A machine that trusts no authority cannot
+    /// speak TLS.
+    pub(crate) fn other_way(&self) -> Option<Self> {
+        let tls = match &self.tls {
+            Some(_) => None,
+            None => Some(connector().ok()?),
+        };
+        Some(Client {
+            tls,
+            ..self.clone()
+        })
+    }
+
     /// Returns true if a password would be sent for everybody to read.
     pub fn is_careless(&self) -> bool {
         self.tls.is_none() && self.password.is_some()
@@ -81,11 +96,12 @@ impl Client {
         let step = Step::Connect;
         let stream = in_time(step, TcpStream::connect(address)).await?;
         let stream = stream.map_err(|error| Failure::of_io(step, &error))?;
-        let Some((connector, name)) = &self.tls else {
+        let Some(connector) = &self.tls else {
             return Connection::over(stream).await;
         };
         let step = Step::Handshake;
-        let stream = in_time(step, connector.connect(name.clone(), stream)).await?;
+        let stream = connector.connect(self.server_name.clone(), stream);
+        let stream = in_time(step, stream).await?;
         Connection::over(stream.map_err(|error| Failure::of_tls(&error))?).await
     }
 }

@@ -236,6 +236,12 @@ def ports(group: str, direction: str) -> list[int]:
     return sorted(rule["FromPort"] for rule in described[direction])
 
 
+def diagnose() -> list[dict]:
+    """Returns the findings of the page's command, which prints the answer last."""
+    [command] = [block for block in blocks() if "diagnose.json" in block]
+    return json.loads(bash(command).splitlines()[-1])["findings"]
+
+
 def preflight(url: str, origin: str) -> str | None:
     """Returns the origin that a browser is told."""
     headers = {
@@ -296,7 +302,8 @@ def run(server: Server) -> None:
     assert (status, answer["error"][:10]) == (400, "NOPERM DEL"), answer
     status, answer = post(url, "wrong", ["GET", "greeting"])
     assert (status, answer["error"][:9]) == (401, "WRONGPASS"), answer
-    step("the first command was answered, and a token that reads wrote nothing")
+    assert diagnose() == []
+    step("the first command was answered, a token that reads wrote nothing, and the page's diagnosis found nothing")
 
     tried = subprocess.run(
         [E2E_PYTHON, ROOT / "tests" / "e2e" / "sdks.py", url.rstrip("/"), token, READ_TOKEN], capture_output=True, text=True
@@ -320,7 +327,9 @@ def run(server: Server) -> None:
     status, answer = post(url, token, ["GET", "greeting"])
     assert (status, answer["error"][:11]) == (503, "UNREACHABLE"), answer
     assert "AccessDenied" in answer["error"], answer
-    step("the role reads its own secret alone")
+    [finding] = diagnose()
+    assert finding["id"] == "login-unavailable" and "AccessDenied" in finding["seen"], finding
+    step("the role reads its own secret alone, and the page's diagnosis says so")
 
     def update(command: str) -> None:
         bash(command)

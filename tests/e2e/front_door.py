@@ -46,7 +46,7 @@ class Cache:
         self.stack, self.password = stack, PASSWORD
         self.nodes = ["primary", "replica"]
         self.address = stack.balancer("front")
-        certificate = stack.issuer.issue_cert(CACHE, self.address)
+        certificate = stack.issuer.issue_cert(CACHE, self.address, *map(stack.node, self.nodes))
         certificate.private_key_and_cert_chain_pem.write_to_path(stack.folder / "front.pem")
         self.processes = {
             "primary": stack.start_node("primary", "front"),
@@ -92,7 +92,9 @@ class Cache:
         class Api(Handler):
             def do_POST(self):
                 assert self.headers["x-amz-target"] == "secretsmanager.GetSecretValue", self.headers
-                assert json.loads(self.body()) == {"SecretId": SECRET_ARN}
+                if json.loads(self.body()) != {"SecretId": SECRET_ARN}:
+                    error = {"__type": "ResourceNotFoundException", "Message": "no such secret"}
+                    return self.send(400, json.dumps(error).encode(), [("content-type", "application/x-amz-json-1.1")])
                 secret = {"ARN": SECRET_ARN, "Name": "cache", "SecretString": cache.password}
                 self.send(200, json.dumps(secret).encode(), [("content-type", "application/x-amz-json-1.1")])
 
@@ -235,6 +237,47 @@ def calls(cache):
     text = cache.cli("info", "commandstats")
     stats = re.findall(r"cmdstat_([^:]+):calls=(\d+).*?rejected_calls=(\d+),failed_calls=(\d+)", text)
     return {name: int(count) + int(rejected) for name, count, rejected, _ in stats}
+
+
+def try_diagnosis(cache):
+    """Asks a function what a request would hang on. It finds what the deployment was given, and nothing else, and no key
+    is left in the cache."""
+    access = dict(re.findall(r"^(reader|writer): (.+)$", PAGE.read_text(), re.MULTILINE))
+    users = {f"front-door-{role}": f"nopass {rules}" for role, rules in access.items()}
+    users["locked-reader"] = f">another {access['reader']}"
+    users["no-key"] = "nopass " + access["writer"].replace("~*", "~app:*")
+    for node, (user, rules) in itertools.product(cache.nodes, users.items()):
+        assert "OK" in cache.cli("acl", "setuser", user, *rules.split(), node=node)
+    iam = {"AUTHENTICATION": "IAM", "CACHE_NAME": "cache"}
+    iam |= {"READER_USER": "front-door-reader", "WRITER_USER": "front-door-writer"}
+    primary, replica = map(cache.stack.node, cache.nodes)
+    size = cache.cli("dbsize")
+    for variables, expected, says in (
+        ({}, [], []),
+        (iam, [], []),
+        ({"ENDPOINT": replica}, ["readonly"], [replica, "READONLY", "primary endpoint"]),
+        (iam | {"ENDPOINT": replica}, ["readonly"], ["READONLY"]),
+        ({"ENDPOINT": f"{cache.stack.network}.250"}, ["refused"], ["Correct Port"]),
+        ({"AUTHENTICATION": "NONE", "ENDPOINT": primary}, ["auth-required"], ["NOAUTH", "SECRET"]),
+        ({"AUTHENTICATION": "NONE", "ENDPOINT": primary, "TLS": "false"}, ["tls-required"], ["with TLS", "Set Tls to true"]),
+        ({"SECRET_ARN": SECRET_ARN + "2"}, ["login-unavailable"], ["SecretArn"]),
+        ({"SECRET_ARN": SECRET_ARN + "2", "ENDPOINT": replica}, ["login-unavailable"], ["SecretArn"]),
+        (iam | {"READER_USER": "locked-reader"}, ["auth-wrong"], ["locked-reader: WRONGPASS", "elasticache:Connect"]),
+        (iam | {"WRITER_USER": "front-door-reader"}, ["not-permitted"], ["front-door-reader: NOPERM", "access string"]),
+        (iam | {"WRITER_USER": "no-key"}, ["not-permitted"], ["no-key: NOPERM", "~drill:*"]),
+        ({"PORT": "0"}, ["config-invalid"], ["PORT is"]),
+    ):
+        with front_door(cache, **variables) as function:
+            answer = function.runtime.invoke({"diagnose": True})
+            ids = [finding["id"] for finding in answer["findings"]]
+            assert ids == expected, (variables, answer)
+            text = json.dumps(answer)
+            assert all(part in text for part in says), (says, answer)
+            assert PASSWORD not in text and "X-Amz" not in text, answer
+            assert function.lines() == [{"level": "INFO", "message": "diagnosed", **answer}], function.lines()
+    assert cache.cli("dbsize") == size
+    for node in cache.nodes:
+        cache.cli("acl", "deluser", *users, node=node)
 
 
 def try_large_reply(cache):
@@ -441,6 +484,8 @@ def main():
         print(f"{try_commands(cache)} commands of the server: as the table says, for readers and writers")
         try_users(cache)
         print("the users of the cache: may send what the table says")
+        try_diagnosis(cache)
+        print("what a request would hang on: found, and nothing else")
         with front_door(cache) as function:
             try_sdks(function.url, WRITE_TOKEN, READ_TOKEN)
         print("@upstash/redis and upstash-redis: passed")

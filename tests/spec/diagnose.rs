@@ -74,7 +74,6 @@ fn ids(findings: &Findings) -> Vec<String> {
         let severity = match one.severity {
             Severity::Error => "E",
             Severity::Warning => "W",
-            Severity::Info => "I",
         };
         format!("{severity} {}", one.id)
     };

@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod corpus;
+mod diagnose;
 mod graphql;
 mod iam;
 mod peer;
