@@ -30,14 +30,8 @@ const NAMESPACE_RULE: &str = "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and
 pub struct Config {
     /// The groups are in the order in which they are first named.
     pub target_groups: Vec<TargetGroupConfig>,
-    /// The port that is registered for every address. `None` means each group's own port.
-    pub target_port: Option<u16>,
     /// All of these servers are asked at once. An empty list means the system resolver.
     pub dns_servers: Vec<SocketAddr>,
-    /// The number of lookups of each endpoint. Their answers are united.
-    pub lookups_per_reconcile: u32,
-    /// How many independent answers in a row may lack a current target before one more of them deregisters it.
-    pub misses_before_deregistration: u32,
     /// The time from the start of one reconcile to the next, in a scheduled invocation that polls.
     pub poll_interval: Duration,
     /// How long a scheduled invocation polls. Zero means one reconcile.
@@ -64,11 +58,23 @@ pub struct Alarms {
     pub span: Option<Duration>,
 }
 
-/// A target group and the endpoints that feed it.
+/// A target group, the endpoints that feed it, and how it follows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetGroupConfig {
     pub arn: TargetGroupArn,
     pub endpoints: Vec<Endpoint>,
+    pub settings: Settings,
+}
+
+/// How a target group follows its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The port that is registered for every address. `None` means the group's own port.
+    pub port: Option<u16>,
+    /// The number of lookups of each endpoint in a reconcile. Their answers are united.
+    pub lookups: u32,
+    /// How many independent answers in a row may lack a current target before one more of them deregisters it.
+    pub misses: u32,
 }
 
 impl Config {
@@ -99,20 +105,28 @@ impl Config {
                 elsewhere.region()
             )));
         }
+        let pairs = pair(endpoints, arns).map_err(|expected| {
+            let (endpoints, arns) = (variable("ENDPOINTS"), variable("TARGET_GROUP_ARNS"));
+            Error::InvalidConfig(format!("{endpoints} and {arns}: expected {expected}"))
+        })?;
+        let port = variable("TARGET_PORT").optional("a port from 1 to 65535", port)?;
+        let dns_servers = variable("DNS_SERVERS").optional(
+            "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
+            list(dns_server),
+        )?;
+        let settings = Settings {
+            port,
+            lookups: number("LOOKUPS_PER_RECONCILE", "1", 1..=32)?,
+            misses: number("MISSES_BEFORE_DEREGISTRATION", "0", 0..=1000)?,
+        };
+        let group = |(arn, endpoints)| TargetGroupConfig {
+            arn,
+            endpoints,
+            settings,
+        };
         Ok(Config {
-            target_groups: pair(endpoints, arns).map_err(|expected| {
-                let (endpoints, arns) = (variable("ENDPOINTS"), variable("TARGET_GROUP_ARNS"));
-                Error::InvalidConfig(format!("{endpoints} and {arns}: expected {expected}"))
-            })?,
-            target_port: variable("TARGET_PORT").optional("a port from 1 to 65535", port)?,
-            dns_servers: variable("DNS_SERVERS")
-                .optional(
-                    "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
-                    list(dns_server),
-                )?
-                .unwrap_or_default(),
-            lookups_per_reconcile: number("LOOKUPS_PER_RECONCILE", "1", 1..=32)?,
-            misses_before_deregistration: number("MISSES_BEFORE_DEREGISTRATION", "0", 0..=1000)?,
+            target_groups: pairs.into_iter().map(group).collect(),
+            dns_servers: dns_servers.unwrap_or_default(),
             poll_interval: seconds("POLL_INTERVAL_SECONDS", "5", 1..=60)?,
             schedule_poll: seconds("SCHEDULE_POLL_SECONDS", "0", 0..=55)?,
             event_poll: seconds("EVENT_POLL_SECONDS", "50", 0..=55)?,
@@ -167,23 +181,20 @@ impl Config {
 fn pair(
     endpoints: Vec<Endpoint>,
     arns: Vec<TargetGroupArn>,
-) -> Result<Vec<TargetGroupConfig>, &'static str> {
+) -> Result<Vec<(TargetGroupArn, Vec<Endpoint>)>, &'static str> {
     if endpoints.len() != arns.len() {
         return Err("lists of the same length");
     }
     let mut seen = HashSet::new();
-    let mut target_groups: Vec<TargetGroupConfig> = Vec::new();
+    let mut pairs: Vec<(TargetGroupArn, Vec<Endpoint>)> = Vec::new();
     for (endpoint, arn) in endpoints.into_iter().zip(arns) {
         if !seen.insert((endpoint.clone(), arn.clone())) {
             return Err("each pair of endpoint and target group only once");
         }
-        match target_groups.iter_mut().find(|group| group.arn == arn) {
-            Some(group) => group.endpoints.push(endpoint),
-            None => target_groups.push(TargetGroupConfig {
-                arn,
-                endpoints: vec![endpoint],
-            }),
+        match pairs.iter_mut().find(|(known, _)| *known == arn) {
+            Some((_, endpoints)) => endpoints.push(endpoint),
+            None => pairs.push((arn, vec![endpoint])),
         }
     }
-    Ok(target_groups)
+    Ok(pairs)
 }

@@ -141,23 +141,22 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
     }
 
     fn policy(&self, properties: Properties) -> Policy<'a> {
-        let config = self.context.config;
+        let settings = self.group.settings;
         Policy {
-            port: config.target_port.unwrap_or(properties.port),
-            keep_cidrs: &config.keep_cidrs,
-            misses_before_deregistration: config.misses_before_deregistration,
+            port: settings.port.unwrap_or(properties.port),
+            keep_cidrs: &self.context.config.keep_cidrs,
+            misses_before_deregistration: settings.misses,
         }
     }
 
     /// Returns the answer if there is one, and until when it can be acted on.
     async fn resolve(&mut self, properties: Properties) -> (Option<Answer>, Instant) {
         self.outcome.step = Step::Resolve;
-        let (config, endpoints) = (self.context.config, &self.group.endpoints);
-        let lookups = endpoints.len() * config.lookups_per_reconcile as usize;
+        let group = self.group;
+        let lookups = group.endpoints.len() * group.settings.lookups as usize;
         self.context.pace.lookups.turns(lookups).await;
         let act_by = Instant::now() + ACT;
-        let Context { dns, clock, .. } = self.context;
-        let resolved = resolve(config, dns, clock, endpoints, properties.record_type).await;
+        let resolved = resolve(self.context, group, properties.record_type).await;
         self.unresolved = resolved.failures;
         (resolved.answer, act_by)
     }

@@ -37,20 +37,23 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
     pub(super) async fn look(&self) -> Seen<'a> {
         let groups = self.config.target_groups.iter();
         let groups = join_all(groups.map(|group| self.group(group))).await;
-        let mut names: Vec<(&Endpoint, RecordType)> = Vec::new();
+        let mut names: Vec<(&Endpoint, RecordType, u32)> = Vec::new();
         for group in &groups {
-            let its = group.record_type().into_iter().flat_map(|record_type| {
-                let endpoints = group.config.endpoints.iter();
-                endpoints.map(move |endpoint| (endpoint, record_type))
-            });
-            for name in its {
-                if !names.contains(&name) {
-                    names.push(name);
+            let Some(record_type) = group.record_type() else {
+                continue;
+            };
+            let misses = group.config.settings.misses;
+            for endpoint in &group.config.endpoints {
+                let is_it = |name: &&mut (_, _, _)| (name.0, name.1) == (endpoint, record_type);
+                match names.iter_mut().find(is_it) {
+                    Some((_, _, fewest)) => *fewest = misses.min(*fewest),
+                    None => names.push((endpoint, record_type, misses)),
                 }
             }
         }
         let names = names.into_iter();
-        let names = names.map(|(endpoint, record_type)| self.name(endpoint, record_type));
+        let names =
+            names.map(|(endpoint, record_type, misses)| self.name(endpoint, record_type, misses));
         Seen {
             names: join_all(names).await,
             groups,
@@ -130,7 +133,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
     }
 
     /// Resolves the name several times, each time on all servers at once.
-    async fn name(&self, endpoint: &'a Endpoint, record_type: RecordType) -> Name<'a> {
+    async fn name(&self, endpoint: &'a Endpoint, record_type: RecordType, misses: u32) -> Name<'a> {
         let resolver = self.dns.resolver();
         let servers = async {
             let resolver = resolver?;
@@ -160,6 +163,7 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
         Name {
             endpoint,
             record_type,
+            misses,
             servers: servers.await,
         }
     }

@@ -29,6 +29,8 @@ pub struct Seen<'a> {
 pub struct Name<'a> {
     pub endpoint: &'a Endpoint,
     pub record_type: RecordType,
+    /// The fewest misses before a deregistration, over these groups.
+    pub misses: u32,
     /// The error says why there is no server to ask.
     pub servers: Result<Vec<Server>, String>,
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_smithy_async::time::SharedTimeSource;
 use futures_util::future::join_all;
 use hickory_resolver::net::runtime::RuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
 use tokio::time::{Instant, timeout};
 
-use crate::config::Config;
-use crate::endpoint::{Dns, Endpoint, Found, Resolver};
+use super::Context;
+use crate::config::{Config, TargetGroupConfig};
+use crate::endpoint::{Endpoint, Found, Resolver};
 use crate::error::{Error, enumerate};
 use crate::plan::{Answer, MAX_ADDRESSES, Moment, RESOLVE};
 
@@ -27,20 +27,20 @@ pub struct Resolved {
 /// The resolver is made for this reconcile. It has nothing of an earlier one, and two reconciles that ask for
 /// the same name at once each get an answer of their own.
 pub async fn resolve<P: RuntimeProvider>(
-    config: &Config,
-    dns: &Dns<'_, P>,
-    clock: &SharedTimeSource,
-    endpoints: &[Endpoint],
+    context: &Context<'_, P>,
+    group: &TargetGroupConfig,
     record_type: RecordType,
 ) -> Resolved {
-    let resolver = &dns.resolver();
+    let Context { config, clock, .. } = context;
+    let (endpoints, settings) = (&group.endpoints, group.settings);
+    let resolver = &context.dns.resolver();
     let now = || Moment {
         wall: clock.now(),
         monotonic: Instant::now(),
     };
     let asked = now();
     let lookups = endpoints.iter().map(async |endpoint| {
-        let lookups = resolve_one(config, resolver, endpoint, record_type);
+        let lookups = resolve_one(config, resolver, endpoint, settings.lookups, record_type);
         let lookups = timeout(RESOLVE, lookups).await;
         lookups.unwrap_or_else(|_| {
             let cause = format!("no answer within {} s", RESOLVE.as_secs());
@@ -83,10 +83,11 @@ async fn resolve_one<P: RuntimeProvider>(
     config: &Config,
     resolver: &Result<Resolver<P>, String>,
     endpoint: &Endpoint,
+    lookups: u32,
     record_type: RecordType,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
-    for _ in 0..config.lookups_per_reconcile {
+    for _ in 0..lookups {
         let lookup = match resolver {
             Ok(resolver) => resolver.resolve(endpoint, record_type).await,
             Err(cause) => Err(cause.clone()),

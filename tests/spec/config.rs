@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nlb_hostname_target::config::{Alarms, Config, TargetGroupConfig};
+use nlb_hostname_target::config::{Alarms, Config, Settings, TargetGroupConfig};
 use nlb_hostname_target::endpoint::Endpoint;
 use nlb_hostname_target::error::Error;
 use nlb_hostname_target::target_group::TargetGroupArn;
@@ -67,11 +67,13 @@ fn the_defaults() {
         target_groups: vec![TargetGroupConfig {
             arn: arn(ARN),
             endpoints: vec![endpoint(ENDPOINT)],
+            settings: Settings {
+                port: None,
+                lookups: 1,
+                misses: 0,
+            },
         }],
-        target_port: None,
         dns_servers: vec![],
-        lookups_per_reconcile: 1,
-        misses_before_deregistration: 0,
         poll_interval: Duration::from_secs(5),
         schedule_poll: Duration::ZERO,
         event_poll: Duration::from_secs(50),
@@ -112,6 +114,11 @@ fn everything_set() {
         ("ALARM_MINUTES", "17"),
     ];
     let variables = variables.map(|(name, value)| (name, value.to_owned()));
+    let settings = Settings {
+        port: Some(6380),
+        lookups: 8,
+        misses: 1000,
+    };
     let expected = Config {
         target_groups: vec![
             TargetGroupConfig {
@@ -120,13 +127,14 @@ fn everything_set() {
                     endpoint("master.example.com"),
                     endpoint("third.example.com"),
                 ],
+                settings,
             },
             TargetGroupConfig {
                 arn: arn(ARN),
                 endpoints: vec![endpoint("replica.example.com")],
+                settings,
             },
         ],
-        target_port: Some(6380),
         dns_servers: [
             "10.0.0.2:53",
             "10.0.0.3:5353",
@@ -135,8 +143,6 @@ fn everything_set() {
         ]
         .map(|server| server.parse().unwrap())
         .to_vec(),
-        lookups_per_reconcile: 8,
-        misses_before_deregistration: 1000,
         poll_interval: Duration::from_secs(60),
         schedule_poll: Duration::from_secs(55),
         event_poll: Duration::ZERO,

@@ -75,7 +75,7 @@ pub(super) fn of_group(config: &Config, group: &Group<'_>, seen: &Seen<'_>) -> V
     own.retain(|one| address(one).is_none_or(|target| !config.is_kept(target.ip())));
     if let Some(desired) = &desired {
         findings.extend(too_many(desired));
-        if config.misses_before_deregistration == 0 {
+        if group.config.settings.misses == 0 {
             let is_foreign = |target: Target| !desired.contains(&target);
             let (foreign, rest): (Vec<_>, _) = own
                 .into_iter()
@@ -132,7 +132,7 @@ fn names<'a>(group: &Group<'_>, seen: &'a Seen<'_>) -> Vec<&'a Name<'a>> {
 /// The desired targets. They are known if every endpoint gave an answer that is not refused, and if the port is known.
 fn desired(config: &Config, group: &Group<'_>, names: &[&Name<'_>]) -> Option<BTreeSet<Target>> {
     let of_group = || u16::try_from(group.description.as_ref().ok()?.port()?).ok();
-    let port = config.target_port.or_else(of_group)?;
+    let port = group.config.settings.port.or_else(of_group)?;
     group.record_type()?;
     let mut desired = BTreeSet::new();
     for name in names {

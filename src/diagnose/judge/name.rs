@@ -20,7 +20,7 @@ pub(super) fn of_name(config: &Config, name: &Name<'_>) -> Vec<Finding> {
         Some(finding) => findings.push(finding),
         None => {
             let is_in_part = name.servers.iter().flatten().any(answers_in_part);
-            findings.extend(in_part(config, name, is_in_part));
+            findings.extend(in_part(name, is_in_part));
             findings.extend(not_allowed(config, name));
             findings.extend(disagreement(name, is_in_part));
             findings.extend(long_ttl(name));
@@ -70,9 +70,8 @@ fn answers_in_part(server: &Server) -> bool {
     changes.count() > 1
 }
 
-fn in_part(config: &Config, name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
-    let is_expected = config.misses_before_deregistration > 0;
-    (is_in_part && !is_expected).then(|| {
+fn in_part(name: &Name<'_>, is_in_part: bool) -> Option<Finding> {
+    (is_in_part && name.misses == 0).then(|| {
         warning(
             "endpoint-answers-in-part",
             format!(

@@ -40,11 +40,11 @@ fn assert_complete(config: &Config, variables: &BTreeMap<&str, &str>) {
             "{} without endpoint",
             group.arn
         );
+        assert_ne!(group.settings.port, Some(0));
+        assert!((1..=32).contains(&group.settings.lookups));
+        assert!(group.settings.misses <= 1000);
     }
-    assert_ne!(config.target_port, Some(0));
     assert!(config.dns_servers.iter().all(|server| server.port() > 0));
-    assert!((1..=32).contains(&config.lookups_per_reconcile));
-    assert!(config.misses_before_deregistration <= 1000);
     assert!((1..=60).contains(&config.poll_interval.as_secs()));
     assert!(config.schedule_poll.as_secs() <= 55);
     assert!(config.event_poll.as_secs() <= 55);
@@ -61,20 +61,15 @@ fn write(config: &Config) -> BTreeMap<&'static str, String> {
             .map(|endpoint| (endpoint, &group.arn))
     });
     let (endpoints, arns): (Vec<_>, Vec<_>) = pairs.unzip();
-    let port = config.target_port.map(|port| port.to_string());
+    let settings = config.target_groups[0].settings;
+    let port = settings.port.map(|port| port.to_string());
     BTreeMap::from([
         ("ENDPOINTS", join(&endpoints)),
         ("TARGET_GROUP_ARNS", join(&arns)),
         ("TARGET_PORT", port.unwrap_or_default()),
         ("DNS_SERVERS", join(&config.dns_servers)),
-        (
-            "LOOKUPS_PER_RECONCILE",
-            config.lookups_per_reconcile.to_string(),
-        ),
-        (
-            "MISSES_BEFORE_DEREGISTRATION",
-            config.misses_before_deregistration.to_string(),
-        ),
+        ("LOOKUPS_PER_RECONCILE", settings.lookups.to_string()),
+        ("MISSES_BEFORE_DEREGISTRATION", settings.misses.to_string()),
         (
             "POLL_INTERVAL_SECONDS",
             config.poll_interval.as_secs().to_string(),
