@@ -22,7 +22,7 @@ use crate::event::{Cause, Event, Request, RequestType};
 use crate::invocation::{Invocation, Sandbox};
 use crate::metrics::Destination;
 use crate::pace::Pace;
-use crate::reconcile::{Context, Remembered};
+use crate::reconcile::Context;
 use crate::report::{Output, QueueResult, Report};
 use crate::window::{Deadline, Window};
 
@@ -221,8 +221,6 @@ impl<P: RuntimeProvider> Function<P> {
             is_deployment: matches!(event.cause, Cause::Deployment(_)),
         };
         let mut sandbox = self.sandbox.take();
-        let remembered = &mut sandbox.target_groups;
-        remembered.resize_with(config.target_groups.len(), Remembered::default);
         let (report, outcome) = Box::pin(invocation.run(&mut sandbox)).await;
         self.sandbox.set(sandbox);
         report.log();

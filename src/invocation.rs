@@ -3,6 +3,7 @@
 
 mod publish;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
@@ -25,8 +26,14 @@ use crate::window::{Deadline, Window};
 /// and the metrics that are not published yet.
 #[derive(Debug, Default)]
 pub struct Sandbox {
-    pub target_groups: Vec<Remembered>,
+    pub target_groups: HashMap<TargetGroupArn, Remembered>,
     pub metrics: Metrics,
+}
+
+/// A target group, and what is remembered about it. Its loop has it for the time of an invocation.
+struct Lent<'a> {
+    group: &'a TargetGroupConfig,
+    remembered: Remembered,
 }
 
 /// What one invocation works with.
@@ -43,13 +50,22 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     /// Runs the invocation. Returns the report and what failed: the groups' errors come first, in
     /// configuration order, and then those of publishing.
     pub async fn run(&self, sandbox: &mut Sandbox) -> (Report, Result<(), Errors>) {
-        let Sandbox {
-            target_groups,
-            metrics,
-        } = sandbox;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let loops = self.reconcile_all(target_groups, sender);
-        let (mut target_groups, unpublished) = join!(loops, self.publish(metrics, receiver));
+        let groups = self.context.config.target_groups.iter();
+        let lent = groups.map(|group| Lent {
+            remembered: sandbox.target_groups.remove(&group.arn).unwrap_or_default(),
+            group,
+        });
+        let loops = self.reconcile_all(lent.collect(), sender);
+        let publishing = self.publish(&mut sandbox.metrics, receiver);
+        let (ended, unpublished) = join!(loops, publishing);
+        let mut target_groups = Vec::new();
+        for (lent, report) in ended {
+            sandbox
+                .target_groups
+                .insert(lent.group.arn.clone(), lent.remembered);
+            target_groups.push(report);
+        }
         self.fail_unsent(&mut target_groups);
         let failures = target_groups
             .iter()
@@ -64,37 +80,35 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     }
 
     /// Runs the loops of all target groups, in an order that is drawn for this invocation. Several sandboxes whose
-    /// calls are refused would otherwise all leave the same groups to the end. Returns their reports in configuration
-    /// order.
-    async fn reconcile_all(
+    /// calls are refused would otherwise all leave the same groups to the end. Returns them with their reports, in the
+    /// order in which they were given.
+    async fn reconcile_all<'g>(
         &self,
-        remembered: &mut [Remembered],
+        lent: Vec<Lent<'g>>,
         samples: UnboundedSender<Sample>,
-    ) -> Vec<TargetGroupReport> {
-        let groups = self.context.config.target_groups.iter();
-        let mut groups: Vec<_> = groups.zip(remembered).enumerate().collect();
-        fastrand::shuffle(&mut groups);
-        let cold = groups
+    ) -> Vec<(Lent<'g>, TargetGroupReport)> {
+        let mut lent: Vec<_> = lent.into_iter().enumerate().collect();
+        fastrand::shuffle(&mut lent);
+        let cold = lent
             .iter()
-            .filter(|(_, (_, one))| one.properties.is_none());
-        let cold: Vec<_> = cold.map(|(_, (group, _))| &group.arn).collect();
+            .filter(|(_, one)| one.remembered.properties.is_none());
+        let cold: Vec<_> = cold.map(|(_, one)| &one.group.arn).collect();
         let batches = cold.chunks(GROUPS_PER_CALL);
         let batches: Vec<_> = batches
             .map(|arns| (arns, self.describe(arns).shared()))
             .collect();
-        let loops = groups
-            .into_iter()
-            .map(async |(index, (group, remembered))| {
-                let mut batches = batches.iter();
-                if let Some((_, batch)) = batches.find(|(arns, _)| arns.contains(&&group.arn)) {
-                    remembered.properties = batch.clone().await.get(&group.arn).cloned();
-                }
-                let report = self.reconcile_in_window(group, remembered, &samples);
-                (index, report.await)
-            });
-        let mut reports = join_all(loops).await;
-        reports.sort_unstable_by_key(|(index, _)| *index);
-        reports.into_iter().map(|(_, report)| report).collect()
+        let loops = lent.into_iter().map(async |(index, mut lent)| {
+            let arn = &lent.group.arn;
+            let mut batches = batches.iter();
+            if let Some((_, batch)) = batches.find(|(arns, _)| arns.contains(&arn)) {
+                lent.remembered.properties = batch.clone().await.get(arn).cloned();
+            }
+            let report = self.reconcile_in_window(&mut lent, &samples).await;
+            (index, (lent, report))
+        });
+        let mut ended = join_all(loops).await;
+        ended.sort_unstable_by_key(|(index, _)| *index);
+        ended.into_iter().map(|(_, ended)| ended).collect()
     }
 
     async fn describe(&self, arns: &[&TargetGroupArn]) -> Rc<Described> {
@@ -130,8 +144,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     /// Reconciles one target group for as long as the window says. Returns its report.
     async fn reconcile_in_window(
         &self,
-        group: &TargetGroupConfig,
-        remembered: &mut Remembered,
+        Lent { group, remembered }: &mut Lent<'_>,
         samples: &UnboundedSender<Sample>,
     ) -> TargetGroupReport {
         if self.context.is_dry_run {
