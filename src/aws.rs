@@ -76,6 +76,13 @@ pub fn load_balancing(sdk: &SdkConfig) -> aws_sdk_elasticloadbalancingv2::Client
     aws_sdk_elasticloadbalancingv2::Client::from_conf(config.build())
 }
 
+pub fn tagging(sdk: &SdkConfig) -> aws_sdk_resourcegroupstagging::Client {
+    let config = aws_sdk_resourcegroupstagging::config::Builder::from(sdk);
+    aws_sdk_resourcegroupstagging::Client::from_conf(
+        config.interceptor(Acknowledgement::Json).build(),
+    )
+}
+
 pub fn cloudwatch(sdk: &SdkConfig) -> aws_sdk_cloudwatch::Client {
     let config = aws_sdk_cloudwatch::config::Builder::from(sdk);
     aws_sdk_cloudwatch::Client::from_conf(config.interceptor(Acknowledgement::Cbor).build())

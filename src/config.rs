@@ -1,6 +1,7 @@
 //! Environment variables are parsed once, at the edge. They become a complete [`Config`] or one precise
 //! error. Nothing is silently replaced by a default, and nothing else in the crate reads these variables.
 
+mod tags;
 mod variable;
 
 use std::collections::HashSet;
@@ -12,7 +13,11 @@ use ipnet::IpNet;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
-use variable::{Variable, boolean, cidr, dns_server, domain, list, minutes, namespace, port, rate};
+use variable::{
+    Variable, boolean, cidr, dns_server, domain, fleet, list, minutes, namespace, port, rate,
+};
+
+pub use tags::{FLEET_TAG, Tags};
 
 /// The IPv4 ranges that an NLB accepts as targets, and the unique local and global unicast ranges of IPv6.
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-target-groups.html#target-type>
@@ -22,14 +27,22 @@ const DEFAULT_METRIC_NAMESPACE: &str = "NlbHostnameTarget";
 const DEFAULT_URL_SUFFIX: &str = "amazonaws.com";
 const CIDRS: &str =
     "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix";
+/// Whoever may tag a target group says what is followed, so a fleet has no default.
+const FLEETS_CIDRS: &str = "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix; they are required \
+                            with FLEET";
+const FLEET_RULE: &str = "1 to 64 characters of A-Z a-z 0-9 . _ -";
 const NAMESPACE_RULE: &str = "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, \
                               and not beginning with AWS/ or a colon";
 
 /// All settings of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The groups are in the order in which they are first named.
+    /// The groups are in the order in which they are first named. There may be none if there is a fleet.
     pub target_groups: Vec<TargetGroupConfig>,
+    /// The value of the tag by which more groups are found.
+    pub fleet: Option<String>,
+    /// How a group follows its endpoints, unless it has a tag that says otherwise.
+    pub settings: Settings,
     /// All of these servers are asked at once. An empty list means the system resolver.
     pub dns_servers: Vec<SocketAddr>,
     /// The time from the start of one reconcile to the next, in a scheduled invocation that polls.
@@ -64,6 +77,8 @@ pub struct TargetGroupConfig {
     pub arn: TargetGroupArn,
     pub endpoints: Vec<Endpoint>,
     pub settings: Settings,
+    /// A list named the group. Such a list may name a group that was deleted, which is no failure.
+    pub is_listed: bool,
 }
 
 /// How a target group follows its endpoints.
@@ -89,12 +104,18 @@ impl Config {
             let seconds = variable(name).or(default).number("seconds", range)?;
             Ok(Duration::from_secs(seconds.into()))
         };
-        let endpoints =
-            variable("ENDPOINTS").required("comma-separated host names", list(Endpoint::parse))?;
-        let arns = variable("TARGET_GROUP_ARNS").required(
+        let has_fleet = lookup("FLEET").is_some_and(|fleet| !fleet.is_empty());
+        let endpoints = variable("ENDPOINTS").required_unless(
+            has_fleet,
+            "comma-separated host names",
+            list(Endpoint::parse),
+        )?;
+        let arns = variable("TARGET_GROUP_ARNS").required_unless(
+            has_fleet,
             "comma-separated ARNs of target groups, one for each of ENDPOINTS",
             list(TargetGroupArn::parse),
         )?;
+        let (endpoints, arns) = (endpoints.unwrap_or_default(), arns.unwrap_or_default());
         let region = lookup("AWS_REGION").filter(|region| !region.is_empty());
         if let Some(region) = &region
             && let Some(elsewhere) = arns.iter().find(|arn| arn.region() != region)
@@ -109,6 +130,7 @@ impl Config {
             let (endpoints, arns) = (variable("ENDPOINTS"), variable("TARGET_GROUP_ARNS"));
             Error::InvalidConfig(format!("{endpoints} and {arns}: expected {expected}"))
         })?;
+        let fleet = variable("FLEET").optional(FLEET_RULE, fleet)?;
         let port = variable("TARGET_PORT").optional("a port from 1 to 65535", port)?;
         let dns_servers = variable("DNS_SERVERS").optional(
             "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
@@ -123,16 +145,22 @@ impl Config {
             arn,
             endpoints,
             settings,
+            is_listed: false,
         };
         Ok(Config {
             target_groups: pairs.into_iter().map(group).collect(),
+            fleet,
+            settings,
             dns_servers: dns_servers.unwrap_or_default(),
             poll_interval: seconds("POLL_INTERVAL_SECONDS", "5", 1..=60)?,
             schedule_poll: seconds("SCHEDULE_POLL_SECONDS", "0", 0..=55)?,
             event_poll: seconds("EVENT_POLL_SECONDS", "50", 0..=55)?,
-            allowed_cidrs: variable("ALLOWED_CIDRS")
-                .or(DEFAULT_ALLOWED_CIDRS)
-                .required(CIDRS, list(cidr))?,
+            allowed_cidrs: match has_fleet {
+                true => variable("ALLOWED_CIDRS").required(FLEETS_CIDRS, list(cidr))?,
+                false => variable("ALLOWED_CIDRS")
+                    .or(DEFAULT_ALLOWED_CIDRS)
+                    .required(CIDRS, list(cidr))?,
+            },
             keep_cidrs: variable("KEEP_CIDRS")
                 .optional(CIDRS, list(cidr))?
                 .unwrap_or_default(),

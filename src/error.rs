@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use tracing::error;
 
 use crate::aws::Cause;
+use crate::fleet::{MOST_GROUPS, MOST_LOOKUPS};
 use crate::reconcile::Step;
 
 /// How many target groups one line of the log lists, and how many failures one message names. The others are counted.
@@ -34,7 +35,23 @@ pub enum Error {
     TargetGroupInvalid {
         target_group_arn: String,
         reason: String,
+        is_missing: bool,
     },
+    /// A tag of a group of the fleet is missing or malformed. The text names it, its value and what was expected.
+    #[error("cannot follow {target_group_arn}: {reason}")]
+    TagInvalid {
+        target_group_arn: String,
+        reason: String,
+    },
+    /// There is no whole list of the fleet.
+    #[error("cannot list the fleet {fleet:?}: {cause}")]
+    DiscoverFailed { fleet: String, cause: String },
+    /// Only some groups of the fleet are followed.
+    #[error(
+        "cannot follow {all} target groups of the fleet: at most {MOST_GROUPS} of them, with {MOST_LOOKUPS} lookups in all, \
+         fit into an invocation, and the first {followed} in the order of their ARNs are followed"
+    )]
+    FleetTooLarge { all: usize, followed: usize },
     /// ELB could not be asked, or its answer could not be read.
     #[error("cannot describe {what} {target_group_arn}: {cause}")]
     DescribeFailed {
@@ -83,6 +100,8 @@ impl Error {
             Error::ResolveFailed { .. } => "ResolveFailed",
             Error::AnswerRefused { .. } => "AnswerRefused",
             Error::TargetGroupInvalid { .. } => "TargetGroupInvalid",
+            Error::TagInvalid { .. } => "TagInvalid",
+            Error::DiscoverFailed { .. } | Error::FleetTooLarge { .. } => "DiscoverFailed",
             Error::DescribeFailed { .. } => "DescribeFailed",
             Error::RegisterFailed { .. } => "RegisterFailed",
             Error::DeregisterFailed { .. } => "DeregisterFailed",
@@ -104,6 +123,15 @@ impl Error {
             Error::TargetGroupInvalid { .. } => {
                 "clients keep the targets that they have until the group or the configuration is corrected"
             }
+            Error::TagInvalid { .. } => {
+                "clients keep the targets that they have until the tag is corrected"
+            }
+            Error::DiscoverFailed { .. } => {
+                "the groups of the last whole list of this sandbox are followed; the next invocation lists again"
+            }
+            Error::FleetTooLarge { .. } => {
+                "clients of the other groups keep the targets that they have; follow them by another deployment"
+            }
             Error::RegisterFailed { .. } => {
                 "nothing was deregistered, so clients stay on the targets that they have; \
                  the next reconcile tries again"
@@ -120,6 +148,17 @@ impl Error {
             Error::AnswerFailed(_) => "the deployment waits for an answer until it times out",
             Error::DeadlineExceeded { .. } => "the next invocation starts again",
         })
+    }
+
+    /// True if a target group does not exist.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Error::TargetGroupInvalid { is_missing, .. } => *is_missing,
+            Error::RegisterFailed { cause, .. } | Error::DeregisterFailed { cause, .. } => {
+                cause.code.as_deref() == Some("TargetGroupNotFound")
+            }
+            _ => false,
+        }
     }
 
     /// True if data are lost, so that no later publication can make up for it.

@@ -45,6 +45,7 @@ pub struct Function<P: RuntimeProvider> {
     sdk: SdkConfig,
     load_balancing: aws_sdk_elasticloadbalancingv2::Client,
     cloudwatch: aws_sdk_cloudwatch::Client,
+    tagging: aws_sdk_resourcegroupstagging::Client,
     /// The clock for the time of day. Tokio's clock may stand still while a sandbox is frozen.
     clock: SharedTimeSource,
     /// The value is taken for an invocation and put back after it, because a sandbox has one invocation at a time.
@@ -62,6 +63,7 @@ impl<P: RuntimeProvider> Function<P> {
             sdk: sdk.clone(),
             load_balancing: aws::load_balancing(sdk),
             cloudwatch: aws::cloudwatch(sdk),
+            tagging: aws::tagging(sdk),
             clock: sdk.time_source().unwrap_or_default(),
             sandbox: Cell::default(),
         }
@@ -211,6 +213,7 @@ impl<P: RuntimeProvider> Function<P> {
                 deadline: deadline.work,
                 is_dry_run,
             },
+            tagging: &self.tagging,
             destination: Destination {
                 client: &self.cloudwatch,
                 namespace: &config.metric_namespace,

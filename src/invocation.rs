@@ -1,9 +1,12 @@
 //! An invocation runs one loop of reconciles for every target group. The loops are concurrent and isolated from
 //! each other, and their outcome is reported. The answer to Lambda always comes before its timeout, whatever hangs.
 
+mod fleet;
 mod publish;
+mod sweep;
 
 use std::collections::HashMap;
+use std::mem;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
@@ -15,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::TargetGroupConfig;
 use crate::error::{Error, Errors};
+use crate::fleet::Fleet;
 use crate::metrics::{Destination, Metrics, Sample};
 use crate::plan::{Moment, Target};
 use crate::reconcile::{Context, Outcome, Remembered, Step, reconcile};
@@ -27,6 +31,7 @@ use crate::window::{Deadline, Window};
 #[derive(Debug, Default)]
 pub struct Sandbox {
     pub target_groups: HashMap<TargetGroupArn, Remembered>,
+    pub fleet: Fleet,
     pub metrics: Metrics,
 }
 
@@ -34,11 +39,14 @@ pub struct Sandbox {
 struct Lent<'a> {
     group: &'a TargetGroupConfig,
     remembered: Remembered,
+    /// The first reconcile describes the targets, whatever is remembered.
+    is_described: bool,
 }
 
 /// What one invocation works with.
 pub struct Invocation<'a, P: RuntimeProvider> {
     pub context: Context<'a, P>,
+    pub tagging: &'a aws_sdk_resourcegroupstagging::Client,
     pub destination: Destination<'a>,
     pub deadline: Deadline,
     pub window: Window,
@@ -51,26 +59,32 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     /// configuration order, and then those of publishing.
     pub async fn run(&self, sandbox: &mut Sandbox) -> (Report, Result<(), Errors>) {
         let (sender, receiver) = mpsc::unbounded_channel();
+        let mut remembered = mem::take(&mut sandbox.target_groups);
         let groups = self.context.config.target_groups.iter();
         let lent = groups.map(|group| Lent {
-            remembered: sandbox.target_groups.remove(&group.arn).unwrap_or_default(),
+            remembered: remembered.remove(&group.arn).unwrap_or_default(),
             group,
+            is_described: true,
         });
-        let loops = self.reconcile_all(lent.collect(), sender);
+        let configured = self.reconcile_all(lent.collect(), sender.clone());
+        let fleet = self.reconcile_fleet(&mut sandbox.fleet, remembered, sender);
         let publishing = self.publish(&mut sandbox.metrics, receiver);
-        let (ended, unpublished) = join!(loops, publishing);
+        let (configured, fleet, unpublished) = join!(configured, fleet, publishing);
+        sandbox.target_groups = fleet.remembered;
         let mut target_groups = Vec::new();
-        for (lent, report) in ended {
-            sandbox
-                .target_groups
-                .insert(lent.group.arn.clone(), lent.remembered);
+        for (lent, report) in configured {
+            let arn = lent.group.arn.clone();
+            sandbox.target_groups.insert(arn, lent.remembered);
             target_groups.push(report);
         }
-        self.fail_unsent(&mut target_groups);
+        let count = target_groups.len();
+        target_groups.extend(fleet.reports);
+        self.fail_unsent(&mut target_groups, count);
         let failures = target_groups
             .iter()
             .filter_map(|group| group.errors.clone());
-        let outcome = Errors::check(failures.flatten().chain(unpublished));
+        let failures = failures.flatten().chain(fleet.failures);
+        let outcome = Errors::check(failures.chain(unpublished));
         let report = Report {
             dry_run: self.context.is_dry_run,
             target_groups,
@@ -123,13 +137,16 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     }
 
     /// A group that was not reached is left to the next invocation. It is a failure only where that would be taken
-    /// for a success: in a deployment, and in a dry run that looked at nothing.
-    fn fail_unsent(&self, reports: &mut [TargetGroupReport]) {
+    /// for a success: in a deployment of groups that are configured, which come first, and in a dry run that looked at
+    /// nothing.
+    fn fail_unsent(&self, reports: &mut [TargetGroupReport], configured: usize) {
         let is_blind = self.context.is_dry_run && reports.iter().all(|report| report.is_unsent);
-        if !is_blind && !self.is_deployment {
-            return;
-        }
-        for report in reports {
+        let failed = match (is_blind, self.is_deployment) {
+            (true, _) => reports,
+            (false, true) => &mut reports[..configured],
+            (false, false) => return,
+        };
+        for report in failed {
             if report.is_unsent && report.errors.is_none() {
                 let error = Error::DeadlineExceeded {
                     step: Step::Wait,
@@ -144,15 +161,16 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     /// Reconciles one target group for as long as the window says. Returns its report.
     async fn reconcile_in_window(
         &self,
-        Lent { group, remembered }: &mut Lent<'_>,
+        lent: &mut Lent<'_>,
         samples: &UnboundedSender<Sample>,
     ) -> TargetGroupReport {
+        let (group, remembered) = (lent.group, &mut lent.remembered);
         if self.context.is_dry_run {
             return self.dry_run(group, remembered).await;
         }
         let mut report = TargetGroupReport::new(group);
         let (mut told, mut next) = (Vec::new(), Some(self.window.begin()));
-        remembered.begin();
+        remembered.begin(lent.is_described);
         while let Some(start) = next {
             // A timer takes a millisecond even if its time is over already.
             if start > Instant::now() {
@@ -162,6 +180,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             let held_back = outcome.held_back.iter();
             let held_until = held_back.map(|held| self.instant(held.until)).min();
             next = self.window.next(start, held_until, Instant::now());
+            next = next.filter(|_| !outcome.is_gone);
             self.log(group, &outcome, &mut told);
             // The receiver is gone only when the deadline has cut publishing off.
             let _ = samples.send(self.sample(group, &outcome, next.is_none()));
@@ -177,7 +196,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         remembered: &mut Remembered,
     ) -> TargetGroupReport {
         let mut forgotten = remembered.clone();
-        forgotten.begin();
+        forgotten.begin(true);
         let outcome = reconcile(&self.context, group, &mut forgotten).await;
         remembered.properties = forgotten.properties;
         report::log_dry_run(group, &outcome);
@@ -208,15 +227,16 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
 
     fn sample(&self, group: &TargetGroupConfig, outcome: &Outcome, is_last: bool) -> Sample {
         let is_left_undone = is_last && !outcome.held_back.is_empty();
+        let is_failure = outcome.errors.is_some() || outcome.is_unsent || is_left_undone;
+        let of_group = Some(group.arn.dimension().to_owned());
         Sample {
-            at: self.context.clock.now(),
-            target_group: group.arn.dimension().to_owned(),
-            is_failover: outcome.is_failover,
-            is_failure: outcome.errors.is_some() || outcome.is_unsent || is_left_undone,
+            is_failover: Some(outcome.is_failover),
+            is_failure: Some(is_failure),
             // The description is older than what was registered by it.
             is_served: outcome
                 .is_served
                 .map(|is_served| is_served || !outcome.registered.is_empty()),
+            ..Sample::new(self.context.clock.now(), of_group)
         }
     }
 }

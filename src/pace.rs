@@ -10,6 +10,11 @@ mod slots;
 pub use door::{Door, Turn};
 use slots::Slots;
 
+const READS_AT_FIRST: usize = 20;
+const READS_PER_SECOND: u32 = 5;
+/// How many reads an invocation has in its first 10 s.
+pub const READS_IN_10_SECONDS: usize = READS_AT_FIRST + 10 * READS_PER_SECOND as usize;
+
 /// The pace of one invocation, which is lent to all its loops.
 pub struct Pace {
     pub reads: Door,
@@ -23,7 +28,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            reads: Door::new(Slots::new(20, 5)),
+            reads: Door::new(Slots::new(READS_AT_FIRST, READS_PER_SECOND)),
             registrations: Door::new(Slots::new(16, 3)),
             lookups: Door::new(Slots::new(200, 200)),
         }

@@ -107,6 +107,7 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
         };
         let described = self.describe(due, act_by).await?;
         self.outcome.is_served = (!answer.is_partial).then(|| self.is_served(&described));
+        self.remembered.see(Instant::now(), self.outcome.is_served);
         let now = self
             .remembered
             .decide(&answer, &described, &self.done, policy);
@@ -181,12 +182,16 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
 
     /// A call that had no turn before the deadline is no failure, unless it was refused before.
     fn end(self, stopped: Result<(), Stop<Errors>>) -> Outcome {
-        let (mut outcome, mut failures) = (self.outcome, self.unresolved);
+        let (mut outcome, mut failures): (_, Vec<Error>) = (self.outcome, self.unresolved);
         match (stopped, self.target_group.refused) {
             (Ok(()), _) => (),
             (Err(Stop::Failed(errors)), _) => failures.extend(errors),
             (Err(_), Some(refused)) => failures.push(refused),
             (Err(_), None) => outcome.is_unsent = true,
+        }
+        if self.group.is_listed && failures.iter().any(Error::is_missing) {
+            failures.clear();
+            outcome.is_gone = true;
         }
         self.remembered.is_unsent = outcome.is_unsent;
         outcome.held_back = self.remembered.held_back(self.context.clock.now());

@@ -14,7 +14,7 @@ use crate::error::{Errors, MOST_IN_A_LINE};
 use crate::log::json;
 use crate::plan::Target;
 use crate::reconcile::Outcome;
-pub use lines::{log_dry_run, log_held_back, log_reconcile};
+pub use lines::{log_dry_run, log_held_back, log_left, log_reconcile};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

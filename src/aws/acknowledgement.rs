@@ -31,6 +31,10 @@ pub enum Acknowledgement {
     /// <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html#response-serialization>
     /// <https://github.com/smithy-lang/smithy/blob/main/smithy-protocol-tests/model/rpcv2Cbor/empty-input-output.smithy>
     Cbor,
+    /// The Resource Groups Tagging API sends JSON, which the SDK has read by now, and a header of AWS's own. A proxy's
+    /// `{}` would read as a fleet without groups.
+    /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#response-serialization>
+    Json,
 }
 
 /// The response is not an acknowledgement of the call.
@@ -48,6 +52,7 @@ impl Acknowledgement {
             Acknowledgement::Cbor => {
                 is_from_aws(response) && (body.is_empty() || is_empty_map(body))
             }
+            Acknowledgement::Json => response.headers().get("x-amzn-requestid").is_some(),
         }
     }
 }

@@ -58,6 +58,22 @@ impl Variable {
         self.optional(expected, parse)?.ok_or(unset)
     }
 
+    /// Parses the value of a variable that must be set, unless something else takes its place.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] as [`Variable::required`], or only if the value cannot be parsed.
+    pub fn required_unless<T>(
+        self,
+        is_replaced: bool,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        match is_replaced {
+            true => self.optional(expected, parse),
+            false => self.required(expected, parse).map(Some),
+        }
+    }
+
     /// Parses a number of this unit within the range.
     ///
     /// # Errors
@@ -130,6 +146,12 @@ pub fn domain(text: &str) -> Option<String> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_letter);
     (domain.contains('.') && domain.split('.').all(is_label)).then_some(domain)
+}
+
+/// The value of the tag of a fleet.
+pub fn fleet(text: &str) -> Option<String> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (text.len() <= 64 && text.bytes().all(is_letter)).then(|| text.to_owned())
 }
 
 pub fn boolean(text: &str) -> Option<bool> {

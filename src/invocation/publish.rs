@@ -47,7 +47,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             let mut next = receiver.recv().await;
             is_over = next.is_none();
             while let Some(sample) = next {
-                is_failover |= sample.is_failover;
+                is_failover |= sample.is_failover == Some(true);
                 metrics.record(sample);
                 next = receiver.try_recv().ok();
             }

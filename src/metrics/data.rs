@@ -7,21 +7,42 @@ use std::time::SystemTime;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{self, MetricDatum, StandardUnit};
 
-const METRICS: [&str; 3] = ["Failover", "ReconcileFailure", "NoHealthyTarget"];
+const METRICS: [&str; 4] = [
+    "Failover",
+    "ReconcileFailure",
+    "NoHealthyTarget",
+    "TagInvalid",
+];
 
-/// The outcome of one reconcile of one target group.
+/// The outcome of one reconcile of one target group, or of what comes before it. A value that is `None` is no sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     pub at: SystemTime,
-    /// The value of the dimension `TargetGroup`.
-    pub target_group: String,
-    pub is_failover: bool,
+    /// The value of the dimension `TargetGroup`. `None` means no group.
+    pub target_group: Option<String>,
+    pub is_failover: Option<bool>,
     /// The reconcile failed, or it left a doubtful plan or an unsent call at the end of the
-    /// invocation.
-    pub is_failure: bool,
+    /// invocation. Or the fleet could not be listed.
+    pub is_failure: Option<bool>,
     /// True if any desired target is healthy or initial, or if this reconcile registered one: a new target takes the
     /// load balancer minutes, which is no incident. It is `None` unless the group was resolved and described.
     pub is_served: Option<bool>,
+    /// A tag of the group cannot be read.
+    pub is_tag_invalid: Option<bool>,
+}
+
+impl Sample {
+    /// Makes a sample without values.
+    pub fn new(at: SystemTime, target_group: Option<String>) -> Self {
+        Sample {
+            at,
+            target_group,
+            is_failover: None,
+            is_failure: None,
+            is_served: None,
+            is_tag_invalid: None,
+        }
+    }
 }
 
 /// The samples that are in no datum yet, by minute and dimension.
@@ -41,21 +62,24 @@ struct Tally {
     /// A target group's samples are published once one of them is not 0. The function's samples are always published.
     is_published: bool,
     /// How many samples of each metric are 0, and how many are 1.
-    counts: [[u32; 2]; 3],
+    counts: [[u32; 2]; METRICS.len()],
 }
 
 impl Minutes {
     pub fn record(&mut self, sample: Sample) {
         let values = [
-            Some(sample.is_failover),
-            Some(sample.is_failure),
+            sample.is_failover,
+            sample.is_failure,
             sample.is_served.map(|is_served| !is_served),
+            sample.is_tag_invalid,
         ];
         let is_eventful = values.contains(&Some(true));
-        for (dimension, is_published) in [
-            (Dimension::TargetGroup(sample.target_group), is_eventful),
-            (Dimension::FunctionName, true),
-        ] {
+        let of_group = sample.target_group.map(Dimension::TargetGroup);
+        let of_group = of_group.map(|dimension| (dimension, is_eventful));
+        for (dimension, is_published) in of_group
+            .into_iter()
+            .chain([(Dimension::FunctionName, true)])
+        {
             let key = (minute(sample.at), dimension);
             let tally = self.0.entry(key).or_default();
             tally.last = tally.last.max(Some(sample.at));

@@ -46,6 +46,8 @@ pub struct Outcome {
     pub held_back: Vec<HeldBack>,
     /// The deadline came before a call had its turn.
     pub is_unsent: bool,
+    /// The group was listed, and does not exist.
+    pub is_gone: bool,
     pub errors: Option<Errors>,
 }
 

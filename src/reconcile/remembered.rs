@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use crate::error::Error;
 use crate::plan::{
     self, Answer, DescribedTarget, Done, Due, HeldBack, Memory, Plan, Policy, Target,
@@ -21,14 +23,39 @@ pub struct Remembered {
     held_back: Vec<HeldBack>,
     /// The last description, if nothing was tried since.
     described: Option<Vec<DescribedTarget>>,
-    /// The description is from this invocation.
+    /// The description holds in this invocation.
     is_of_now: bool,
+    /// When the targets were described last.
+    described_at: Option<Instant>,
+    /// That description showed a desired target that is healthy or initial.
+    is_served: bool,
 }
 
 impl Remembered {
-    /// Begins an invocation. Its first reconcile sees what others changed since the last one.
-    pub fn begin(&mut self) {
-        self.is_of_now = false;
+    /// Begins an invocation. If its first reconcile describes the targets, it sees what others changed since the last
+    /// one.
+    pub fn begin(&mut self, is_described: bool) {
+        self.is_of_now = !is_described;
+    }
+
+    /// True if the last decision did nothing and held nothing back.
+    pub fn is_settled(&self) -> bool {
+        self.described.is_some() && self.held_back.is_empty() && !self.is_unsent
+    }
+
+    /// True if a desired target was healthy or initial when the targets were described last.
+    pub fn is_served(&self) -> bool {
+        self.is_served
+    }
+
+    pub fn described_at(&self) -> Option<Instant> {
+        self.described_at
+    }
+
+    /// Remembers when the targets were described, and whether one of them serves, if that is known.
+    pub fn see(&mut self, now: Instant, is_served: Option<bool>) {
+        self.described_at = Some(now);
+        self.is_served = is_served.unwrap_or(self.is_served);
     }
 
     /// Ends the doubts that the answer contradicts, and decides by the last description if that is enough.

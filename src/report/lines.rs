@@ -10,6 +10,7 @@ use crate::error::enumerate;
 use crate::log::json;
 use crate::plan::{Change, HeldBack, Target};
 use crate::reconcile::Outcome;
+use crate::target_group::TargetGroupArn;
 
 /// Logs the one line of a doubt, when it begins.
 pub fn log_held_back(group: &TargetGroupConfig, held_back: &HeldBack, is_reached: bool) {
@@ -60,6 +61,11 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
             "errorMessage" = %errors,
             "reconcile failed"
         ),
+        None if outcome.is_gone => warn!(
+            "targetGroupArn" = %arn,
+            "{arn} does not exist, although the fleet's list names it. No client is affected; the list may name a \
+             deleted group for some minutes"
+        ),
         None if outcome.is_unsent => warn!(
             "targetGroupArn" = %arn,
             "json.desired" = desired,
@@ -86,6 +92,14 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
     }
 }
 
+/// Logs that a group is followed no longer.
+pub fn log_left(arn: &TargetGroupArn) {
+    warn!(
+        "targetGroupArn" = %arn,
+        "{arn} is not in the fleet's list any more, and is not followed. Its clients keep the targets that they have"
+    );
+}
+
 /// Logs the lines of a reconcile that only says what would change. Nobody may take them for a change.
 pub fn log_dry_run(group: &TargetGroupConfig, outcome: &Outcome) {
     let arn = &group.arn;
@@ -109,6 +123,10 @@ pub fn log_dry_run(group: &TargetGroupConfig, outcome: &Outcome) {
             "errorType" = errors.error_type(),
             "errorMessage" = %errors,
             "dry run: the reconcile would fail"
+        ),
+        None if outcome.is_gone => warn!(
+            "targetGroupArn" = %arn,
+            "dry run: {arn} does not exist, although the fleet's list names it"
         ),
         None if outcome.is_unsent => warn!(
             "targetGroupArn" = %arn,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The ARN of a target group, in any partition.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetGroupArn(String);
 
 impl TargetGroupArn {

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::call::Stop;
 use super::group::TargetGroup;
-use super::properties::{invalid, undescribed};
+use super::properties::{missing, undescribed};
 use crate::aws::Cause;
 use crate::error::Error;
 use crate::plan::{DescribedTarget, Target};
@@ -27,9 +27,7 @@ impl TargetGroup<'_> {
             .describe_target_health()
             .target_group_arn(self.arn.to_string());
         let failed = |cause: Cause| match cause.code.as_deref() {
-            Some("TargetGroupNotFound") => {
-                invalid(self.arn, format!("it does not exist ({cause})"))
-            }
+            Some("TargetGroupNotFound") => missing(self.arn, &cause),
             _ => undescribed(self.arn, "the targets of", cause),
         };
         let (door, limits) = (&self.pace.reads, self.limits(act_by));

@@ -1,6 +1,7 @@
 //! Describes what target groups are, several of them in one call.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
@@ -88,9 +89,7 @@ pub async fn describe_target_groups(
             }
             Err(Stop::Failed(cause)) => {
                 let failed = |arn| match cause.code.as_deref() {
-                    Some("TargetGroupNotFound") => {
-                        invalid(arn, format!("it does not exist ({cause})"))
-                    }
+                    Some("TargetGroupNotFound") => missing(arn, &cause),
                     _ => undescribed(arn, "target group", cause.clone()),
                 };
                 described.extend(batch.iter().map(|arn| ((*arn).clone(), Err(failed(arn)))));
@@ -105,9 +104,12 @@ fn found(arn: &TargetGroupArn, groups: &[DescribedTargetGroup]) -> Result<Proper
     let name = Some(arn.to_string());
     let mut groups = groups.iter();
     let group = groups.find(|group| group.target_group_arn == name);
-    let group = group.ok_or_else(|| "it does not exist".to_owned());
-    let properties = group.and_then(properties);
-    properties.map_err(|reason| invalid(arn, reason))
+    let group = group.ok_or_else(|| missing(arn, &"it is not in the answer"))?;
+    properties(group).map_err(|reason| Error::TargetGroupInvalid {
+        target_group_arn: arn.to_string(),
+        reason,
+        is_missing: false,
+    })
 }
 
 fn is_of_one(cause: &Cause) -> bool {
@@ -123,10 +125,11 @@ pub(super) fn undescribed(arn: &TargetGroupArn, what: &'static str, cause: Cause
     }
 }
 
-pub(super) fn invalid(arn: &TargetGroupArn, reason: String) -> Error {
+pub(super) fn missing(arn: &TargetGroupArn, cause: &impl fmt::Display) -> Error {
     Error::TargetGroupInvalid {
         target_group_arn: arn.to_string(),
-        reason,
+        reason: format!("it does not exist ({cause})"),
+        is_missing: true,
     }
 }
 

@@ -22,6 +22,9 @@ fn minimal() -> Variables {
 
 fn with(name: &'static str, value: impl Into<String>) -> Variables {
     let mut variables = minimal();
+    if name == "FLEET" {
+        variables.insert("ALLOWED_CIDRS", "10.0.0.0/8".to_owned());
+    }
     variables.insert(name, value.into());
     variables
 }
@@ -47,6 +50,9 @@ pub fn variables_read() -> Vec<String> {
     });
     config.unwrap();
     let mut read = read.into_inner();
+    // Whether there is a fleet is asked before the others, and which one in its turn.
+    let first = read.remove(0);
+    assert_eq!(first, "FLEET");
     read.retain(|name| {
         !["ALARM_MINUTES", "AWS_REGION", "SCHEDULE_EXPRESSION"].contains(&name.as_str())
     });
@@ -63,16 +69,20 @@ fn arn(text: &str) -> TargetGroupArn {
 
 #[test]
 fn the_defaults() {
+    let settings = Settings {
+        port: None,
+        lookups: 1,
+        misses: 0,
+    };
     let expected = Config {
         target_groups: vec![TargetGroupConfig {
             arn: arn(ARN),
             endpoints: vec![endpoint(ENDPOINT)],
-            settings: Settings {
-                port: None,
-                lookups: 1,
-                misses: 0,
-            },
+            settings,
+            is_listed: false,
         }],
+        fleet: None,
+        settings,
         dns_servers: vec![],
         poll_interval: Duration::from_secs(5),
         schedule_poll: Duration::ZERO,
@@ -97,6 +107,7 @@ fn everything_set() {
     let arns = format!("{OTHER_ARN}, {ARN},{OTHER_ARN}");
     let servers = "10.0.0.2, 10.0.0.3:5353,fd00::2,[fd00::3]:5353";
     let variables = [
+        ("FLEET", "a.B_c-1"),
         ("ENDPOINTS", endpoints),
         ("TARGET_GROUP_ARNS", &arns),
         ("TARGET_PORT", "6380"),
@@ -128,13 +139,17 @@ fn everything_set() {
                     endpoint("third.example.com"),
                 ],
                 settings,
+                is_listed: false,
             },
             TargetGroupConfig {
                 arn: arn(ARN),
                 endpoints: vec![endpoint("replica.example.com")],
                 settings,
+                is_listed: false,
             },
         ],
+        fleet: Some("a.B_c-1".to_owned()),
+        settings,
         dns_servers: [
             "10.0.0.2:53",
             "10.0.0.3:5353",
@@ -209,6 +224,8 @@ pub fn samples() -> Vec<Samples> {
         "a".repeat(255)
     );
     let no_namespaces = format!("AWS/Redis|:a| |a\tb|é|a\"b|a,b|{}", "a".repeat(256));
+    let fleets = format!("redis|a.B_c-1|{}", "a".repeat(64));
+    let no_fleets = format!("a b|a/b|é|a,b|*|{}", "a".repeat(65));
     let samples = [
         (
             "ENDPOINTS",
@@ -221,6 +238,12 @@ pub fn samples() -> Vec<Samples> {
             "comma-separated ARNs of target groups, one for each of ENDPOINTS",
             &arns,
             &no_arns,
+        ),
+        (
+            "FLEET",
+            "1 to 64 characters of A-Z a-z 0-9 . _ -",
+            &*fleets,
+            &*no_fleets,
         ),
         (
             "TARGET_PORT",

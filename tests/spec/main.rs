@@ -9,6 +9,7 @@ mod diagnose;
 mod dry_run;
 mod errors;
 mod event;
+mod fleet;
 mod hostile;
 mod invariants;
 mod log;

@@ -23,31 +23,29 @@ const GROUP: &str = "targetgroup/redis/0123456789abcdef";
 /// Returns the sample of a reconcile in which nothing happened.
 fn quiet(at: SystemTime) -> Sample {
     Sample {
-        at,
-        target_group: GROUP.to_owned(),
-        is_failover: false,
-        is_failure: false,
-        is_served: None,
+        is_failover: Some(false),
+        is_failure: Some(false),
+        ..Sample::new(at, Some(GROUP.to_owned()))
     }
 }
 
 fn failover(at: SystemTime) -> Sample {
     Sample {
-        is_failover: true,
+        is_failover: Some(true),
         ..quiet(at)
     }
 }
 
 fn failure(at: SystemTime) -> Sample {
     Sample {
-        is_failure: true,
+        is_failure: Some(true),
         ..quiet(at)
     }
 }
 
 fn of(target_group: &str, sample: Sample) -> Sample {
     Sample {
-        target_group: target_group.to_owned(),
+        target_group: Some(target_group.to_owned()),
         ..sample
     }
 }

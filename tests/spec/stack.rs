@@ -50,6 +50,23 @@ impl Stack {
             .collect()
     }
 
+    /// Returns the elements of a list that are there: an element may have a condition.
+    pub fn elements<'a>(&'a self, list: &'a Value) -> Vec<&'a Value> {
+        let chosen = |element: &'a Value| match &element["Fn::If"] {
+            Value::Null => Some(element),
+            choice => {
+                let condition = choice[0].as_str().unwrap();
+                let is_met = self.holds(&self.template["Conditions"][condition]);
+                is_met.then_some(&choice[1])
+            }
+        };
+        list.as_sequence()
+            .unwrap()
+            .iter()
+            .filter_map(chosen)
+            .collect()
+    }
+
     /// Evaluates a property whose value is one text, number or function. A reference to a resource becomes its name.
     pub fn text(&self, value: &Value) -> String {
         if let Value::String(text) = value {

@@ -299,7 +299,7 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
     let mut everywhere = BTreeSet::new();
     let mut statements = Vec::new();
     collect_statements(&role["Policies"], &mut statements);
-    assert_eq!(statements.len(), 8);
+    assert_eq!(statements.len(), 10);
     for statement in statements {
         if statement["Effect"] == "Deny" {
             continue;
@@ -325,6 +325,7 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
         "elasticloadbalancing:DescribeTargetGroupAttributes",
         "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:DescribeTargetHealth",
+        "tag:GetResources",
     ];
     assert_eq!(everywhere, expected.map(str::to_owned).into());
 }
@@ -332,7 +333,13 @@ fn the_role_has_no_managed_policy_and_a_star_only_where_no_resource_can_be_named
 fn collect_statements(value: &Value, statements: &mut Vec<Value>) {
     match value {
         Value::Mapping(mapping) if mapping.contains_key("Statement") => {
-            statements.extend(mapping["Statement"].as_sequence().unwrap().iter().cloned());
+            let its = mapping["Statement"].as_sequence().unwrap().iter();
+            // A statement may have a condition of the template.
+            let its = its.map(|one| match &one["Fn::If"] {
+                Value::Null => one.clone(),
+                chosen => chosen[1].clone(),
+            });
+            statements.extend(its);
         }
         Value::Mapping(mapping) => mapping
             .values()
@@ -511,8 +518,61 @@ fn what_does_not_go_together_is_refused() {
         (&[role, boundary], &[no_boundary]),
     ] {
         let expected = expected.iter().copied().collect();
+        let followed = [("Endpoints", "a.example.com"), ("TargetGroupArns", "arn")];
+        let given = [&followed[..], given].concat();
+        assert_eq!(Stack::new(&given).refusals(), expected, "{given:?}");
+    }
+}
+
+#[test]
+fn a_stack_follows_something_and_a_fleet_within_bounds() {
+    let endpoints = ("Endpoints", "a.example.com");
+    let arns = ("TargetGroupArns", "arn");
+    let fleet = ("Fleet", "production");
+    let cidrs = ("AllowedCidrs", "10.0.0.0/16");
+    let [pairs, bounds] = ["EndpointsGoWithTargetGroups", "FleetsHaveAllowedCidrs"];
+    for (given, expected) in [
+        (&[][..], &[pairs][..]),
+        (&[endpoints], &[pairs]),
+        (&[arns], &[pairs]),
+        (&[endpoints, arns], &[]),
+        (&[fleet], &[bounds]),
+        (&[fleet, cidrs], &[]),
+        (&[fleet, cidrs, endpoints], &[pairs]),
+        (&[fleet, cidrs, endpoints, arns], &[]),
+    ] {
+        let expected = expected.iter().copied().collect();
         assert_eq!(Stack::new(given).refusals(), expected, "{given:?}");
     }
+}
+
+/// A condition of IAM's is about the tags that a group has now. Without a fleet, no tag means anything.
+#[test]
+fn the_role_may_change_what_is_configured_and_what_has_the_fleets_tag() {
+    let changes = |given: &[(&str, &str)]| {
+        let stack = Stack::new(given);
+        let role = stack.resources("AWS::IAM::Role")["Role"];
+        let policies = stack.elements(&role["Policies"]).into_iter();
+        let statements =
+            policies.flat_map(|policy| stack.elements(&policy["PolicyDocument"]["Statement"]));
+        let statements: Vec<_> = statements.collect();
+        let sids = statements.iter().filter_map(|one| one["Sid"].as_str());
+        let sids: BTreeSet<_> = sids.map(str::to_owned).collect();
+        let mut of_fleet = statements.iter();
+        let of_fleet = of_fleet.find(|one| one["Sid"] == "ChangeTheTargetGroupsOfTheFleet");
+        let tag = |one: &&Value| {
+            let tag = &one["Condition"]["StringEquals"];
+            stack.text(&tag["aws:ResourceTag/nlb-hostname-target/fleet"])
+        };
+        (sids, of_fleet.map(tag))
+    };
+    let configured = [("Endpoints", "a.example.com"), ("TargetGroupArns", "arn")];
+    let (sids, of_fleet) = changes(&configured);
+    assert!(sids.contains("ChangeTheConfiguredTargetGroups") && of_fleet.is_none());
+    assert!(!sids.contains("ListTheFleet"));
+    let (sids, of_fleet) = changes(&[("Fleet", "production"), ("AllowedCidrs", "10.0.0.0/16")]);
+    assert!(!sids.contains("ChangeTheConfiguredTargetGroups") && sids.contains("ListTheFleet"));
+    assert_eq!(of_fleet.as_deref(), Some("production"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Elastic Load Balancing, CloudWatch and CloudFormation's bucket for answers behind one address: their state, the
-//! injected faults and a log of all calls. [`Aws`] maps a request to a reply and its delay. Other modules carry both.
+//! Elastic Load Balancing, CloudWatch, the list of tags and CloudFormation's bucket for answers behind one address: their
+//! state, the injected faults and a log of all calls. [`Aws`] maps a request to a reply and its delay. Other modules carry both.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use crate::cloudwatch::{Datum, Metrics};
 use crate::elb::{REGISTRATION_LAG, Refusal, TargetDescription, TargetGroup, TargetHealth};
 use crate::http::{Request, Response, Server};
 use crate::memory::{WallClock, Way};
+use crate::tagging::{self, Tags};
 use crate::wire::{self, XmlResult};
 
 /// A call as it arrived and as it was answered.
@@ -23,7 +24,7 @@ use crate::wire::{self, XmlResult};
 pub struct Call {
     pub at: Instant,
     pub action: String,
-    /// The ARN of the target group, or the namespace. Commas separate several ARNs.
+    /// The ARN of the target group, the namespace, or the token of a page. Commas separate several ARNs.
     pub resource: String,
     pub targets: Vec<TargetDescription>,
     /// The metric data of a `PutMetricData`.
@@ -94,6 +95,8 @@ enum Extent {
 #[derive(Debug, Default)]
 struct State {
     target_groups: BTreeMap<String, TargetGroup>,
+    /// The tags by ARN, as the Resource Groups Tagging API lists them. It may list groups that are gone.
+    tags: BTreeMap<String, Tags>,
     metrics: Metrics,
     /// CloudWatch's clock. `None` means the machine's clock.
     clock: Option<WallClock>,
@@ -143,6 +146,18 @@ impl Aws {
 
     pub fn has(&self, arn: &str) -> bool {
         self.state().target_groups.contains_key(arn)
+    }
+
+    /// Gives a target group these tags in the place of those that it has.
+    pub fn tag<'a>(&self, arn: &str, tags: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let tags = tags.into_iter();
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        self.state().tags.insert(arn.to_owned(), tags.collect());
+    }
+
+    /// Takes all tags of a target group away.
+    pub fn untag(&self, arn: &str) {
+        self.state().tags.remove(arn);
     }
 
     /// Changes a target group behind the function's back.
@@ -301,6 +316,10 @@ impl Aws {
                     })
                 })
             }
+            (_, None) if call.action == "GetResources" => {
+                let body = request.body().clone();
+                self.carry_out(call, JSON, |state| tagging::resources(&state.tags, &body))
+            }
             (_, None) if request.headers().contains_key(TARGET) => {
                 self.carry_out(call, JSON, |_| Ok(b"{}".to_vec()))
             }
@@ -455,7 +474,8 @@ impl Call {
             None if request.headers().contains_key(TARGET) => {
                 let target = String::from_utf8_lossy(request.headers()[TARGET].as_bytes());
                 let action = target.rsplit('.').next().unwrap_or_default();
-                (action.to_owned(), String::new(), Vec::new(), Vec::new())
+                let page = tagging::page(request.body());
+                (action.to_owned(), page, Vec::new(), Vec::new())
             }
             None => {
                 let query = wire::Query::read(request.body());
@@ -523,10 +543,16 @@ const XML: Protocol = Protocol {
     content_type: "text/xml",
     error_body: |status, refusal| wire::xml_error(status, refusal).into(),
 };
-/// CloudWatch's other protocol, which boto3 speaks. Its calls are accepted, and their content is ignored.
+/// The protocol of the Resource Groups Tagging API, and CloudWatch's other protocol, which boto3 speaks. CloudWatch's
+/// calls in it are accepted, and their content is ignored.
 const JSON: Protocol = Protocol {
     content_type: "application/x-amz-json-1.0",
-    error_body: |_, refusal| format!(r#"{{"__type":"{}"}}"#, refusal.code).into_bytes(),
+    error_body: |_, refusal| {
+        let Refusal { code, message } = refusal;
+        serde_json::json!({"__type": code, "message": message})
+            .to_string()
+            .into_bytes()
+    },
 };
 const TARGET: &str = "x-amz-target";
 

@@ -18,6 +18,7 @@ pub mod http;
 pub mod lambda;
 pub mod lost_zone;
 pub mod memory;
+mod tagging;
 mod wire;
 pub mod world;
 

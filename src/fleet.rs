@@ -1,0 +1,120 @@
+//! The fleet is the target groups of the account and Region that have a tag. It is listed once in each invocation, and
+//! a pure function says which of the listed groups are followed.
+
+mod list;
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, Tags, TargetGroupConfig};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::target_group::TargetGroupArn;
+
+pub use list::list;
+
+/// At most so many groups of the fleet are followed.
+pub const MOST_GROUPS: usize = 500;
+/// At most so many lookups are made for all groups in a reconcile. At the pace of lookups they take 5 s.
+pub const MOST_LOOKUPS: usize = 1000;
+
+/// The listed groups with their tags.
+pub type List = BTreeMap<TargetGroupArn, Tags>;
+
+/// What a sandbox remembers of the last whole list.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    listed: BTreeMap<TargetGroupArn, Listed>,
+}
+
+/// What the last whole list says about one group.
+#[derive(Debug, Clone, Default)]
+struct Listed {
+    /// The names that are followed.
+    held: Option<Vec<Endpoint>>,
+    /// What the list says. `None` means a tag that cannot be read.
+    said: Option<TargetGroupConfig>,
+}
+
+/// What a list has that somebody has to know.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The groups that are not followed, because a tag cannot be read.
+    pub invalid: Vec<(TargetGroupArn, Error)>,
+    /// The groups that were in the last list and are not in this one.
+    pub left: Vec<TargetGroupArn>,
+}
+
+impl Fleet {
+    /// Takes in a whole list, without the groups that are configured. What it says holds at once, except for other names
+    /// of a group: two lists that disagree would flip it, so they hold when the next list says the same.
+    pub fn learn(&mut self, list: &List, config: &Config) -> News {
+        let mut news = News::default();
+        let mut listed = BTreeMap::new();
+        let configured = |arn: &TargetGroupArn| {
+            let mut groups = config.target_groups.iter();
+            groups.any(|group| group.arn == *arn)
+        };
+        for (arn, tags) in list.iter().filter(|(arn, _)| !configured(arn)) {
+            let last = self.listed.remove(arn).unwrap_or_default();
+            let now = match TargetGroupConfig::from_tags(arn.clone(), tags, config.settings) {
+                Ok(group) => last.followed_by(group),
+                Err(error) => {
+                    let invalid = Error::TagInvalid {
+                        target_group_arn: arn.to_string(),
+                        reason: error.to_string(),
+                    };
+                    news.invalid.push((arn.clone(), invalid));
+                    Listed { said: None, ..last }
+                }
+            };
+            listed.insert(arn.clone(), now);
+        }
+        let last = std::mem::replace(&mut self.listed, listed);
+        news.left = last.into_keys().collect();
+        news
+    }
+
+    /// Returns the groups to follow, in the order of their ARNs, and the failure if that is not the whole fleet.
+    pub fn groups(&self, config: &Config) -> (Vec<TargetGroupConfig>, Option<Error>) {
+        let lookups =
+            |group: &TargetGroupConfig| group.endpoints.len() * group.settings.lookups as usize;
+        let mut budget =
+            MOST_LOOKUPS.saturating_sub(config.target_groups.iter().map(lookups).sum());
+        let groups: Vec<_> = self.listed.values().filter_map(Listed::group).collect();
+        let all = groups.len();
+        let fits = |group: &TargetGroupConfig| {
+            let left = budget.checked_sub(lookups(group));
+            budget = left.unwrap_or(0);
+            left.is_some()
+        };
+        let groups = groups.into_iter().take(MOST_GROUPS);
+        let followed: Vec<_> = groups
+            .scan(fits, |fits, group| fits(&group).then_some(group))
+            .collect();
+        let failure = (followed.len() < all).then_some(Error::FleetTooLarge {
+            all,
+            followed: followed.len(),
+        });
+        (followed, failure)
+    }
+}
+
+impl Listed {
+    fn followed_by(self, group: TargetGroupConfig) -> Self {
+        let last = self.said.map(|said| said.endpoints);
+        let is_said_again = last.is_some_and(|last| last == group.endpoints);
+        let held = self.held.filter(|_| !is_said_again);
+        Listed {
+            held: Some(held.unwrap_or_else(|| group.endpoints.clone())),
+            said: Some(group),
+        }
+    }
+
+    fn group(&self) -> Option<TargetGroupConfig> {
+        let said = self.said.clone()?;
+        Some(TargetGroupConfig {
+            endpoints: self.held.clone()?,
+            ..said
+        })
+    }
+}

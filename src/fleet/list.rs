@@ -1,0 +1,64 @@
+//! Lists the target groups that have a tag, page by page.
+
+use std::time::Duration;
+
+use aws_sdk_resourcegroupstagging::Client;
+use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
+use tokio::time::timeout;
+
+use super::List;
+use crate::aws;
+use crate::config::FLEET_TAG;
+use crate::error::Error;
+use crate::target_group::TargetGroupArn;
+
+/// The limit for all pages. A list that takes longer breaks off.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
+/// <https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html>
+const PER_PAGE: i32 = 100;
+
+/// Lists the target groups whose tag [`FLEET_TAG`] has this value, with all their tags. The list is eventually
+/// consistent: it may name groups that were deleted. A list in part is no list.
+///
+/// # Errors
+/// [`Error::DiscoverFailed`] if a page cannot be read, or if all of them take too long.
+pub async fn list(client: &Client, fleet: &str) -> Result<List, Error> {
+    let late = |_| {
+        Err(format!(
+            "no whole list within {} s",
+            LISTED_WITHIN.as_secs()
+        ))
+    };
+    let listed = timeout(LISTED_WITHIN, pages(client, fleet)).await;
+    listed
+        .unwrap_or_else(late)
+        .map_err(|cause| Error::DiscoverFailed {
+            fleet: fleet.to_owned(),
+            cause,
+        })
+}
+
+async fn pages(client: &Client, fleet: &str) -> Result<List, String> {
+    let tag = TagFilter::builder().key(FLEET_TAG).values(fleet).build();
+    let call = client.get_resources();
+    let call = call.resource_type_filters("elasticloadbalancing:targetgroup");
+    let call = call.tag_filters(tag).resources_per_page(PER_PAGE);
+    let (mut list, mut token) = (List::new(), None);
+    loop {
+        let page = call.clone().set_pagination_token(token).send().await;
+        let page = page.map_err(|error| aws::cause(&error).to_string())?;
+        let mappings = page.resource_tag_mapping_list.unwrap_or_default();
+        list.extend(mappings.into_iter().filter_map(listed));
+        token = page.pagination_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            return Ok(list);
+        }
+    }
+}
+
+/// Anything else than a target group is not what was asked for.
+fn listed(mapping: ResourceTagMapping) -> Option<(TargetGroupArn, super::Tags)> {
+    let arn = TargetGroupArn::parse(mapping.resource_arn()?)?;
+    let tags = mapping.tags.unwrap_or_default().into_iter();
+    Some((arn, tags.map(|tag| (tag.key, tag.value)).collect()))
+}

@@ -1,0 +1,87 @@
+//! Reconciles the target groups of the fleet.
+
+use std::collections::HashMap;
+
+use hickory_resolver::net::runtime::RuntimeProvider;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::sweep::sweep;
+use super::{Invocation, Lent};
+use crate::error::Error;
+use crate::fleet::{Fleet, List, list};
+use crate::metrics::Sample;
+use crate::reconcile::Remembered;
+use crate::report::{TargetGroupReport, log_left};
+use crate::target_group::TargetGroupArn;
+
+/// What became of the fleet in an invocation.
+#[derive(Default)]
+pub(super) struct Discovered {
+    pub reports: Vec<TargetGroupReport>,
+    /// What is remembered about the groups that are followed. A group that left the list is forgotten.
+    pub remembered: HashMap<TargetGroupArn, Remembered>,
+    pub failures: Vec<Error>,
+}
+
+impl<P: RuntimeProvider> Invocation<'_, P> {
+    /// Lists the fleet, and reconciles the groups that it has. A list that fails leaves the last one.
+    pub(super) async fn reconcile_fleet(
+        &self,
+        fleet: &mut Fleet,
+        mut remembered: HashMap<TargetGroupArn, Remembered>,
+        samples: UnboundedSender<Sample>,
+    ) -> Discovered {
+        let config = self.context.config;
+        let Some(tag) = &config.fleet else {
+            return Discovered::default();
+        };
+        let mut discovered = Discovered::default();
+        // A dry run remembers nothing.
+        let mut learned = fleet.clone();
+        match list(self.tagging, tag).await {
+            Ok(list) => self.learn(&mut learned, &list, &samples),
+            Err(error) => discovered.failures.push(error),
+        }
+        let (groups, too_many) = learned.groups(config);
+        discovered.failures.extend(too_many);
+        for failure in &discovered.failures {
+            failure.log();
+            let _ = samples.send(Sample {
+                is_failure: Some(true),
+                ..Sample::new(self.context.clock.now(), None)
+            });
+        }
+        if !self.context.is_dry_run {
+            *fleet = learned;
+        }
+        let lent = groups.iter().map(|group| Lent {
+            remembered: remembered.remove(&group.arn).unwrap_or_default(),
+            group,
+            is_described: true,
+        });
+        let mut lent: Vec<_> = lent.collect();
+        sweep(&mut lent, config.target_groups.len());
+        for (lent, report) in self.reconcile_all(lent, samples).await {
+            let arn = lent.group.arn.clone();
+            discovered.remembered.insert(arn, lent.remembered);
+            discovered.reports.push(report);
+        }
+        if self.context.is_dry_run {
+            discovered.remembered.extend(remembered);
+        }
+        discovered
+    }
+
+    fn learn(&self, fleet: &mut Fleet, list: &List, samples: &UnboundedSender<Sample>) {
+        let config = self.context.config;
+        let news = fleet.learn(list, config);
+        news.left.iter().for_each(log_left);
+        for (arn, invalid) in &news.invalid {
+            invalid.log();
+            let _ = samples.send(Sample {
+                is_tag_invalid: Some(true),
+                ..Sample::new(self.context.clock.now(), Some(arn.dimension().to_owned()))
+            });
+        }
+    }
+}
