@@ -45,7 +45,7 @@ pub enum Error {
     },
     /// There is no whole list of the fleet.
     #[error("cannot list the fleet {fleet:?}: {cause}")]
-    DiscoverFailed { fleet: String, cause: String },
+    DiscoverFailed { fleet: String, cause: Cause },
     /// Only some groups of the fleet are followed.
     #[error(
         "cannot follow {all} target groups of the fleet: at most {MOST_GROUPS} of them, with {MOST_LOOKUPS} lookups in all, \

@@ -15,7 +15,7 @@ use tracing::{Instrument, error_span};
 use crate::aws;
 use crate::config::Config;
 use crate::deployment;
-use crate::diagnose::{Findings, Looker, config_invalid, diagnose};
+use crate::diagnose::{Findings, Looker, config_invalid, diagnose, discover};
 use crate::endpoint::Dns;
 use crate::error::{Error, Errors};
 use crate::event::{Cause, Event, Request, RequestType};
@@ -170,14 +170,17 @@ impl<P: RuntimeProvider> Function<P> {
             Ok(config) => config,
             Err(invalid) => return config_invalid(invalid),
         };
+        let discovered = discover(&self.tagging, config).await;
+        let groups = [&config.target_groups[..], &discovered.groups].concat();
         let looker = Looker {
             config,
+            groups: &groups,
             client: &self.load_balancing,
             dns: &Dns::new(&config.dns_servers, &self.network),
             pace: &Pace::default(),
             until: deadline.work,
         };
-        Box::pin(diagnose(&looker)).await
+        Box::pin(diagnose(&looker, discovered.findings)).await
     }
 
     /// Reconciles every target group, once or for as long as a window says, and reports.

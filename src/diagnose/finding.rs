@@ -40,6 +40,8 @@ pub enum Severity {
     Error,
     /// The problem will hurt in a failover.
     Warning,
+    /// Nothing is wrong.
+    Info,
 }
 
 impl Finding {

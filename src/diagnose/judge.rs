@@ -19,8 +19,9 @@ use name::of_name;
 const LONGEST_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Judges what was seen. The worst findings come first, and otherwise they are in configuration order.
-pub fn judge(config: &Config, seen: &Seen<'_>) -> Findings {
+pub fn judge(config: &Config, seen: &Seen<'_>, of_fleet: Vec<Finding>) -> Findings {
     let mut findings = permissions(seen);
+    findings.extend(of_fleet);
     findings.extend(blind_alarms(config.alarms));
     findings.extend(seen.names.iter().flat_map(|name| of_name(config, name)));
     for group in &seen.groups {

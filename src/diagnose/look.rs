@@ -26,6 +26,8 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 /// What a diagnosis works with.
 pub struct Looker<'a, P: RuntimeProvider> {
     pub config: &'a Config,
+    /// The groups to look at.
+    pub groups: &'a [TargetGroupConfig],
     pub client: &'a Client,
     pub dns: &'a Dns<'a, P>,
     pub pace: &'a Pace,
@@ -35,7 +37,7 @@ pub struct Looker<'a, P: RuntimeProvider> {
 
 impl<'a, P: RuntimeProvider> Looker<'a, P> {
     pub(super) async fn look(&self) -> Seen<'a> {
-        let groups = self.config.target_groups.iter();
+        let groups = self.groups.iter();
         let groups = join_all(groups.map(|group| self.group(group))).await;
         let mut names: Vec<(&Endpoint, RecordType, u32)> = Vec::new();
         for group in &groups {

@@ -7,7 +7,7 @@ use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
 use tokio::time::timeout;
 
 use super::List;
-use crate::aws;
+use crate::aws::{self, Cause};
 use crate::config::FLEET_TAG;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
@@ -24,21 +24,18 @@ const PER_PAGE: i32 = 100;
 /// [`Error::DiscoverFailed`] if a page cannot be read, or if all of them take too long.
 pub async fn list(client: &Client, fleet: &str) -> Result<List, Error> {
     let late = |_| {
-        Err(format!(
-            "no whole list within {} s",
-            LISTED_WITHIN.as_secs()
-        ))
+        let cause = format!("no whole list within {} s", LISTED_WITHIN.as_secs());
+        Err(Cause::from(cause))
     };
     let listed = timeout(LISTED_WITHIN, pages(client, fleet)).await;
-    listed
-        .unwrap_or_else(late)
-        .map_err(|cause| Error::DiscoverFailed {
-            fleet: fleet.to_owned(),
-            cause,
-        })
+    let failed = |cause| Error::DiscoverFailed {
+        fleet: fleet.to_owned(),
+        cause,
+    };
+    listed.unwrap_or_else(late).map_err(failed)
 }
 
-async fn pages(client: &Client, fleet: &str) -> Result<List, String> {
+async fn pages(client: &Client, fleet: &str) -> Result<List, Cause> {
     let tag = TagFilter::builder().key(FLEET_TAG).values(fleet).build();
     let call = client.get_resources();
     let call = call.resource_type_filters("elasticloadbalancing:targetgroup");
@@ -46,7 +43,7 @@ async fn pages(client: &Client, fleet: &str) -> Result<List, String> {
     let (mut list, mut token) = (List::new(), None);
     loop {
         let page = call.clone().set_pagination_token(token).send().await;
-        let page = page.map_err(|error| aws::cause(&error).to_string())?;
+        let page = page.map_err(|error| aws::cause(&error))?;
         let mappings = page.resource_tag_mapping_list.unwrap_or_default();
         list.extend(mappings.into_iter().filter_map(listed));
         token = page.pagination_token.filter(|token| !token.is_empty());

@@ -8,7 +8,7 @@ use serde_json::json;
 use stand_in::aws::Fault;
 use stand_in::dns::{self, Answer, Zone};
 use stand_in::elb::{LoadBalancer, TargetGroup, ZONE};
-use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World};
+use stand_in::world::{ARN, ENDPOINT, OTHER_ARN, OTHER_ENDPOINT, PORT, World, group_arn};
 use tokio::time::Instant;
 
 use crate::reading::{DENIED, lines, seconds};
@@ -74,6 +74,7 @@ fn ids(findings: &Findings) -> Vec<String> {
         let severity = match one.severity {
             Severity::Error => "E",
             Severity::Warning => "W",
+            Severity::Info => "I",
         };
         format!("{severity} {}", one.id)
     };
@@ -259,6 +260,7 @@ fn the_page_tells_of_each_finding() {
     let found = found.flat_map(|found| found.split(", "));
     let mut found: BTreeSet<_> = found.map(|finding| &finding[2..]).collect();
     found.extend(["endpoint-unresolved", "endpoint-answers-in-part"]);
+    found.extend(["tag-invalid", "fleet-too-large", "fleet-examined-in-part"]);
     found.extend([
         "dns-servers-disagree",
         "permission-missing",
@@ -268,6 +270,59 @@ fn the_page_tells_of_each_finding() {
     let told = page.filter_map(|line| line.strip_prefix("### "));
     let told = told.map(|title| title.trim_matches('`'));
     assert_eq!(told.collect::<BTreeSet<_>>(), found);
+}
+
+/// Makes a fleet of this many groups, each with the name and the target of the sound one.
+async fn fleet(groups: u64) -> World {
+    let mut world = sound().await;
+    world.set("ENDPOINTS", "");
+    world.set("TARGET_GROUP_ARNS", "");
+    world.set("FLEET", "redis");
+    world.set("ALLOWED_CIDRS", "10.0.0.0/8");
+    let sound = world.aws.target_group(ARN, |group| group.clone());
+    for index in 0..groups {
+        let arn = group_arn(index);
+        let mut group = sound.clone();
+        group.arn.clone_from(&arn);
+        world.aws.add(group);
+        tag(&world, &arn, ENDPOINT);
+    }
+    world
+}
+
+fn tag(world: &World, arn: &str, endpoints: &str) {
+    let tags = [
+        ("nlb-hostname-target/fleet", "redis"),
+        ("nlb-hostname-target/endpoints", endpoints),
+    ];
+    world.aws.tag(arn, tags);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_is_diagnosed_as_far_as_time_allows() {
+    assert_eq!(diagnosed(&fleet(3).await).await, [""; 0]);
+    let world = fleet(3).await;
+    tag(&world, &group_arn(1), "10.0.0.1");
+    world.aws.remove(&group_arn(2));
+    world
+        .aws
+        .target_group(&group_arn(0), |group| group.load_balancer = None);
+    let findings = world.function().diagnose().await;
+    assert_eq!(ids(&findings), ["E tag-invalid", "E load-balancer-missing"]);
+    assert_eq!(findings.findings[0].target_group_arn, Some(group_arn(1)));
+    for (fault, expected) in [
+        (DENIED, "E permission-missing"),
+        (UNAVAILABLE, "E call-failed"),
+    ] {
+        let world = fleet(3).await;
+        world.aws.inject_always("GetResources", fault);
+        assert_eq!(diagnosed(&world).await, [expected]);
+    }
+    let world = fleet(120).await;
+    world.aws.limit(0.0);
+    assert_eq!(diagnosed(&world).await, ["I fleet-examined-in-part"]);
+    let expected = ["E fleet-too-large", "I fleet-examined-in-part"];
+    assert_eq!(diagnosed(&fleet(501).await).await, expected);
 }
 
 #[tokio::test(start_paused = true)]

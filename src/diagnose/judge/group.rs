@@ -39,6 +39,10 @@ pub(super) fn of_group(config: &Config, group: &Group<'_>, seen: &Seen<'_>) -> V
         .map(not_seen)
         .collect();
     if unseen(group).any(is_missing) {
+        // A list may name a deleted group for some minutes.
+        if group.config.is_listed {
+            return Vec::new();
+        }
         findings.push(error(
             "target-group-missing",
             "Elastic Load Balancing has no target group with this ARN",
