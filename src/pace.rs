@@ -7,7 +7,7 @@
 mod door;
 mod slots;
 
-pub use door::{Door, Turn};
+pub use door::{Door, Turn, Urgency};
 use slots::Slots;
 
 const READS_AT_FIRST: usize = 20;

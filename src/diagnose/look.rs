@@ -15,7 +15,7 @@ use super::seen::{Attributes, Group, LoadBalancer, Look, Name, Seen, Server, Uns
 use crate::aws::SdkError;
 use crate::config::{Config, TargetGroupConfig};
 use crate::endpoint::{Dns, Endpoint};
-use crate::pace::Pace;
+use crate::pace::{Pace, Urgency};
 use crate::target_group::{Attempts, Limits, Stop};
 
 /// The number of lookups of each name. A name that answers in part shows it over several lookups.
@@ -182,7 +182,9 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
         let (act_by, deadline) = (self.until, self.until);
         let limits = Limits { act_by, deadline };
         let mut attempts = Attempts::default();
-        let sent = attempts.send(&self.pace.reads, false, limits, send).await;
+        let sent = attempts
+            .send(&self.pace.reads, Urgency::Ordinary, limits, send)
+            .await;
         sent.map_err(|stop| {
             let cause = match stop {
                 Stop::Failed(cause) => cause,

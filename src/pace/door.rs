@@ -8,12 +8,22 @@ use tokio::time::{Instant, sleep_until};
 
 use super::slots::Slots;
 
-/// Lets calls through in the order in which they came. Urgent calls pass the ordinary ones. Of these, one stands
-/// in front among the urgent calls, so that they cannot starve it.
+/// Lets calls through in the order in which they came. More urgent calls pass the others. Of those that are passed, one
+/// stands among the more urgent calls, so that they cannot starve it.
 pub struct Door {
     slots: RefCell<Slots>,
     front: Mutex<()>,
+    urgent: Mutex<()>,
     ordinary: Mutex<()>,
+}
+
+/// How urgent a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    Ordinary,
+    Urgent,
+    /// Another turn waits for the call, which would be wasted otherwise.
+    Foremost,
 }
 
 /// The permission to send one call.
@@ -25,19 +35,24 @@ impl Door {
         Door {
             slots: RefCell::new(slots),
             front: Mutex::default(),
+            urgent: Mutex::default(),
             ordinary: Mutex::default(),
         }
     }
 
     /// Waits for a turn.
-    pub async fn turn(&self, is_urgent: bool) -> Turn {
-        let _first = match is_urgent {
-            true => None,
-            false => {
+    pub async fn turn(&self, urgency: Urgency) -> Turn {
+        let _ordinary = match urgency {
+            Urgency::Ordinary => {
                 // An urgent call may come at the same moment.
                 yield_now().await;
                 Some(self.ordinary.lock().await)
             }
+            Urgency::Urgent | Urgency::Foremost => None,
+        };
+        let _urgent = match urgency {
+            Urgency::Ordinary | Urgency::Urgent => Some(self.urgent.lock().await),
+            Urgency::Foremost => None,
         };
         let _front = self.front.lock().await;
         self.slot().await;

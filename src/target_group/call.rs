@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::aws::{self, ATTEMPTS, Cause, Failure, INITIAL_BACKOFF, SdkError};
-use crate::pace::{Door, Turn};
+use crate::pace::{Door, Turn, Urgency};
 
 /// The wait before a refused call takes its turn again. It doubles up to the longest, and a draw shortens it.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(250);
@@ -61,7 +61,7 @@ impl Attempts {
     pub async fn send<T, E>(
         &mut self,
         door: &Door,
-        is_urgent: bool,
+        urgency: Urgency,
         limits: Limits,
         send: impl AsyncFn() -> Result<T, SdkError<E>>,
     ) -> Result<T, Stop<Cause>>
@@ -71,7 +71,7 @@ impl Attempts {
         loop {
             let turn = match self.in_hand.take() {
                 Some(turn) => turn,
-                None => match timeout_at(limits.deadline, door.turn(is_urgent)).await {
+                None => match timeout_at(limits.deadline, door.turn(urgency)).await {
                     Ok(turn) if Instant::now() < limits.deadline => turn,
                     _ => return Err(self.last.take().map_or(Stop::Unsent, Stop::Failed)),
                 },
@@ -110,6 +110,11 @@ impl Attempts {
             let next = Instant::now() + backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
             sleep_until(next.min(limits.deadline)).await;
         }
+    }
+
+    /// True if a turn was taken and is waiting for its call.
+    pub fn has_turn(&self) -> bool {
+        self.in_hand.is_some()
     }
 
     fn end(&mut self) {

@@ -10,6 +10,7 @@ use super::call::Stop;
 use super::group::TargetGroup;
 use crate::aws::Cause;
 use crate::error::{Error, Errors, enumerate};
+use crate::pace::Urgency;
 use crate::plan::{DescribedTarget, Target};
 
 /// This zone registers a target that is outside the target group's VPC.
@@ -80,7 +81,7 @@ impl TargetGroup<'_> {
         let call = call.target_group_arn(self.arn.to_string());
         let (door, limits) = (&self.pace.registrations, self.limits(act_by));
         let send = async || call.clone().send().await.map(drop);
-        self.changes.send(door, true, limits, send).await
+        self.changes.send(door, Urgency::Urgent, limits, send).await
     }
 
     fn register_stopped(&mut self, targets: &[Target], stop: Stop<Cause>) -> Stop<Error> {
@@ -108,7 +109,10 @@ impl TargetGroup<'_> {
         let call = call.target_group_arn(self.arn.to_string());
         let (door, limits) = (&self.pace.registrations, self.limits(act_by));
         let send = async || call.clone().send().await.map(drop);
-        let sent = self.changes.send(door, false, limits, send).await;
+        let sent = self
+            .changes
+            .send(door, Urgency::Ordinary, limits, send)
+            .await;
         sent.map_err(|stop| {
             self.stopped(stop, |target_group_arn, cause| Error::DeregisterFailed {
                 targets: enumerate(described.iter().map(|described| described.target)),

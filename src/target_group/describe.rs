@@ -8,6 +8,7 @@ use super::group::TargetGroup;
 use super::properties::{missing, undescribed};
 use crate::aws::Cause;
 use crate::error::Error;
+use crate::pace::Urgency;
 use crate::plan::{DescribedTarget, Target};
 
 impl TargetGroup<'_> {
@@ -32,7 +33,12 @@ impl TargetGroup<'_> {
         };
         let (door, limits) = (&self.pace.reads, self.limits(act_by));
         let send = async || call.clone().send().await;
-        let sent = self.reads.send(door, is_urgent, limits, send).await;
+        let urgency = match is_urgent {
+            _ if self.changes.has_turn() => Urgency::Foremost,
+            true => Urgency::Urgent,
+            false => Urgency::Ordinary,
+        };
+        let sent = self.reads.send(door, urgency, limits, send).await;
         let output = sent.map_err(|stop| stop.map(failed))?;
         let described = output.target_health_descriptions.unwrap_or_default();
         let described = described.into_iter().map(described_target);

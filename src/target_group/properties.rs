@@ -14,7 +14,7 @@ use super::arn::TargetGroupArn;
 use super::call::{Attempts, Limits, Stop};
 use crate::aws::Cause;
 use crate::error::Error;
-use crate::pace::Pace;
+use crate::pace::{Pace, Urgency};
 use crate::reconcile::Step;
 
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html>
@@ -66,7 +66,7 @@ pub async fn describe_target_groups(
         let call = call.set_target_group_arns(Some(names));
         let send = async || call.clone().send().await;
         let mut attempts = Attempts::default();
-        let sent = attempts.send(&pace.reads, false, limits, send);
+        let sent = attempts.send(&pace.reads, Urgency::Ordinary, limits, send);
         let Ok(sent) = timeout_at(deadline, sent).await else {
             let cut_off = |arn: &TargetGroupArn| Error::DeadlineExceeded {
                 step: Step::DescribeGroup,

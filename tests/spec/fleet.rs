@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use nlb_hostname_target::report::Report;
 use stand_in::aws::Fault;
 use stand_in::dns::addresses;
 use stand_in::elb::TargetGroup;
 use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, PORT, World, group_arn, own_endpoint};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use serde_json::Value;
 
@@ -476,4 +477,59 @@ async fn discover_failed_and_tag_invalid() {
     let (error_type, message) = error(&answer);
     assert_eq!(error_type, "DiscoverFailed");
     assert!(message.contains("AccessDenied"), "{message}");
+}
+
+/// The contract's second row: a zone is lost, and a third of the fleet moves at once.
+#[tokio::test(start_paused = true)]
+async fn a_third_of_500_groups_that_moves_at_once_has_moved_within_170_seconds() {
+    for draw in 0..2 {
+        fastrand::seed(draw);
+        let world = many(500).await;
+        let sandboxes = [world.function(), world.function(), world.function()];
+        for function in &sandboxes {
+            for _ in 0..9 {
+                later(function).await;
+            }
+        }
+        sleep(seconds(60)).await;
+        world.aws.take_calls();
+        let begin = Instant::now();
+        let moved: Vec<_> = (0..500).step_by(3).collect();
+        for index in &moved {
+            world.point_one(*index, B);
+        }
+        // A sandbox may still be at work when the next minute comes.
+        let invocations = (0..3_usize).map(async |minute| {
+            sleep_until(begin + seconds(60 * minute as u64)).await;
+            sandboxes[minute].schedule().await.map(drop)
+        });
+        let outcomes = join_all(invocations).await;
+        assert!(
+            outcomes.iter().all(Result::is_ok),
+            "draw {draw}: {outcomes:?}"
+        );
+        let calls = world.aws.take_calls();
+        let last = |action: &str| {
+            let first_of = |index: &usize| {
+                let arn = group_arn(*index as u64);
+                let mut its = calls.iter().filter(|call| call.is_success());
+                let first = its.find(|call| call.action == action && call.resource == arn);
+                first.unwrap_or_else(|| panic!("no {action} of {arn}")).at
+            };
+            moved.iter().map(first_of).max().expect("a group") - begin
+        };
+        let (registered, deregistered) = (last("RegisterTargets"), last("DeregisterTargets"));
+        assert!(registered <= seconds(75), "draw {draw}: {registered:?}");
+        assert!(
+            deregistered <= seconds(170),
+            "draw {draw}: {deregistered:?}"
+        );
+        let of_elb = calls.iter().filter(|call| call.action.contains("Target"));
+        let refused = of_elb
+            .clone()
+            .filter(|call| call.outcome == "Throttling")
+            .count();
+        let share = refused as f64 / of_elb.count() as f64;
+        assert!(share <= 0.05, "draw {draw}: {share}");
+    }
 }

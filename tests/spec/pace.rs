@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use nlb_hostname_target::pace::Urgency::{self, Foremost, Ordinary, Urgent};
 use nlb_hostname_target::pace::{Door, Pace};
 use tokio::join;
 use tokio::time::{Instant, sleep};
@@ -51,12 +52,15 @@ async fn at_random(seed: u64, turn: impl AsyncFn()) -> Vec<Instant> {
 
 #[tokio::test(start_paused = true)]
 async fn reads_are_20_at_first_and_then_5_a_second() {
-    is_paced(20, 5, async |pace| _ = pace.reads.turn(true).await).await;
+    is_paced(20, 5, async |pace| _ = pace.reads.turn(Urgent).await).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn registrations_are_16_at_first_and_then_3_a_second() {
-    is_paced(16, 3, async |pace| _ = pace.registrations.turn(true).await).await;
+    is_paced(16, 3, async |pace| {
+        _ = pace.registrations.turn(Urgent).await
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,16 +80,16 @@ async fn lookups_are_200_a_second_and_one_reconcile_has_all_of_its_own_first() {
 }
 
 /// Returns the order in which calls are sent that come one after the other when the burst is gone.
-async fn order(door: &Door, are_urgent: &[bool]) -> Vec<usize> {
+async fn order(door: &Door, urgencies: &[Urgency]) -> Vec<usize> {
     for _ in 0..20 {
-        door.turn(true).await;
+        door.turn(Urgent).await;
     }
     let order = RefCell::new(Vec::new());
-    let calls = are_urgent.iter().enumerate().map(|(index, is_urgent)| {
+    let calls = urgencies.iter().enumerate().map(|(index, urgency)| {
         let order = &order;
         async move {
             sleep(Duration::from_millis(index as u64)).await;
-            door.turn(*is_urgent).await;
+            door.turn(*urgency).await;
             order.borrow_mut().push(index);
         }
     });
@@ -95,21 +99,28 @@ async fn order(door: &Door, are_urgent: &[bool]) -> Vec<usize> {
 
 #[tokio::test(start_paused = true)]
 async fn urgent_calls_pass_the_ordinary_ones_of_which_one_stands_in_front() {
-    let calls = [false, false, false, true, true, true];
+    let calls = [Ordinary, Ordinary, Ordinary, Urgent, Urgent, Urgent];
     let order = order(&Pace::default().reads, &calls).await;
     // Call 0 stood in front when the urgent calls came. Call 1 comes behind them.
     assert_eq!(order, [0, 3, 4, 5, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_for_which_a_turn_waits_passes_the_urgent_ones() {
+    let calls = [Urgent, Urgent, Urgent, Ordinary, Foremost, Foremost];
+    let order = order(&Pace::default().reads, &calls).await;
+    assert_eq!(order, [0, 4, 5, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn urgent_calls_starve_no_ordinary_one() {
-    let mut calls = vec![false; 2];
-    calls.extend([true; 20]);
+    let mut calls = vec![Ordinary; 2];
+    calls.extend([Urgent; 20]);
     let pace = Pace::default();
     let order = async {
         let urgent = async {
             sleep(Duration::from_secs(10)).await;
-            join_all((0..20).map(|_| pace.registrations.turn(true))).await;
+            join_all((0..20).map(|_| pace.registrations.turn(Urgent))).await;
         };
         join!(order(&pace.registrations, &calls), urgent).0
     };
@@ -121,7 +132,7 @@ async fn urgent_calls_starve_no_ordinary_one() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_slows_the_calls_down_to_a_third_and_not_for_longer_than_a_minute() {
     let pace = Pace::default();
-    let read = async || _ = pace.reads.turn(true).await;
+    let read = async || _ = pace.reads.turn(Urgent).await;
     let seconds = async |calls: usize| {
         let begin = Instant::now();
         for _ in 0..calls {
