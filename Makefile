@@ -47,7 +47,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start deployed-front-door no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
+.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start deployed-fleet deployed-front-door no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -137,7 +137,7 @@ front-door: $(VENV)/installed ## Builds what sam deploy uploads for HTTP access 
 target/release/front-door:
 	cargo build --locked --release --package front-door
 
-deployment: deployed-template deployed-examples deployed-quick-start ## Deploys the template and the examples onto an emulator and lets it run
+deployment: deployed-template deployed-examples deployed-quick-start deployed-fleet ## Deploys the template and the examples onto an emulator and lets it run
 
 # Each of these scripts has an emulator of its own.
 deployed-template: build $(EMULATOR_VENV)/installed
@@ -149,6 +149,9 @@ deployed-examples: build $(EMULATOR_VENV)/installed
 
 deployed-quick-start: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/quick_start.py
+
+deployed-fleet: build $(EMULATOR_VENV)/installed
+	$(EMULATOR_VENV)/bin/python tests/deployment/fleet.py
 
 # It has a real Redis server, so it belongs to make e2e.
 deployed-front-door: front-door $(EMULATOR_VENV)/installed $(E2E_VENV)/installed

@@ -7,15 +7,16 @@ math is only a record, and a saved query is not even that. A stack overwrites an
 name, which fails here. The emulator does not transform a nested stack's template, and an update of a nested stack
 forgets the attributes of what has not changed. It lists a mail address as confirmed before anybody has confirmed it. It
 gives both endpoints of a cache one name, and forgets the topic that a cache notifies. It writes the access string of a
-cache's user into XML as it is.
+cache's user into XML as it is. It neither lists target groups by their tags nor lets IAM ask for these.
 """
 
 import re
+from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 import cbor2
 from ministack.core import iam_actions
-from ministack.services import cloudwatch, ec2, elasticache, eventbridge, sns
+from ministack.services import alb, cloudwatch, ec2, elasticache, eventbridge, sns, tagging
 from ministack.services.cloudformation import _stacks, custom_resource, engine, provisioners
 
 BUCKET = "https://cloudformation-custom-resource-response-euwest1.s3.eu-west-1.amazonaws.com"
@@ -161,6 +162,12 @@ def response_url(token: str) -> str:
     return f"{BUCKET}/_ministack/cfn-response/{token}"
 
 
+def tagged_target_groups() -> Iterator[tuple[str, list]]:
+    for arn, tags in alb._tags.items():
+        if ":targetgroup/" in arn:
+            yield arn, tags
+
+
 def with_escaped_access(user: dict) -> str:
     return user_xml({**user, "AccessString": escape(user["AccessString"])})
 
@@ -190,6 +197,8 @@ sns._list_subscriptions_by_topic = with_unconfirmed_mail
 elasticache._create_replication_group = with_endpoints_and_topic
 elasticache._cluster_xml_inner = with_topic
 elasticache._user_xml = with_escaped_access
+for collectors in (tagging._COLLECTORS, tagging._RESOURCE_TAG_COLLECTORS):
+    collectors["elasticloadbalancing"] = tagged_target_groups
 
 if __name__ == "__main__":
     from ministack.app import main

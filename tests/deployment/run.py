@@ -83,10 +83,10 @@ class Deployment(Stack):
         return [finding["id"] for finding in self.invoke(b'{"diagnose": true}')["findings"]]
 
     @contextmanager
-    def without(self, permission: str) -> Iterator[None]:
+    def without(self, permission: str, policy: str = "follow") -> Iterator[None]:
         """Takes this permission away from the role while the block runs."""
         iam = boto3.client("iam")
-        names = {"RoleName": self.id("Role"), "PolicyName": "follow"}
+        names = {"RoleName": self.id("Role"), "PolicyName": policy}
         sound = json.dumps(iam.get_role_policy(**names)["PolicyDocument"])
         assert sound.count(permission) == 1, sound
         iam.put_role_policy(**names, PolicyDocument=sound.replace(permission, f"{permission}Not"))

@@ -1,14 +1,12 @@
 //! Target groups that are found by their tag (section 9 of the contract).
 
-use std::time::Duration;
-
-use futures_util::future::join_all;
 use nlb_hostname_target::report::Report;
 use stand_in::aws::Fault;
 use stand_in::dns::addresses;
 use stand_in::elb::TargetGroup;
-use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, PORT, World, group_arn, own_endpoint};
-use tokio::time::{Instant, sleep, sleep_until};
+use stand_in::fleet::{self, GROUPS, tag};
+use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, PORT, World, group_arn};
+use tokio::time::{Instant, sleep};
 
 use serde_json::Value;
 
@@ -19,33 +17,18 @@ const B: &str = "10.0.2.9";
 const FLEET: &str = "nlb-hostname-target/fleet";
 const ENDPOINTS: &str = "nlb-hostname-target/endpoints";
 
-/// Makes a world whose function follows the fleet `redis` and no configured group. One group is tagged.
-async fn fleet() -> World {
+/// Makes a world whose function follows a fleet, and no configured group. One group is tagged.
+async fn one() -> World {
     let mut world = World::settled_in_memory(A, 5).await;
-    world.set("ENDPOINTS", "");
-    world.set("TARGET_GROUP_ARNS", "");
-    world.set("FLEET", "redis");
-    world.set("ALLOWED_CIDRS", "10.0.0.0/8");
+    fleet::follow(&mut world);
     tag(&world, ARN, ENDPOINT);
     world
 }
 
-fn tag(world: &World, arn: &str, endpoints: &str) {
-    world
-        .aws
-        .tag(arn, [(FLEET, "redis"), (ENDPOINTS, endpoints)]);
-}
-
-/// Makes this many tagged groups. Each has a name of its own at `A`, where its one target is.
+/// Makes a fleet of this many groups. Each has a name of its own at `A`, where its one target is.
 async fn many(groups: usize) -> World {
-    let mut world = fleet().await;
-    world.aws.untag(ARN);
-    world.settle_many(groups, A);
-    world.set("ENDPOINTS", "");
-    world.set("TARGET_GROUP_ARNS", "");
-    for index in 0..groups {
-        tag(&world, &group_arn(index as u64), &own_endpoint(index));
-    }
+    let mut world = World::settled_in_memory(A, 5).await;
+    fleet::settle(&mut world, groups);
     world
 }
 
@@ -64,7 +47,7 @@ fn arns(report: &Report) -> Vec<&str> {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_is_followed_while_it_is_tagged() {
-    let world = fleet().await;
+    let world = one().await;
     let function = world.function();
     let report = later(&function).await;
     assert_eq!(
@@ -88,7 +71,7 @@ async fn a_group_is_followed_while_it_is_tagged() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_tags_value_of_this_deployment_counts() {
-    let world = fleet().await;
+    let world = one().await;
     for other in ["Redis", "redis2", ""] {
         world.aws.tag(ARN, [(FLEET, other), (ENDPOINTS, ENDPOINT)]);
         assert_eq!(arns(&world.function().schedule().await.unwrap()), [""; 0]);
@@ -97,7 +80,7 @@ async fn only_the_tags_value_of_this_deployment_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_has_the_settings_of_its_tags_and_otherwise_those_of_the_variables() {
-    let mut world = fleet().await;
+    let mut world = one().await;
     world.set("TARGET_PORT", 7000);
     let of_tags = [
         (FLEET, "redis"),
@@ -137,7 +120,7 @@ async fn a_group_has_the_settings_of_its_tags_and_otherwise_those_of_the_variabl
 
 #[tokio::test(start_paused = true)]
 async fn several_names_feed_a_group() {
-    let world = fleet().await;
+    let world = one().await;
     world.zone.set("second.example.com", addresses([B]));
     tag(&world, ARN, &format!("{ENDPOINT} second.example.com"));
     let report = world.function().schedule().await.unwrap();
@@ -179,7 +162,7 @@ async fn a_tag_that_cannot_be_read_stops_its_own_group_alone_and_is_no_error() {
             "is \"-1\": expected a number from 0 to 1000",
         ),
     ] {
-        let world = fleet().await;
+        let world = one().await;
         world.aws.add(TargetGroup::ipv4(OTHER_ARN, PORT));
         let good = [(FLEET, "redis"), (ENDPOINTS, ENDPOINT)];
         let bad = good.into_iter().filter(|(name, _)| *name != key);
@@ -210,7 +193,7 @@ async fn a_tag_that_cannot_be_read_stops_its_own_group_alone_and_is_no_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_fails_leaves_the_last_whole_one() {
-    let world = fleet().await;
+    let world = one().await;
     let function = world.function();
     later(&function).await;
     world.point(B);
@@ -273,7 +256,7 @@ async fn a_list_has_all_pages_or_none() {
 
 #[tokio::test(start_paused = true)]
 async fn configured_groups_do_not_wait_for_the_list_and_win_over_it() {
-    let mut world = fleet().await;
+    let mut world = one().await;
     world.follow([(ENDPOINT, ARN)]);
     tag(&world, ARN, "other.example.com");
     world.point(B);
@@ -288,7 +271,7 @@ async fn configured_groups_do_not_wait_for_the_list_and_win_over_it() {
 
 #[tokio::test(start_paused = true)]
 async fn other_names_hold_when_the_next_list_says_the_same() {
-    let world = fleet().await;
+    let world = one().await;
     world.zone.set("second.example.com", addresses([B]));
     let function = world.function();
     let endpoints = async || {
@@ -310,7 +293,7 @@ async fn other_names_hold_when_the_next_list_says_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listed_group_that_does_not_exist_is_no_failure() {
-    let world = fleet().await;
+    let world = one().await;
     let function = world.function();
     later(&function).await;
     tag(&world, OTHER_ARN, ENDPOINT);
@@ -345,7 +328,7 @@ async fn a_listed_group_that_does_not_exist_is_no_failure() {
         );
     }
     // A configured group that does not exist is a failure.
-    let mut configured = fleet().await;
+    let mut configured = one().await;
     configured.follow([(ENDPOINT, ARN)]);
     configured.aws.remove(ARN);
     let errors = configured.function().schedule().await.unwrap_err();
@@ -406,39 +389,24 @@ async fn settled_groups_are_swept() {
 /// The contract's first row: one of 500 settled groups moves.
 #[tokio::test(start_paused = true)]
 async fn one_of_500_groups_that_moves_is_registered_within_4_seconds() {
-    let world = many(500).await;
-    let function = world.function();
-    for _ in 0..10 {
-        later(&function).await;
-    }
+    let world = many(GROUPS).await;
+    let mut sandbox = fleet::warm(&world).await;
     for index in [0, 250, 499] {
         sleep(seconds(60)).await;
-        world.aws.take_calls();
-        world.point_one(index, B);
-        let begin = Instant::now();
-        function.schedule().await.unwrap();
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            begin.elapsed()
-        );
-        let calls = world.aws.take_calls();
-        let describes = calls
-            .iter()
-            .filter(|call| call.action.starts_with("Describe"));
-        let count = describes.count();
-        assert!(count <= 80, "{count}");
-        let register = calls.iter().find(|call| call.action == "RegisterTargets");
-        let register = register.expect("a register");
-        assert_eq!(register.resource, group_arn(index as u64));
-        let after = register.at - begin;
-        assert!(after < Duration::from_secs(4), "{after:?}");
+        let played = fleet::one_moves(&world, &mut sandbox, index).await;
+        let took = played.begin.elapsed();
+        assert!(took < seconds(20), "{took:?}");
+        let described = played.count("DescribeTargetHealth");
+        assert!(described <= 80, "{described}");
+        assert_eq!(played.count("DescribeTargetGroups"), 0);
+        let registered = played.slowest_register();
+        assert!(registered < seconds(4), "{registered:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_lists_the_fleet_and_remembers_nothing() {
-    let world = fleet().await;
+    let world = one().await;
     let function = world.function();
     later(&function).await;
     world.point(B);
@@ -484,52 +452,21 @@ async fn discover_failed_and_tag_invalid() {
 async fn a_third_of_500_groups_that_moves_at_once_has_moved_within_170_seconds() {
     for draw in 0..2 {
         fastrand::seed(draw);
-        let world = many(500).await;
-        let sandboxes = [world.function(), world.function(), world.function()];
-        for function in &sandboxes {
-            for _ in 0..9 {
-                later(function).await;
-            }
+        let world = many(GROUPS).await;
+        let mut sandboxes = Vec::new();
+        for _ in 0..3 {
+            sandboxes.push(fleet::warm(&world).await);
         }
         sleep(seconds(60)).await;
-        world.aws.take_calls();
-        let begin = Instant::now();
-        let moved: Vec<_> = (0..500).step_by(3).collect();
-        for index in &moved {
-            world.point_one(*index, B);
-        }
-        // A sandbox may still be at work when the next minute comes.
-        let invocations = (0..3_usize).map(async |minute| {
-            sleep_until(begin + seconds(60 * minute as u64)).await;
-            sandboxes[minute].schedule().await.map(drop)
-        });
-        let outcomes = join_all(invocations).await;
-        assert!(
-            outcomes.iter().all(Result::is_ok),
-            "draw {draw}: {outcomes:?}"
-        );
-        let calls = world.aws.take_calls();
-        let last = |action: &str| {
-            let first_of = |index: &usize| {
-                let arn = group_arn(*index as u64);
-                let mut its = calls.iter().filter(|call| call.is_success());
-                let first = its.find(|call| call.action == action && call.resource == arn);
-                first.unwrap_or_else(|| panic!("no {action} of {arn}")).at
-            };
-            moved.iter().map(first_of).max().expect("a group") - begin
-        };
-        let (registered, deregistered) = (last("RegisterTargets"), last("DeregisterTargets"));
+        let played = fleet::a_third_moves(&world, &mut sandboxes).await;
+        let registered = played.slowest_register();
         assert!(registered <= seconds(75), "draw {draw}: {registered:?}");
+        let deregistered = played.last_deregister();
         assert!(
             deregistered <= seconds(170),
             "draw {draw}: {deregistered:?}"
         );
-        let of_elb = calls.iter().filter(|call| call.action.contains("Target"));
-        let refused = of_elb
-            .clone()
-            .filter(|call| call.outcome == "Throttling")
-            .count();
-        let share = refused as f64 / of_elb.count() as f64;
+        let share = played.refused_share();
         assert!(share <= 0.05, "draw {draw}: {share}");
     }
 }

@@ -14,6 +14,7 @@ mod bucket;
 pub mod cloudwatch;
 pub mod dns;
 pub mod elb;
+pub mod fleet;
 pub mod http;
 pub mod lambda;
 pub mod lost_zone;

@@ -12,6 +12,7 @@ use crate::aws::Call;
 use crate::lambda::{QUEUE, SCHEDULE, Sandbox, TIMEOUT};
 use crate::world::{World, group_arn};
 
+const SECOND: Duration = Duration::from_secs(1);
 pub const GROUPS: usize = 25;
 pub const OLD: &str = "10.0.1.7";
 pub const NEW: &str = "10.0.2.9";
@@ -19,8 +20,8 @@ pub const NEW: &str = "10.0.2.9";
 /// The result of a case.
 pub struct Played {
     pub begin: Instant,
-    /// The times at which the groups' names moved.
-    moved: Vec<Instant>,
+    /// The groups whose names moved, with the time of each.
+    moved: Vec<(usize, Instant)>,
     pub calls: Vec<Call>,
     pub reports: Vec<Value>,
 }
@@ -44,7 +45,9 @@ impl Played {
     /// Returns the longest time from the move of a name to the registration.
     pub fn slowest_register(&self) -> Duration {
         let registered = self.first_of_each("RegisterTargets").into_iter();
-        let latencies = registered.zip(&self.moved).map(|(at, moved)| at - *moved);
+        let latencies = registered
+            .zip(&self.moved)
+            .map(|(at, (_, moved))| at - *moved);
         latencies.max().expect("a group")
     }
 
@@ -56,8 +59,8 @@ impl Played {
 
     /// Returns the time of each group's first call of that action that succeeded.
     fn first_of_each(&self, action: &str) -> Vec<Instant> {
-        let first = |index: usize| {
-            let arn = group_arn(index as u64);
+        let first = |(index, _): &(usize, Instant)| {
+            let arn = group_arn(*index as u64);
             let is_it =
                 |call: &&Call| call.action == action && call.resource == arn && call.is_success();
             let first = self.calls.iter().find(is_it);
@@ -65,38 +68,60 @@ impl Played {
                 .unwrap_or_else(|| panic!("no {action} of group {index}"))
                 .at
         };
-        (0..self.moved.len()).map(first).collect()
+        self.moved.iter().map(first).collect()
     }
 }
 
 /// Moves one group's name, which one invocation follows in a sandbox that knows the group.
 pub async fn one_group(world: &World) -> Played {
-    let sandbox = warm(world).await;
-    play(world, [(sandbox, SCHEDULE)], 1, Duration::ZERO).await
+    let mut sandbox = warm(world).await;
+    play(
+        world,
+        [(&mut sandbox, SCHEDULE)],
+        SECOND,
+        0..1,
+        Duration::ZERO,
+    )
+    .await
 }
 
 /// Lets an invocation poll once a second for 50 s while nothing moves.
 pub async fn settled(world: &mut World) -> Played {
     world.set("SCHEDULE_POLL_SECONDS", 50);
     world.set("POLL_INTERVAL_SECONDS", 1);
-    let sandbox = warm(world).await;
-    play(world, [(sandbox, SCHEDULE)], 0, Duration::ZERO).await
+    let mut sandbox = warm(world).await;
+    play(
+        world,
+        [(&mut sandbox, SCHEDULE)],
+        SECOND,
+        0..0,
+        Duration::ZERO,
+    )
+    .await
 }
 
 /// Moves all names at once, which one invocation follows.
 pub async fn at_once(world: &World) -> Played {
-    let sandbox = warm(world).await;
-    play(world, [(sandbox, SCHEDULE)], GROUPS, Duration::ZERO).await
+    let mut sandbox = warm(world).await;
+    play(
+        world,
+        [(&mut sandbox, SCHEDULE)],
+        SECOND,
+        0..GROUPS,
+        Duration::ZERO,
+    )
+    .await
 }
 
 /// Moves all names within 3 s, while two invocations by notification and one by schedule begin, each in a cold sandbox.
 pub async fn three_cold(world: &mut World) -> Played {
     world.set("SCHEDULE_POLL_SECONDS", 50);
-    let mut invocations = Vec::new();
-    for event in [QUEUE, QUEUE, SCHEDULE] {
-        invocations.push((world.sandbox().await, event));
+    let mut sandboxes = Vec::new();
+    for _ in 0..3 {
+        sandboxes.push(world.sandbox().await);
     }
-    play(world, invocations, GROUPS, Duration::from_secs(3)).await
+    let invocations = sandboxes.iter_mut().zip([QUEUE, QUEUE, SCHEDULE]);
+    play(world, invocations, SECOND, 0..GROUPS, 3 * SECOND).await
 }
 
 /// Returns a sandbox that knows what the groups are, once the buckets are full again.
@@ -109,27 +134,31 @@ async fn warm(world: &World) -> Sandbox {
     sandbox
 }
 
-/// Starts the invocations one second apart, and moves the names of this many groups at even intervals.
-async fn play(
+/// Starts the invocations so far apart, and moves the names of these groups at even intervals.
+pub async fn play<'a>(
     world: &World,
-    invocations: impl IntoIterator<Item = (Sandbox, &str)>,
-    groups: usize,
+    invocations: impl IntoIterator<Item = (&'a mut Sandbox, &str)>,
+    apart: Duration,
+    groups: impl IntoIterator<Item = usize>,
     within: Duration,
 ) -> Played {
     let begin = Instant::now();
-    let moved = (0..groups).map(|index| begin + within * index as u32 / groups as u32);
+    let groups: Vec<_> = groups.into_iter().collect();
+    let count = groups.len() as u32;
+    let moved = groups.into_iter().zip(0..);
+    let moved = moved.map(|(group, place)| (group, begin + within * place / count));
     let moved: Vec<_> = moved.collect();
     let moves = async {
-        for (index, at) in moved.iter().enumerate() {
+        for (index, at) in &moved {
             if *at > begin {
                 sleep_until(*at).await;
             }
-            world.point_one(index, NEW);
+            world.point_one(*index, NEW);
         }
     };
     let invocations = invocations.into_iter().zip(0..);
-    let invocations = invocations.map(async |((mut sandbox, event), second)| {
-        sleep_until(begin + Duration::from_secs(second)).await;
+    let invocations = invocations.map(async |((sandbox, event), place)| {
+        sleep_until(begin + apart * place).await;
         let answer = sandbox.invoke(event, TIMEOUT).await;
         let report = answer.outcome.expect("an invocation that succeeded");
         assert!(report["errorType"].is_null(), "{report}");
