@@ -100,6 +100,12 @@ struct Running {
     /// Nothing has gone wrong in the invocation, neither with a question nor with a call.
     is_clean: bool,
     is_publishing_failed: bool,
+    /// The invocation has the fleet's list, or needs none.
+    is_listed: bool,
+    /// The groups of the last list that reached the sandbox, and those of the list that is on its way to it. Without a
+    /// fleet, all groups are configured.
+    listed: BTreeSet<usize>,
+    arriving: BTreeSet<usize>,
     counts: Counts,
     calls: Calls,
     /// The sandbox was lost, or may have kept its data for too long.
@@ -121,6 +127,8 @@ struct Checker<'a> {
     groups: Vec<(Targets, Option<Duration>)>,
     sent: BTreeMap<u64, Sent<'a>>,
     names: Vec<Name>,
+    /// The groups that have the tag of the fleet.
+    tagged: BTreeSet<usize>,
     stories: RefCell<Stories>,
     is_healed: bool,
     is_settled: bool,
@@ -141,6 +149,7 @@ pub fn check(
         groups: vec![Default::default(); setting.groups()],
         sent: BTreeMap::new(),
         names: (0..setting.endpoints()).map(|_| Name::default()).collect(),
+        tagged: BTreeSet::new(),
         stories: RefCell::default(),
         is_healed: false,
         is_settled: false,
@@ -193,6 +202,13 @@ impl<'a> Checker<'a> {
                 let index = self.group_of(arn);
                 self.groups[index] = (live(group), Some(entry.at));
                 self.disturb(index, None);
+            }
+            What::Tagged { arn, is_tagged } => {
+                let group = self.group_of(arn);
+                match is_tagged {
+                    true => self.tagged.insert(group),
+                    false => self.tagged.remove(&group),
+                };
             }
             What::Begun { life, event } => self.begin(*life, *event),
             What::Disturbed { life, .. } => self.running(*life).is_clean = false,
@@ -277,7 +293,12 @@ impl<'a> Checker<'a> {
 
     fn begin(&mut self, life: Life, event: Event) {
         let (now, wall, groups) = (self.now, self.now + self.stepped, self.groups.len());
+        let is_fleet = self.setting.is_fleet;
         let running = self.running(life);
+        running.is_listed = !is_fleet;
+        if !is_fleet {
+            running.listed = (0..groups).collect();
+        }
         // I10: data that could not be published may have been dropped meanwhile.
         running.is_lost |= running.is_publishing_failed && wall > running.ended + KEPT_DATA;
         (running.begun, running.event) = (now, Some(event));
@@ -367,7 +388,11 @@ impl<'a> Checker<'a> {
         if !is_change {
             return Ok(());
         }
-        let view = self.view(call.life, self.group_of(&call.arn));
+        // Section 9: what is not in the list is left alone.
+        let group = self.group_of(&call.arn);
+        let is_listed = self.lives[&call.life].listed.contains(&group);
+        must(is_listed, "section 9", "the group is not in the list")?;
+        let view = self.view(call.life, group);
         let Some(description) = &view.followed.description else {
             return must(false, "I5", "it was not described");
         };
@@ -395,7 +420,10 @@ impl<'a> Checker<'a> {
         let (call, _) = (*call, arrival.insert(entry));
         let is_fine = fault.is_none() && ["Ok", "ValidationError"].contains(&&**outcome);
         self.running(call.life).is_clean &= is_fine;
-        if ["PutMetricData", "DescribeTargetGroups"].contains(&&*call.action) {
+        if call.action == "GetResources" {
+            self.running(call.life).arriving = self.tagged.clone();
+        }
+        if ["PutMetricData", "DescribeTargetGroups", "GetResources"].contains(&&*call.action) {
             return Ok(());
         }
         let index = self.group_of(&call.arn);
@@ -448,6 +476,11 @@ impl<'a> Checker<'a> {
         let (now, life, is_ok) = (self.now, call.life, outcome == "Ok");
         let (arrived, targets) = (arrival.at, call.targets.iter().map(named));
         match &*call.action {
+            "GetResources" if is_ok => {
+                let running = self.running(life);
+                running.is_listed = true;
+                running.listed = std::mem::take(&mut running.arriving);
+            }
             "PutMetricData" if is_ok => {
                 self.running(life).is_publishing_failed = false;
                 self.running(life).counts.publish(data);
@@ -553,6 +586,7 @@ impl<'a> Checker<'a> {
             return Ok(());
         };
         let (now, wall, is_healed) = (self.now, self.now + self.stepped, self.is_healed);
+        let setting = self.setting;
         let most = self.count(life, *reconciles);
         let is_left_right = self.is_left_right(life);
         let running = self.running(life);
@@ -567,9 +601,21 @@ impl<'a> Checker<'a> {
         must(is_right, "section 1", "it answers an error, or should")?;
         let is_any = |is_it: fn(&Followed) -> bool| running.followed.iter().any(is_it);
         // Section 1: a settled group is described in the first reconcile of an invocation.
-        let is_unseen = is_any(|one| one.description.is_none() && !one.is_unsent);
+        let listed = running.listed.iter().map(|group| &running.followed[*group]);
+        let is_unseen = listed
+            .clone()
+            .any(|one| one.description.is_none() && !one.is_unsent);
         let is_seen = error.is_some() || is_dry_run || !is_unseen;
         must(is_seen, "section 1", "a group was never described")?;
+        // Section 9: a list that fails leaves the last whole one.
+        let mut listed = running.listed.iter();
+        let is_followed = listed.all(|group| {
+            let followed = &running.followed[*group];
+            let mut endpoints = setting.endpoints_of(*group);
+            let is_asked = endpoints.any(|one| !running.answers.asked_for(one).is_empty());
+            is_asked || followed.is_failed || followed.is_unsent
+        });
+        must(is_followed, "section 9", "a listed group is not followed")?;
         // Section 1: a group is reconciled at most once a second, and once more when something can be believed.
         let often = running.followed.len() as u64 * (2 * (now - running.begun).as_secs() + 4);
         must(*reconciles <= Some(often), "section 1", "it asks too often")?;
@@ -581,7 +627,8 @@ impl<'a> Checker<'a> {
         )?;
         // I9: the invocation ends in an error if and only if publishing or the last reconcile of any group failed.
         let is_unpublished = running.is_publishing_failed && !is_dry_run;
-        let is_failed = is_any(|one| one.is_failed) || is_unpublished;
+        // Section 9: an invocation without a list follows the last one, and ends in error.
+        let is_failed = is_any(|one| one.is_failed) || is_unpublished || !running.is_listed;
         let is_unsure = is_any(|one| one.is_unsure);
         let is_right = error.is_some() == is_failed || is_unsure;
         must(is_right, "I9", "it ends in error, or should")?;
@@ -614,7 +661,15 @@ impl<'a> Checker<'a> {
             }
         }
         if running.event != Some(Event::DryRun) {
-            let fewest = reconciles.unwrap_or(running.followed.len() as u64);
+            let unlisted = u64::from(!running.is_listed);
+            counts.unlisted += unlisted;
+            counts.add(FAILURES, unlisted, unlisted);
+            // A sandbox that never had a list follows nothing.
+            let all = match running.is_listed {
+                true => running.listed.len() as u64,
+                false => 0,
+            };
+            let fewest = reconciles.unwrap_or(all);
             counts.add(RECONCILES, fewest, reconciles.unwrap_or(most));
             counts.add(FAILURES, undone, 0);
         }
@@ -631,7 +686,7 @@ impl<'a> Checker<'a> {
         if !window.is_zero() {
             self.tell(FLAWLESS);
         }
-        for group in 0..self.groups.len() {
+        for group in running.listed.clone() {
             let view = self.view(life, group);
             for endpoint in view.endpoints() {
                 view.is_polled(endpoint)?;

@@ -47,6 +47,8 @@ const ROUND_ROBIN: &str = "round robin name of six addresses";
 const REFUSED: &str = "call refused by an empty bucket";
 const OTHERS: &str = "others who take a part of the calls";
 const MANY: &str = "sequence with more than five groups";
+const FLEET: &str = "sequence with a fleet";
+const LEFT: &str = "group that leaves the fleet";
 const COUNTING: &str = "sequence that counts misses";
 const SEVERAL_CACHES: &str = "sequence with several caches behind a resolver";
 const STEP: &str = "step of the wall clock";
@@ -80,6 +82,7 @@ impl Figures {
             (COUNTING, setting.misses > 0),
             (SEVERAL_CACHES, setting.caches > 1),
             (MANY, setting.groups() > 5),
+            (FLEET, setting.is_fleet),
         ] {
             *self.stories.entry(story).or_default() += u64::from(is_there);
         }
@@ -107,6 +110,9 @@ impl Figures {
             } => self.tell(FAIL_BACK),
             What::Meddled { .. } => self.tell(MEDDLING),
             What::Stepped { .. } => self.tell(STEP),
+            What::Tagged {
+                is_tagged: false, ..
+            } => self.tell(LEFT),
             What::Out { is_over: false, .. } => self.tell(OUTAGE),
             What::Begun { life, event } => {
                 *self.invocations.entry(*event).or_default() += 1;
@@ -272,6 +278,8 @@ impl Figures {
             COUNTING,
             REFUSED,
             OTHERS,
+            FLEET,
+            LEFT,
         ] {
             need(story.to_owned(), self.stories.get(story), OF_EACH_STORY);
         }

@@ -57,6 +57,11 @@ pub enum What {
         /// The targets that the group has now.
         group: Vec<TargetHealth>,
     },
+    /// The group belongs to the fleet from now on, or not any more.
+    Tagged {
+        arn: String,
+        is_tagged: bool,
+    },
     Begun {
         life: Life,
         event: Event,

@@ -132,7 +132,7 @@ impl Wire {
             .pop()
             .expect("the call that was just made");
         let group = match call.action.as_str() {
-            "PutMetricData" | "DescribeTargetGroups" => Vec::new(),
+            "PutMetricData" | "DescribeTargetGroups" | "GetResources" => Vec::new(),
             _ => self.aws.targets(&call.resource),
         };
         self.history.write(What::Arrived {

@@ -15,7 +15,8 @@ use nlb_hostname_target::error::Errors;
 use nlb_hostname_target::report::Report;
 use serde_json::Value;
 use stand_in::dns::{Answer, Cache};
-use stand_in::elb::{TargetDescription, TargetGroup};
+use stand_in::elb::{RANGES, TargetDescription, TargetGroup};
+use stand_in::fleet;
 use stand_in::lambda::{NOTIFICATION, QUEUE, SCHEDULE, TIMEOUT};
 use stand_in::world::{DAY, Function, PORT, World, group_arn};
 use tokio::runtime::Builder;
@@ -130,9 +131,22 @@ impl Play {
             play.point(endpoint, &[endpoint % ABROAD], play.setting.is_rotating);
         }
         play.configure();
+        if play.setting.is_fleet {
+            (0..play.setting.groups()).for_each(|group| play.tag(group, true));
+        }
         sleep(play.setting.registration_lag).await;
         play.world.aws.limit(0.0);
         Rc::new(play)
+    }
+
+    fn tag(&self, group: usize, is_tagged: bool) {
+        let arn = arn(group);
+        let names: Vec<_> = self.setting.endpoints_of(group).map(endpoint).collect();
+        match is_tagged {
+            true => fleet::tag(&self.world, &arn, &names.join(" ")),
+            false => self.world.aws.untag(&arn),
+        }
+        self.history.write(What::Tagged { arn, is_tagged });
     }
 
     fn add_group(&self, group: usize) {
@@ -274,6 +288,7 @@ impl Play {
                     self.point(endpoint, &[to], self.setting.is_rotating);
                 }
             }
+            Happening::Tag { group, is_tagged } => self.tag(group, is_tagged),
             Happening::Others { share, lasting } => self.share(share, lasting),
             Happening::Call {
                 action,
@@ -394,6 +409,9 @@ impl Play {
         out.into_iter().for_each(|index| self.mend(index));
         self.call_faults.heal();
         self.dns_faults.heal();
+        if self.setting.is_fleet {
+            (0..self.setting.groups()).for_each(|group| self.tag(group, true));
+        }
         self.take(0.0);
         for sandbox in sandboxes {
             sandbox.waits.set(None);
@@ -518,6 +536,10 @@ impl Play {
         world.set("SCHEDULE_POLL_SECONDS", setting.poll);
         world.set("EVENT_POLL_SECONDS", setting.event_poll);
         world.set("KEEP_CIDRS", KEEP_CIDRS);
+        if setting.is_fleet {
+            fleet::follow(world);
+            world.set("ALLOWED_CIDRS", RANGES.join(","));
+        }
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Setting {
     pub is_keeping: bool,
     /// Somebody else registered a second address beside the endpoint's, long ago.
     pub is_pair: bool,
+    /// The groups are found by their tags, and none is configured.
+    pub is_fleet: bool,
 }
 
 /// One invocation, and what happens before it.
@@ -138,6 +140,8 @@ pub enum Happening {
         leg: Duration,
         times: u32,
     },
+    /// Somebody gives the group the tag of the fleet, or takes it away.
+    Tag { group: usize, is_tagged: bool },
     /// The endpoint cannot be resolved for this long.
     Outage {
         endpoint: usize,
@@ -146,7 +150,8 @@ pub enum Happening {
     },
 }
 
-pub const ACTIONS: [&str; 5] = [
+pub const ACTIONS: [&str; 6] = [
+    "GetResources",
     "DescribeTargetGroups",
     "DescribeTargetHealth",
     "RegisterTargets",
@@ -198,7 +203,8 @@ impl Setting {
 }
 
 impl Sequence {
-    /// Returns the sequence of this number, and what makes it smaller. Every second sequence has two sandboxes.
+    /// Returns the sequence of this number, and what makes it smaller. Every second sequence has two sandboxes, and every
+    /// fifth a fleet.
     pub fn tree(number: u64) -> (impl ValueTree<Value = Sequence>, TestRunner) {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -209,7 +215,7 @@ impl Sequence {
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
         let mut runner = TestRunner::new_with_rng(config, rng);
-        let strategy = sequence(1 + (number % 2) as usize);
+        let strategy = sequence(1 + (number % 2) as usize, number.is_multiple_of(5));
         loop {
             let tree = strategy.new_tree(&mut runner).expect("nothing is refused");
             // A sequence may become shorter than that only when it is made smaller.
@@ -220,15 +226,15 @@ impl Sequence {
     }
 }
 
-fn sequence(sandboxes: usize) -> impl Strategy<Value = Sequence> {
-    let rounds = setting(sandboxes).prop_flat_map(|setting| {
+fn sequence(sandboxes: usize, is_fleet: bool) -> impl Strategy<Value = Sequence> {
+    let rounds = setting(sandboxes, is_fleet).prop_flat_map(|setting| {
         let rounds = vec(round(&setting), 0..=MOST_ROUNDS);
         (Just(setting), rounds)
     });
     rounds.prop_map(|(setting, rounds)| Sequence { setting, rounds })
 }
 
-fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
+fn setting(sandboxes: usize, is_fleet: bool) -> impl Strategy<Value = Setting> {
     let feeds = select(vec![
         vec![(0, 0)],
         vec![(0, 0)],
@@ -282,6 +288,7 @@ fn setting(sandboxes: usize) -> impl Strategy<Value = Setting> {
             deregistration_delay: Duration::from_secs(u64::from(ttl.max(chain_ttl)) + group.1),
             is_keeping: group.2,
             is_pair: group.3,
+            is_fleet,
         }
     })
 }
@@ -336,12 +343,14 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
     let moves = (0..setting.endpoints(), addresses)
         .prop_map(|(endpoint, to)| Happening::Move { endpoint, to });
     // The rarer a call is, the likelier its fault is.
+    let lists = if setting.is_fleet { 3 } else { 0 };
     let action = prop_oneof![
-        1 => Just(ACTIONS[0]),
-        2 => Just(ACTIONS[1]),
-        3 => Just(ACTIONS[2]),
+        lists => Just(ACTIONS[0]),
+        1 => Just(ACTIONS[1]),
+        2 => Just(ACTIONS[2]),
         3 => Just(ACTIONS[3]),
-        1 => Just(ACTIONS[4]),
+        3 => Just(ACTIONS[4]),
+        1 => Just(ACTIONS[5]),
     ];
     let times = prop_oneof![3 => Just(1), 1 => 2..5_u32];
     let calls =
@@ -423,8 +432,11 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         share,
         lasting: Duration::from_secs(seconds),
     });
-    // A union of more than ten alternatives cannot leave one out, so these three are one alternative.
-    let world = prop_oneof![2 => steps, flicker => flickers, outage => outages];
+    let tags = (0..setting.groups(), weighted(0.6));
+    let tags = tags.prop_map(|(group, is_tagged)| Happening::Tag { group, is_tagged });
+    let tag = if setting.is_fleet { 6 } else { 0 };
+    // A union of more than ten alternatives cannot leave one out, so these four are one alternative.
+    let world = prop_oneof![2 => steps, flicker => flickers, outage => outages, tag => tags];
     prop_oneof![
         16 => moves,
         12 => calls,

@@ -64,6 +64,10 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
         What::Out { endpoint, .. } => format!("{endpoint} can be resolved again"),
         What::Stepped { by } => format!("the wall clock is set forward by {by:?}"),
         What::Others { share } => format!("others take {share} of the account's calls"),
+        What::Tagged { arn, is_tagged } => {
+            let verb = if *is_tagged { "joins" } else { "leaves" };
+            format!("{} {verb} the fleet", short(arn))
+        }
         What::Begun { life, event } => format!("{life}: {event:?}"),
         What::Disturbed { life, fault } => format!("{life}: a question goes wrong: {fault:?}"),
         What::Asked { .. } => return None,
