@@ -47,6 +47,7 @@ pub fn are_perhaps_early(errors: &Errors) -> bool {
         Error::DescribeFailed { cause, .. }
         | Error::RegisterFailed { cause, .. }
         | Error::DeregisterFailed { cause, .. }
+        | Error::DiscoverFailed { cause, .. }
         | Error::PublishFailed { cause, .. } => {
             let code = cause.code.as_deref();
             code.is_some_and(|code| code.starts_with("AccessDenied"))

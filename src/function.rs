@@ -170,7 +170,7 @@ impl<P: RuntimeProvider> Function<P> {
             Ok(config) => config,
             Err(invalid) => return config_invalid(invalid),
         };
-        let discovered = discover(&self.tagging, config).await;
+        let discovered = discover(&self.tagging, config, deadline.work).await;
         let groups = [&config.target_groups[..], &discovered.groups].concat();
         let looker = Looker {
             config,

@@ -1,6 +1,7 @@
 //! Finds what is wrong with the fleet, and which of its groups are examined.
 
 use aws_sdk_resourcegroupstagging::Client;
+use tokio::time::Instant;
 
 use super::finding::{Finding, Severity};
 use crate::config::{Config, TargetGroupConfig};
@@ -19,12 +20,12 @@ pub struct Discovered {
 }
 
 /// Lists the fleet.
-pub async fn discover(client: &Client, config: &Config) -> Discovered {
+pub async fn discover(client: &Client, config: &Config, deadline: Instant) -> Discovered {
     let Some(tag) = &config.fleet else {
         return Discovered::default();
     };
     let (mut fleet, mut findings) = (Fleet::default(), Vec::new());
-    match list(client, tag).await {
+    match list(client, tag, deadline).await {
         Ok(list) => {
             let invalid = fleet.learn(&list, config).invalid.into_iter();
             findings.extend(invalid.map(|(arn, invalid)| Finding {

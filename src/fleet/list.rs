@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_resourcegroupstagging::Client;
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::List;
 use crate::aws::{self, Cause};
@@ -21,13 +21,15 @@ const PER_PAGE: i32 = 100;
 /// consistent: it may name groups that were deleted. A list in part is no list.
 ///
 /// # Errors
-/// [`Error::DiscoverFailed`] if a page cannot be read, or if all of them take too long.
-pub async fn list(client: &Client, fleet: &str) -> Result<List, Error> {
+/// [`Error::DiscoverFailed`] if a page cannot be read, or if all of them are not there in time.
+pub async fn list(client: &Client, fleet: &str, deadline: Instant) -> Result<List, Error> {
     let late = |_| {
-        let cause = format!("no whole list within {} s", LISTED_WITHIN.as_secs());
-        Err(Cause::from(cause))
+        Err(Cause::from(
+            "the whole list did not come in time".to_owned(),
+        ))
     };
-    let listed = timeout(LISTED_WITHIN, pages(client, fleet)).await;
+    let until = deadline.min(Instant::now() + LISTED_WITHIN);
+    let listed = timeout_at(until, pages(client, fleet)).await;
     let failed = |cause| Error::DiscoverFailed {
         fleet: fleet.to_owned(),
         cause,

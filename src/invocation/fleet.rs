@@ -38,7 +38,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let mut discovered = Discovered::default();
         // A dry run remembers nothing.
         let mut learned = fleet.clone();
-        match list(self.tagging, tag).await {
+        match list(self.tagging, tag, self.context.deadline).await {
             Ok(list) => self.learn(&mut learned, &list, &samples),
             Err(error) => discovered.failures.push(error),
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stand_in::aws::{Answer, Fault};
-use stand_in::dns;
 use stand_in::lambda::TIMEOUT;
 use stand_in::world::{ARN, ENDPOINT, Function, World, group_arn};
+use stand_in::{dns, fleet};
 use tokio::join;
 use tokio::time::{Instant, sleep};
 
@@ -161,6 +161,16 @@ async fn what_is_wrong_fails_the_deployment_with_its_message() {
     }
 }
 
+/// Makes a world in which the function makes such calls. It lists only a fleet.
+async fn settled(action: &str) -> World {
+    let mut world = World::settled_in_memory("10.0.1.7", 5).await;
+    if action == "GetResources" {
+        fleet::follow(&mut world);
+        fleet::tag(&world, ARN, ENDPOINT);
+    }
+    world
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_name_or_a_permission_that_comes_late_is_waited_for() {
     for action in [
@@ -168,8 +178,9 @@ async fn a_name_or_a_permission_that_comes_late_is_waited_for() {
         "DescribeTargetGroups",
         "RegisterTargets",
         "PutMetricData",
+        "GetResources",
     ] {
-        let world = World::settled_in_memory("10.0.1.7", 5).await;
+        let world = settled(action).await;
         world.point("10.0.2.9");
         let function = world.function();
         match action {
@@ -194,8 +205,9 @@ async fn a_permission_that_is_missing_fails_the_deployment_in_time() {
         ("DescribeTargetHealth", "DescribeFailed"),
         ("DeregisterTargets", "DeregisterFailed"),
         ("PutMetricData", "PublishFailed"),
+        ("GetResources", "DiscoverFailed"),
     ] {
-        let world = World::settled_in_memory("10.0.1.7", 5).await;
+        let world = settled(action).await;
         world.point("10.0.2.9");
         let function = world.function();
         world.aws.inject_always(action, DENIED);
@@ -227,9 +239,10 @@ async fn whatever_hangs_cloudformation_is_answered_within_45_s() {
         "RegisterTargets",
         "DeregisterTargets",
         "PutMetricData",
+        "GetResources",
         "DNS",
     ] {
-        let world = World::settled_in_memory("10.0.1.7", 5).await;
+        let world = settled(action).await;
         hang(&world, action);
         let function = world.function();
         let (status, _, took) = deploy(&world, &function).await;

@@ -5,6 +5,7 @@ use stand_in::aws::Fault;
 use stand_in::dns::addresses;
 use stand_in::elb::TargetGroup;
 use stand_in::fleet::{self, GROUPS, tag};
+use stand_in::lambda::SCHEDULE;
 use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, PORT, World, group_arn};
 use tokio::time::{Instant, sleep};
 
@@ -469,4 +470,16 @@ async fn a_third_of_500_groups_that_moves_at_once_has_moved_within_170_seconds()
         let share = played.refused_share();
         assert!(share <= 0.05, "draw {draw}: {share}");
     }
+}
+
+/// It ends by itself, which the stand-in asserts, and still follows the groups that are configured.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_hangs_does_not_keep_a_short_invocation() {
+    let mut world = one().await;
+    world.follow([(ENDPOINT, ARN)]);
+    world.point(B);
+    world.aws.inject_always("GetResources", Fault::Hang);
+    let outcome = world.function().invoke_within(SCHEDULE, seconds(3)).await;
+    assert_eq!(outcome.unwrap_err().error_type(), "DiscoverFailed");
+    assert!(world.group().contains(&format!("{B}:{PORT} initial")));
 }
