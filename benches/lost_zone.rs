@@ -83,6 +83,7 @@ async fn fleet_of_500() {
     row("last old one gone, seconds", format!("{last:.1}"), "170");
     let share = 100.0 * played.refused_share();
     row("refused calls, %", format!("{share:.1}"), "5");
+    row("invocations in error", played.errors.len(), "");
     let most = sandboxes.iter().map(memory).fold(0.0, f64::max);
     row(
         "memory of a sandbox at most, MiB",

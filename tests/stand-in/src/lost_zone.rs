@@ -24,9 +24,18 @@ pub struct Played {
     moved: Vec<(usize, Instant)>,
     pub calls: Vec<Call>,
     pub reports: Vec<Value>,
+    /// The errors of the invocations that failed, and of those that reported one.
+    pub errors: Vec<Value>,
 }
 
 impl Played {
+    /// # Panics
+    /// Panics if an invocation failed.
+    pub fn without_error(self) -> Self {
+        assert!(self.errors.is_empty(), "{:?}", self.errors);
+        self
+    }
+
     pub fn count(&self, action: &str) -> usize {
         let calls = self.calls.iter();
         calls.filter(|call| call.action == action).count()
@@ -83,6 +92,7 @@ pub async fn one_group(world: &World) -> Played {
         Duration::ZERO,
     )
     .await
+    .without_error()
 }
 
 /// Lets an invocation poll once a second for 50 s while nothing moves.
@@ -98,6 +108,7 @@ pub async fn settled(world: &mut World) -> Played {
         Duration::ZERO,
     )
     .await
+    .without_error()
 }
 
 /// Moves all names at once, which one invocation follows.
@@ -111,6 +122,7 @@ pub async fn at_once(world: &World) -> Played {
         Duration::ZERO,
     )
     .await
+    .without_error()
 }
 
 /// Moves all names within 3 s, while two invocations by notification and one by schedule begin, each in a cold sandbox.
@@ -121,7 +133,8 @@ pub async fn three_cold(world: &mut World) -> Played {
         sandboxes.push(world.sandbox().await);
     }
     let invocations = sandboxes.iter_mut().zip([QUEUE, QUEUE, SCHEDULE]);
-    play(world, invocations, SECOND, 0..GROUPS, 3 * SECOND).await
+    let played = play(world, invocations, SECOND, 0..GROUPS, 3 * SECOND);
+    played.await.without_error()
 }
 
 /// Returns a sandbox that knows what the groups are, once the buckets are full again.
@@ -159,16 +172,21 @@ pub async fn play<'a>(
     let invocations = invocations.into_iter().zip(0..);
     let invocations = invocations.map(async |((sandbox, event), place)| {
         sleep_until(begin + apart * place).await;
-        let answer = sandbox.invoke(event, TIMEOUT).await;
-        let report = answer.outcome.expect("an invocation that succeeded");
-        assert!(report["errorType"].is_null(), "{report}");
-        report
+        sandbox.invoke(event, TIMEOUT).await.outcome
     });
-    let ((), reports) = join!(moves, join_all(invocations));
-    Played {
+    let ((), outcomes) = join!(moves, join_all(invocations));
+    let mut played = Played {
         begin,
         moved,
         calls: world.aws.take_calls(),
-        reports,
+        reports: Vec::new(),
+        errors: Vec::new(),
+    };
+    for outcome in outcomes {
+        match outcome {
+            Ok(report) if report["errorType"].is_null() => played.reports.push(report),
+            Ok(error) | Err(error) => played.errors.push(error),
+        }
     }
+    played
 }
