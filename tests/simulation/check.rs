@@ -106,6 +106,8 @@ struct Running {
     /// fleet, all groups are configured.
     listed: BTreeSet<usize>,
     arriving: BTreeSet<usize>,
+    /// The groups of the last list when the invocation began. A dry run remembers no other.
+    listed_before: BTreeSet<usize>,
     counts: Counts,
     calls: Calls,
     /// The sandbox was lost, or may have kept its data for too long.
@@ -299,6 +301,7 @@ impl<'a> Checker<'a> {
         if !is_fleet {
             running.listed = (0..groups).collect();
         }
+        running.listed_before = running.listed.clone();
         // I10: data that could not be published may have been dropped meanwhile.
         running.is_lost |= running.is_publishing_failed && wall > running.ended + KEPT_DATA;
         (running.begun, running.event) = (now, Some(event));
@@ -616,6 +619,9 @@ impl<'a> Checker<'a> {
             is_asked || followed.is_failed || followed.is_unsent
         });
         must(is_followed, "section 9", "a listed group is not followed")?;
+        if is_dry_run {
+            running.listed = std::mem::take(&mut running.listed_before);
+        }
         // Section 1: a group is reconciled at most once a second, and once more when something can be believed.
         let often = running.followed.len() as u64 * (2 * (now - running.begun).as_secs() + 4);
         must(*reconciles <= Some(often), "section 1", "it asks too often")?;
