@@ -49,7 +49,7 @@ pub enum Error {
     /// Only some groups of the fleet are followed.
     #[error(
         "cannot follow {all} target groups of the fleet: at most {MOST_GROUPS} of them, with {MOST_LOOKUPS} lookups in all, \
-         fit into an invocation, and the first {followed} in the order of their ARNs are followed"
+         fit into an invocation, and only {followed} are followed, in the order of their ARNs"
     )]
     FleetTooLarge { all: usize, followed: usize },
     /// ELB could not be asked, or its answer could not be read.

@@ -6,7 +6,6 @@ mod list;
 use std::collections::BTreeMap;
 
 use crate::config::{Config, Tags, TargetGroupConfig};
-use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
 
@@ -27,12 +26,12 @@ pub struct Fleet {
 }
 
 /// What the last whole list says about one group.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Listed {
-    /// The names that are followed.
-    held: Option<Vec<Endpoint>>,
-    /// What the list says. `None` means a tag that cannot be read.
+    /// `None` means a tag that cannot be read.
     said: Option<TargetGroupConfig>,
+    /// The list before says the same names, or does not have the group.
+    is_held: bool,
 }
 
 /// What a list has that somebody has to know.
@@ -40,13 +39,16 @@ struct Listed {
 pub struct News {
     /// The groups that are not followed, because a tag cannot be read.
     pub invalid: Vec<(TargetGroupArn, Error)>,
+    /// The groups that are not followed, because the list before says other names.
+    pub changed: Vec<TargetGroupArn>,
     /// The groups that were in the last list and are not in this one.
     pub left: Vec<TargetGroupArn>,
 }
 
 impl Fleet {
     /// Takes in a whole list, without the groups that are configured. What it says holds at once, except for other names
-    /// of a group: two lists that disagree would flip it, so they hold when the next list says the same.
+    /// of a group: they hold when the next list says the same. Until then the group is left alone. Two lists that disagree
+    /// would flip it, and so would two sandboxes of which one still follows the names from before.
     pub fn learn(&mut self, list: &List, config: &Config) -> News {
         let mut news = News::default();
         let mut listed = BTreeMap::new();
@@ -55,18 +57,24 @@ impl Fleet {
             groups.any(|group| group.arn == *arn)
         };
         for (arn, tags) in list.iter().filter(|(arn, _)| !configured(arn)) {
-            let last = self.listed.remove(arn).unwrap_or_default();
+            let last = self.listed.remove(arn);
             let now = match TargetGroupConfig::from_tags(arn.clone(), tags, config.settings) {
-                Ok(group) => last.followed_by(group),
+                Ok(group) => Listed::after(last, group),
                 Err(error) => {
                     let invalid = Error::TagInvalid {
                         target_group_arn: arn.to_string(),
                         reason: error.to_string(),
                     };
                     news.invalid.push((arn.clone(), invalid));
-                    Listed { said: None, ..last }
+                    Listed {
+                        said: None,
+                        is_held: false,
+                    }
                 }
             };
+            if now.said.is_some() && !now.is_held {
+                news.changed.push(arn.clone());
+            }
             listed.insert(arn.clone(), now);
         }
         let last = std::mem::replace(&mut self.listed, listed);
@@ -82,15 +90,13 @@ impl Fleet {
             MOST_LOOKUPS.saturating_sub(config.target_groups.iter().map(lookups).sum());
         let groups: Vec<_> = self.listed.values().filter_map(Listed::group).collect();
         let all = groups.len();
-        let fits = |group: &TargetGroupConfig| {
+        let mut fits = |group: &TargetGroupConfig| {
             let left = budget.checked_sub(lookups(group));
-            budget = left.unwrap_or(0);
+            budget = left.unwrap_or(budget);
             left.is_some()
         };
         let groups = groups.into_iter().take(MOST_GROUPS);
-        let followed: Vec<_> = groups
-            .scan(fits, |fits, group| fits(&group).then_some(group))
-            .collect();
+        let followed: Vec<_> = groups.filter(|group| fits(group)).collect();
         let failure = (followed.len() < all).then_some(Error::FleetTooLarge {
             all,
             followed: followed.len(),
@@ -100,21 +106,19 @@ impl Fleet {
 }
 
 impl Listed {
-    fn followed_by(self, group: TargetGroupConfig) -> Self {
-        let last = self.said.map(|said| said.endpoints);
-        let is_said_again = last.is_some_and(|last| last == group.endpoints);
-        let held = self.held.filter(|_| !is_said_again);
+    fn after(last: Option<Self>, group: TargetGroupConfig) -> Self {
+        let is_held = last.is_none_or(|last| {
+            let said = last.said.map(|said| said.endpoints);
+            said.as_ref() == Some(&group.endpoints)
+        });
         Listed {
-            held: Some(held.unwrap_or_else(|| group.endpoints.clone())),
             said: Some(group),
+            is_held,
         }
     }
 
+    /// Returns the group if it is followed.
     fn group(&self) -> Option<TargetGroupConfig> {
-        let said = self.said.clone()?;
-        Some(TargetGroupConfig {
-            endpoints: self.held.clone()?,
-            ..said
-        })
+        self.said.clone().filter(|_| self.is_held)
     }
 }

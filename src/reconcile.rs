@@ -107,7 +107,7 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
         };
         let described = self.describe(due, act_by).await?;
         self.outcome.is_served = (!answer.is_partial).then(|| self.is_served(&described));
-        self.remembered.see(Instant::now(), self.outcome.is_served);
+        self.remembered.see(self.outcome.is_served);
         let now = self
             .remembered
             .decide(&answer, &described, &self.done, policy);
@@ -194,7 +194,9 @@ impl<'a, P: RuntimeProvider> Reconcile<'a, P> {
             outcome.is_gone = true;
         }
         self.remembered.is_unsent = outcome.is_unsent;
-        outcome.held_back = self.remembered.held_back(self.context.clock.now());
+        if !outcome.is_gone {
+            outcome.held_back = self.remembered.held_back(self.context.clock.now());
+        }
         outcome.registered = self.done.registered;
         if let Some(planned) = self.planned {
             outcome.add_dry_run(planned);

@@ -8,7 +8,7 @@ use crate::config::{Config, TargetGroupConfig};
 use crate::error::Error;
 use crate::fleet::{Fleet, list};
 
-/// There is time for the calls about so many groups.
+/// There is time for the calls about so many groups, of which those that are configured come first.
 const MOST_EXAMINED: usize = 60;
 
 /// What is known of the fleet.
@@ -41,10 +41,11 @@ pub async fn discover(client: &Client, config: &Config, deadline: Instant) -> Di
         finding("fleet-too-large", Severity::Error, error.to_string(), mend)
     }));
     let all = groups.len();
-    if all > MOST_EXAMINED {
+    let most = MOST_EXAMINED.saturating_sub(config.target_groups.len());
+    if all > most {
         fastrand::shuffle(&mut groups);
-        groups.truncate(MOST_EXAMINED);
-        let seen = format!("{MOST_EXAMINED} of the fleet's {all} groups were drawn and examined");
+        groups.truncate(most);
+        let seen = format!("{most} of the fleet's {all} groups were drawn and examined");
         let mend = "diagnose again: other groups are drawn";
         findings.push(finding(
             "fleet-examined-in-part",

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::fleet::{Fleet, List, list};
 use crate::metrics::Sample;
 use crate::reconcile::Remembered;
-use crate::report::{TargetGroupReport, log_left};
+use crate::report::{TargetGroupReport, log_changed, log_left};
 use crate::target_group::TargetGroupArn;
 
 /// What became of the fleet in an invocation.
@@ -24,7 +24,8 @@ pub(super) struct Discovered {
 }
 
 impl<P: RuntimeProvider> Invocation<'_, P> {
-    /// Lists the fleet, and reconciles the groups that it has. A list that fails leaves the last one.
+    /// Lists the fleet, and reconciles the groups that it has. A list that fails leaves the last one. A deployment and a
+    /// dry run do what they can in their time.
     pub(super) async fn reconcile_fleet(
         &self,
         fleet: &mut Fleet,
@@ -44,6 +45,14 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
         let (groups, too_many) = learned.groups(config);
         discovered.failures.extend(too_many);
+        let is_blind = groups.is_empty() && config.target_groups.is_empty();
+        if self.context.is_dry_run && is_blind && discovered.failures.is_empty() {
+            let cause = "it has no target group that can be followed".to_owned();
+            discovered.failures.push(Error::DiscoverFailed {
+                fleet: tag.clone(),
+                cause: cause.into(),
+            });
+        }
         for failure in &discovered.failures {
             failure.log();
             let _ = samples.send(Sample {
@@ -64,7 +73,13 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         for (lent, report) in self.reconcile_all(lent, samples).await {
             let arn = lent.group.arn.clone();
             discovered.remembered.insert(arn, lent.remembered);
-            discovered.reports.push(report);
+            let is_in_part = self.is_deployment || self.context.is_dry_run;
+            discovered
+                .reports
+                .push(match is_in_part && report.is_cut_off() {
+                    true => report.unreached(),
+                    false => report,
+                });
         }
         if self.context.is_dry_run {
             discovered.remembered.extend(remembered);
@@ -76,6 +91,13 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let config = self.context.config;
         let news = fleet.learn(list, config);
         news.left.iter().for_each(log_left);
+        for arn in &news.changed {
+            log_changed(arn);
+            let _ = samples.send(Sample {
+                is_failure: Some(true),
+                ..Sample::new(self.context.clock.now(), Some(arn.dimension().to_owned()))
+            });
+        }
         for (arn, invalid) in &news.invalid {
             invalid.log();
             let _ = samples.send(Sample {

@@ -5,18 +5,21 @@ use super::Lent;
 use crate::pace::READS_IN_10_SECONDS;
 
 /// Leaves out the settled groups for which there is no read. Groups that are not settled are described in any case, as
-/// are this many `others`. Settled groups that no healthy target serves have at most half of the reads. The rest is for
-/// those that were described longest ago.
+/// are this many `others`. Half of the reads is left at least, since some of them may stop before they need a read, in each
+/// invocation. Settled groups that no healthy target serves have at most half of the reads. The rest is for
+/// those whose turn was longest ago.
 pub(super) fn sweep(lent: &mut [Lent<'_>], others: usize) {
     let unsettled = lent.iter().filter(|one| !one.remembered.is_settled());
-    let mut reads = READS_IN_10_SECONDS.saturating_sub(others + unsettled.count());
+    let half = READS_IN_10_SECONDS / 2;
+    let reads = READS_IN_10_SECONDS.saturating_sub(others + unsettled.count());
+    let mut reads = reads.max(half);
     let settled = lent.iter_mut().filter(|one| one.remembered.is_settled());
     let mut settled: Vec<_> = settled.collect();
-    settled.sort_by_key(|one| one.remembered.described_at());
+    settled.sort_by_key(|one| one.remembered.swept_at());
     for one in &mut settled {
         one.is_described = false;
     }
-    let first = reads.min(READS_IN_10_SECONDS / 2);
+    let first = reads.min(half);
     let unserved = settled.iter_mut().filter(|one| !one.remembered.is_served());
     for one in unserved.take(first) {
         one.is_described = true;

@@ -39,13 +39,15 @@ impl<P: RuntimeProvider> Reconcile<'_, P> {
             let replaced = plan.deregister.iter().map(|stale| stale.target);
             self.done.replaced.extend(replaced);
         }
+        // The deadline may cut off what follows, and a description does not outlive a change.
+        let description = self.remembered.forget_description();
         let sent = self.target_group.changes.sent;
         let mut applied = self.register(&plan.register, described, act_by).await;
         if applied.is_ok() {
             applied = self.deregister(&plan.deregister, described, act_by).await;
         }
-        if self.target_group.changes.sent > sent {
-            self.remembered.forget_description();
+        if self.target_group.changes.sent == sent {
+            self.remembered.restore_description(description);
         }
         applied
     }

@@ -25,9 +25,9 @@ pub struct Remembered {
     described: Option<Vec<DescribedTarget>>,
     /// The description holds in this invocation.
     is_of_now: bool,
-    /// When the targets were described last.
-    described_at: Option<Instant>,
-    /// That description showed a desired target that is healthy or initial.
+    /// When the last invocation began whose first reconcile was to describe the targets.
+    swept_at: Option<Instant>,
+    /// The last description showed a desired target that is healthy or initial.
     is_served: bool,
 }
 
@@ -36,6 +36,9 @@ impl Remembered {
     /// one.
     pub fn begin(&mut self, is_described: bool) {
         self.is_of_now = !is_described;
+        if is_described {
+            self.swept_at = Some(Instant::now());
+        }
     }
 
     /// True if the last decision did nothing and held nothing back.
@@ -48,13 +51,13 @@ impl Remembered {
         self.is_served
     }
 
-    pub fn described_at(&self) -> Option<Instant> {
-        self.described_at
+    /// When the targets were to be described last. A group whose name cannot be resolved has its turn like the others.
+    pub fn swept_at(&self) -> Option<Instant> {
+        self.swept_at
     }
 
-    /// Remembers when the targets were described, and whether one of them serves, if that is known.
-    pub fn see(&mut self, now: Instant, is_served: Option<bool>) {
-        self.described_at = Some(now);
+    /// Remembers whether a desired target serves, if that is known.
+    pub fn see(&mut self, is_served: Option<bool>) {
         self.is_served = is_served.unwrap_or(self.is_served);
     }
 
@@ -109,9 +112,14 @@ impl Remembered {
         held_back.cloned().collect()
     }
 
-    /// A change was sent, so the description does not hold any more.
-    pub fn forget_description(&mut self) {
-        self.described = None;
+    /// Forgets the description, and returns it: it does not hold any more once a change is sent.
+    pub fn forget_description(&mut self) -> Option<Vec<DescribedTarget>> {
+        self.described.take()
+    }
+
+    /// Remembers the description again, because no change was sent.
+    pub fn restore_description(&mut self, described: Option<Vec<DescribedTarget>>) {
+        self.described = described;
     }
 
     /// Remembers that a registration or a deregistration of these targets was acknowledged.

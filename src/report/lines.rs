@@ -92,6 +92,15 @@ pub fn log_reconcile(group: &TargetGroupConfig, outcome: &Outcome) {
     }
 }
 
+/// Logs that a group is not followed until the next list.
+pub fn log_changed(arn: &TargetGroupArn) {
+    warn!(
+        "targetGroupArn" = %arn,
+        "the tags of {arn} have other names than in the list before. Its clients keep the targets that they have; the names \
+         hold when the next list of this sandbox says the same"
+    );
+}
+
 /// Logs that a group is followed no longer.
 pub fn log_left(arn: &TargetGroupArn) {
     warn!(

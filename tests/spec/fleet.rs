@@ -2,11 +2,11 @@
 
 use nlb_hostname_target::report::Report;
 use stand_in::aws::Fault;
-use stand_in::dns::addresses;
+use stand_in::dns::{Answer, addresses};
 use stand_in::elb::TargetGroup;
 use stand_in::fleet::{self, GROUPS, tag};
 use stand_in::lambda::SCHEDULE;
-use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, PORT, World, group_arn};
+use stand_in::world::{ARN, ENDPOINT, Function, OTHER_ARN, PORT, World, group_arn, own_endpoint};
 use tokio::time::{Instant, sleep};
 
 use serde_json::Value;
@@ -270,26 +270,111 @@ async fn configured_groups_do_not_wait_for_the_list_and_win_over_it() {
     assert!(registered[0] < 1.0, "{registered:?}");
 }
 
+/// Whoever followed the names from before would undo what another sandbox does by the new ones.
 #[tokio::test(start_paused = true)]
-async fn other_names_hold_when_the_next_list_says_the_same() {
+async fn a_group_is_left_alone_until_two_lists_in_a_row_have_the_same_names() {
     let world = one().await;
     world.zone.set("second.example.com", addresses([B]));
     let function = world.function();
     let endpoints = async || {
         let report = later(&function).await;
-        report.target_groups[0].endpoints.clone()
+        let mut groups = report.target_groups.into_iter();
+        groups.next().map(|group| group.endpoints)
     };
-    assert_eq!(endpoints().await, [ENDPOINT]);
+    let [first, second] = [ENDPOINT, "second.example.com"].map(|name| Some(vec![name.to_owned()]));
+    assert_eq!(endpoints().await, first);
+    let before = world.group();
     // Two lists disagree, and take turns.
     for _ in 0..3 {
         tag(&world, ARN, "second.example.com");
-        assert_eq!(endpoints().await, [ENDPOINT]);
+        assert_eq!(endpoints().await, None);
         tag(&world, ARN, ENDPOINT);
-        assert_eq!(endpoints().await, [ENDPOINT]);
+        assert_eq!(endpoints().await, None);
     }
-    tag(&world, ARN, "second.example.com");
-    assert_eq!(endpoints().await, [ENDPOINT]);
-    assert_eq!(endpoints().await, ["second.example.com"]);
+    assert_eq!(world.group(), before);
+    let failures: f64 = samples(&world, "ReconcileFailure").iter().sum();
+    assert_eq!(failures, 6.0);
+    assert_eq!(endpoints().await, first);
+    // The other settings come with the names.
+    let of_second = [
+        (FLEET, "redis"),
+        (ENDPOINTS, "second.example.com"),
+        ("nlb-hostname-target/port", "6380"),
+    ];
+    world.aws.tag(ARN, of_second);
+    assert_eq!(endpoints().await, None);
+    assert_eq!(world.group(), before);
+    assert_eq!(endpoints().await, second);
+    assert!(world.group().contains(&format!("{B}:6380 initial")));
+    // A tag that could not be read is no list of names.
+    tag(&world, ARN, "10.0.0.1");
+    assert_eq!(endpoints().await, None);
+    tag(&world, ARN, ENDPOINT);
+    assert_eq!(endpoints().await, None);
+    assert_eq!(endpoints().await, first);
+}
+
+/// They stop before they need a read, and may not take the turns of the others.
+#[tokio::test(start_paused = true)]
+async fn groups_whose_names_cannot_be_resolved_do_not_stop_the_sweep() {
+    let world = many(200).await;
+    let function = world.function();
+    for _ in 0..5 {
+        later(&function).await;
+    }
+    for index in 0..100 {
+        world.zone.set(&own_endpoint(index), Answer::NxDomain);
+    }
+    let mut described = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        sleep(seconds(60)).await;
+        world.aws.take_calls();
+        function.schedule().await.unwrap_err();
+        let calls = world.aws.take_calls().into_iter();
+        let calls = calls.filter(|call| call.action == "DescribeTargetHealth");
+        described.extend(calls.map(|call| call.resource));
+    }
+    assert_eq!(described.len(), 100);
+}
+
+/// Nobody who may tag a group can stop the others with it.
+#[tokio::test(start_paused = true)]
+async fn a_group_with_too_many_lookups_is_left_out_alone() {
+    let world = many(3).await;
+    let names = "a b c d e f g h i j k l m n o p q r s t u v w x y z aa bb cc dd ee ff";
+    let greedy = [
+        (FLEET, "redis"),
+        (ENDPOINTS, names),
+        ("nlb-hostname-target/lookups", "32"),
+    ];
+    world.aws.tag(&group_arn(0), greedy);
+    let mut sandbox = world.sandbox().await;
+    let outcome = sandbox.schedule().await.outcome;
+    let error = outcome.unwrap_err();
+    assert_eq!(error["errorType"], "DiscoverFailed");
+    let calls = world.aws.take_calls();
+    let described = calls
+        .iter()
+        .filter(|call| call.action == "DescribeTargetHealth");
+    assert_eq!(described.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_of_a_fleet_without_groups_is_no_success() {
+    let world = one().await;
+    world.aws.untag(ARN);
+    let errors = world
+        .function()
+        .invoke(r#"{"dryRun": true}"#)
+        .await
+        .unwrap_err();
+    assert_eq!(errors.error_type(), "DiscoverFailed");
+    assert!(
+        errors
+            .to_string()
+            .contains("no target group that can be followed")
+    );
+    assert_eq!(arns(&world.function().schedule().await.unwrap()), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,7 +431,7 @@ async fn of_a_fleet_that_is_too_large_the_first_groups_are_followed() {
         message.contains("cannot follow 503 target groups"),
         "{message}"
     );
-    assert!(message.contains("the first 500 "), "{message}");
+    assert!(message.contains("only 500 are followed"), "{message}");
     let described = world.aws.take_calls();
     let last = group_arn(500);
     assert!(!described.iter().any(|call| call.resource.contains(&last)));
@@ -354,7 +439,10 @@ async fn of_a_fleet_that_is_too_large_the_first_groups_are_followed() {
     let mut slow = many(40).await;
     slow.set("LOOKUPS_PER_RECONCILE", 32);
     let errors = slow.function().schedule().await.unwrap_err();
-    assert!(errors.to_string().contains("the first 31 "), "{errors}");
+    assert!(
+        errors.to_string().contains("only 31 are followed"),
+        "{errors}"
+    );
 }
 
 /// An invocation has 70 reads in its first 10 s, so 500 groups are described within 8 invocations.
@@ -413,11 +501,12 @@ async fn a_dry_run_lists_the_fleet_and_remembers_nothing() {
     world.point(B);
     tag(&world, ARN, "second.example.com");
     let before = world.group();
+    // The names of this list are other ones, so the dry run looks at nothing.
+    function.invoke(r#"{"dryRun": true}"#).await.unwrap_err();
+    tag(&world, ARN, ENDPOINT);
     let report = function.invoke(r#"{"dryRun": true}"#).await.unwrap();
-    assert_eq!(
-        targets(&report.target_groups[0].registered),
-        [format!("{B}:{PORT}")]
-    );
+    let registered = targets(&report.target_groups[0].registered);
+    assert_eq!(registered, [format!("{B}:{PORT}")]);
     assert_eq!(world.group(), before);
     // The list of the dry run does not count: the next one is the first to have another name.
     let report = later(&function).await;
