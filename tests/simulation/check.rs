@@ -619,6 +619,8 @@ impl<'a> Checker<'a> {
             is_asked || followed.is_failed || followed.is_unsent
         });
         must(is_followed, "section 9", "a listed group is not followed")?;
+        // Section 4: a dry run is no success if it looked at nothing.
+        let is_blind = is_dry_run && running.listed.is_empty();
         if is_dry_run {
             running.listed = std::mem::take(&mut running.listed_before);
         }
@@ -634,7 +636,8 @@ impl<'a> Checker<'a> {
         // I9: the invocation ends in an error if and only if publishing or the last reconcile of any group failed.
         let is_unpublished = running.is_publishing_failed && !is_dry_run;
         // Section 9: an invocation without a list follows the last one, and ends in error.
-        let is_failed = is_any(|one| one.is_failed) || is_unpublished || !running.is_listed;
+        let is_failed =
+            is_any(|one| one.is_failed) || is_unpublished || is_blind || !running.is_listed;
         let is_unsure = is_any(|one| one.is_unsure);
         let is_right = error.is_some() == is_failed || is_unsure;
         must(is_right, "I9", "it ends in error, or should")?;
