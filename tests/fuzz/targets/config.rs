@@ -32,18 +32,22 @@ fn assert_complete(config: &Config, variables: &BTreeMap<&str, &str>) {
         .map(|group| group.endpoints.len())
         .sum();
     for list in ["ENDPOINTS", "TARGET_GROUP_ARNS"] {
-        assert_eq!(variables[list].split(',').count(), pairs, "{list}");
+        let given = variables.get(list).filter(|given| !given.is_empty());
+        let count = given.map_or(0, |given| given.split(',').count());
+        assert_eq!(count, pairs, "{list}");
     }
+    assert!(pairs > 0 || config.fleet.is_some(), "nothing to follow");
     for group in &config.target_groups {
         assert!(
             !group.endpoints.is_empty(),
             "{} without endpoint",
             group.arn
         );
-        assert_ne!(group.settings.port, Some(0));
-        assert!((1..=32).contains(&group.settings.lookups));
-        assert!(group.settings.misses <= 1000);
+        assert_eq!(group.settings, config.settings);
     }
+    assert_ne!(config.settings.port, Some(0));
+    assert!((1..=32).contains(&config.settings.lookups));
+    assert!(config.settings.misses <= 1000);
     assert!(config.dns_servers.iter().all(|server| server.port() > 0));
     assert!((1..=60).contains(&config.poll_interval.as_secs()));
     assert!(config.schedule_poll.as_secs() <= 55);
@@ -61,9 +65,10 @@ fn write(config: &Config) -> BTreeMap<&'static str, String> {
             .map(|endpoint| (endpoint, &group.arn))
     });
     let (endpoints, arns): (Vec<_>, Vec<_>) = pairs.unzip();
-    let settings = config.target_groups[0].settings;
+    let settings = config.settings;
     let port = settings.port.map(|port| port.to_string());
     BTreeMap::from([
+        ("FLEET", config.fleet.clone().unwrap_or_default()),
         ("ENDPOINTS", join(&endpoints)),
         ("TARGET_GROUP_ARNS", join(&arns)),
         ("TARGET_PORT", port.unwrap_or_default()),
