@@ -6,6 +6,7 @@ mod variable;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -30,6 +31,9 @@ const CIDRS: &str =
 /// Whoever may tag a target group says what is followed, so a fleet has no default.
 const FLEETS_CIDRS: &str = "comma-separated CIDRs such as 10.0.0.0/8 or fd00::/8, with no bits set behind the prefix; they are required \
                             with FLEET";
+const PORT_RULE: &str = "a port from 1 to 65535";
+const LOOKUPS: RangeInclusive<u32> = 1..=32;
+const MISSES: RangeInclusive<u32> = 0..=1000;
 const FLEET_RULE: &str = "1 to 64 characters of A-Z a-z 0-9 . _ -";
 const NAMESPACE_RULE: &str = "1 to 255 characters of A-Z a-z 0-9 . - _ / # : and space; not only spaces, \
                               and not beginning with AWS/ or a colon";
@@ -131,15 +135,15 @@ impl Config {
             Error::InvalidConfig(format!("{endpoints} and {arns}: expected {expected}"))
         })?;
         let fleet = variable("FLEET").optional(FLEET_RULE, fleet)?;
-        let port = variable("TARGET_PORT").optional("a port from 1 to 65535", port)?;
+        let port = variable("TARGET_PORT").optional(PORT_RULE, port)?;
         let dns_servers = variable("DNS_SERVERS").optional(
             "comma-separated addresses such as 10.0.0.2, 10.0.0.2:53, fd00::2 or [fd00::2]:53",
             list(dns_server),
         )?;
         let settings = Settings {
             port,
-            lookups: number("LOOKUPS_PER_RECONCILE", "1", 1..=32)?,
-            misses: number("MISSES_BEFORE_DEREGISTRATION", "0", 0..=1000)?,
+            lookups: number("LOOKUPS_PER_RECONCILE", "1", LOOKUPS)?,
+            misses: number("MISSES_BEFORE_DEREGISTRATION", "0", MISSES)?,
         };
         let group = |(arn, endpoints)| TargetGroupConfig {
             arn,

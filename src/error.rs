@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 use tracing::error;
 
 use crate::aws::Cause;
-use crate::fleet::{MOST_GROUPS, MOST_LOOKUPS};
 use crate::reconcile::Step;
 
 /// How many target groups one line of the log lists, and how many failures one message names. The others are counted.
@@ -47,11 +46,8 @@ pub enum Error {
     #[error("cannot list the fleet {fleet:?}: {cause}")]
     DiscoverFailed { fleet: String, cause: Cause },
     /// Only some groups of the fleet are followed.
-    #[error(
-        "cannot follow {all} target groups of the fleet: at most {MOST_GROUPS} of them, with {MOST_LOOKUPS} lookups in all, \
-         fit into an invocation, and only {followed} are followed, in the order of their ARNs"
-    )]
-    FleetTooLarge { all: usize, followed: usize },
+    #[error("cannot follow {all} target groups of the fleet: {reason}")]
+    FleetTooLarge { all: usize, reason: String },
     /// ELB could not be asked, or its answer could not be read.
     #[error("cannot describe {what} {target_group_arn}: {cause}")]
     DescribeFailed {

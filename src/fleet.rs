@@ -11,10 +11,10 @@ use crate::target_group::TargetGroupArn;
 
 pub use list::list;
 
-/// At most so many groups of the fleet are followed.
-pub const MOST_GROUPS: usize = 500;
-/// At most so many lookups are made for all groups in a reconcile. At the pace of lookups they take 5 s.
-pub const MOST_LOOKUPS: usize = 1000;
+/// At most this many groups of the fleet are followed.
+const MOST_GROUPS: usize = 500;
+/// At most this many lookups are made for all groups in a reconcile. At the pace of lookups they take 5 s.
+const MOST_LOOKUPS: usize = 1000;
 
 /// The listed groups with their tags.
 pub type List = BTreeMap<TargetGroupArn, Tags>;
@@ -97,9 +97,13 @@ impl Fleet {
         };
         let groups = groups.into_iter().take(MOST_GROUPS);
         let followed: Vec<_> = groups.filter(|group| fits(group)).collect();
-        let failure = (followed.len() < all).then_some(Error::FleetTooLarge {
+        let failure = (followed.len() < all).then(|| Error::FleetTooLarge {
             all,
-            followed: followed.len(),
+            reason: format!(
+                "at most {MOST_GROUPS} of them, with {MOST_LOOKUPS} lookups in all, fit into an invocation, and only {} are \
+                 followed, in the order of their ARNs",
+                followed.len()
+            ),
         });
         (followed, failure)
     }

@@ -77,7 +77,8 @@ impl Connection {
         self.look_for_keys().await
     }
 
-    /// Writes a key only if it exists, which it does not. Whatever refuses a write refuses this one too.
+    /// Writes a key only if it exists, which it does not. A cache refuses a command by its flags, whatever the command
+    /// would do: <https://redis.io/docs/latest/commands/command/#flags>
     async fn write(&mut self) -> Result<(), Failure> {
         let mut set = redis::cmd("SET");
         self.query(set.arg(KEY).arg("").arg("XX")).await

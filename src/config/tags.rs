@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::variable::{Variable, port};
-use super::{Settings, TargetGroupConfig};
+use super::{LOOKUPS, MISSES, PORT_RULE, Settings, TargetGroupConfig};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::target_group::TargetGroupArn;
@@ -27,14 +27,14 @@ impl TargetGroupConfig {
         };
         let endpoints = tag("nlb-hostname-target/endpoints");
         let endpoints = endpoints.required("different host names, separated by spaces", names)?;
-        let own_port = tag("nlb-hostname-target/port").optional("a port from 1 to 65535", port)?;
+        let own_port = tag("nlb-hostname-target/port").optional(PORT_RULE, port)?;
         Ok(TargetGroupConfig {
             arn,
             endpoints,
             settings: Settings {
                 port: own_port.or(defaults.port),
-                lookups: number("nlb-hostname-target/lookups", defaults.lookups, 1..=32)?,
-                misses: number("nlb-hostname-target/misses", defaults.misses, 0..=1000)?,
+                lookups: number("nlb-hostname-target/lookups", defaults.lookups, LOOKUPS)?,
+                misses: number("nlb-hostname-target/misses", defaults.misses, MISSES)?,
             },
             is_listed: true,
         })

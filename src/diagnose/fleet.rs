@@ -8,7 +8,7 @@ use crate::config::{Config, TargetGroupConfig};
 use crate::error::Error;
 use crate::fleet::{Fleet, list};
 
-/// There is time for the calls about so many groups, of which those that are configured come first.
+/// There is time for the calls about this many groups. Those that are configured come first.
 const MOST_EXAMINED: usize = 60;
 
 /// What is known of the fleet.

@@ -14,6 +14,7 @@ use crate::target_group::TargetGroupArn;
 
 /// The limit for all pages. A list that takes longer breaks off.
 const LISTED_WITHIN: Duration = Duration::from_secs(10);
+/// The most that the API allows. Its page also says how a type of resource is written.
 /// <https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html>
 const PER_PAGE: i32 = 100;
 
@@ -55,7 +56,7 @@ async fn pages(client: &Client, fleet: &str) -> Result<List, Cause> {
     }
 }
 
-/// Anything else than a target group is not what was asked for.
+/// Leaves out anything but a target group, which was not asked for.
 fn listed(mapping: ResourceTagMapping) -> Option<(TargetGroupArn, super::Tags)> {
     let arn = TargetGroupArn::parse(mapping.resource_arn()?)?;
     let tags = mapping.tags.unwrap_or_default().into_iter();

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::sweep::sweep;
 use super::{Invocation, Lent};
+use crate::config::TargetGroupConfig;
 use crate::error::Error;
 use crate::fleet::{Fleet, List, list};
 use crate::metrics::Sample;
@@ -36,33 +37,11 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let Some(tag) = &config.fleet else {
             return Discovered::default();
         };
-        let mut discovered = Discovered::default();
-        // A dry run remembers nothing.
-        let mut learned = fleet.clone();
-        match list(self.tagging, tag, self.context.deadline).await {
-            Ok(list) => self.learn(&mut learned, &list, &samples),
-            Err(error) => discovered.failures.push(error),
-        }
-        let (groups, too_many) = learned.groups(config);
-        discovered.failures.extend(too_many);
-        let is_blind = groups.is_empty() && config.target_groups.is_empty();
-        if self.context.is_dry_run && is_blind && discovered.failures.is_empty() {
-            let cause = "it has no target group that can be followed".to_owned();
-            discovered.failures.push(Error::DiscoverFailed {
-                fleet: tag.clone(),
-                cause: cause.into(),
-            });
-        }
-        for failure in &discovered.failures {
-            failure.log();
-            let _ = samples.send(Sample {
-                is_failure: Some(true),
-                ..Sample::new(self.context.clock.now(), None)
-            });
-        }
-        if !self.context.is_dry_run {
-            *fleet = learned;
-        }
+        let (groups, failures) = self.discover(tag, fleet, &samples).await;
+        let mut discovered = Discovered {
+            failures,
+            ..Discovered::default()
+        };
         let lent = groups.iter().map(|group| Lent {
             remembered: remembered.remove(&group.arn).unwrap_or_default(),
             group,
@@ -87,16 +66,56 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         discovered
     }
 
+    /// Lists the fleet. Returns the groups to follow, and what failed.
+    async fn discover(
+        &self,
+        tag: &str,
+        fleet: &mut Fleet,
+        samples: &UnboundedSender<Sample>,
+    ) -> (Vec<TargetGroupConfig>, Vec<Error>) {
+        let config = self.context.config;
+        let (mut learned, mut failures) = (fleet.clone(), Vec::new());
+        match list(self.tagging, tag, self.context.deadline).await {
+            Ok(list) => self.learn(&mut learned, &list, samples),
+            Err(error) => failures.push(error),
+        }
+        let (groups, too_many) = learned.groups(config);
+        failures.extend(too_many);
+        let is_blind = groups.is_empty() && config.target_groups.is_empty();
+        if self.context.is_dry_run && is_blind && failures.is_empty() {
+            let cause = "it has no target group that can be followed".to_owned();
+            failures.push(Error::DiscoverFailed {
+                fleet: tag.to_owned(),
+                cause: cause.into(),
+            });
+        }
+        for failure in &failures {
+            failure.log();
+            self.fail(None, samples);
+        }
+        // A dry run remembers nothing.
+        if !self.context.is_dry_run {
+            *fleet = learned;
+        }
+        (groups, failures)
+    }
+
+    /// Counts a failure, of a group or of the whole fleet.
+    fn fail(&self, group: Option<&TargetGroupArn>, samples: &UnboundedSender<Sample>) {
+        let group = group.map(|arn| arn.dimension().to_owned());
+        let _ = samples.send(Sample {
+            is_failure: Some(true),
+            ..Sample::new(self.context.clock.now(), group)
+        });
+    }
+
     fn learn(&self, fleet: &mut Fleet, list: &List, samples: &UnboundedSender<Sample>) {
         let config = self.context.config;
         let news = fleet.learn(list, config);
         news.left.iter().for_each(log_left);
         for arn in &news.changed {
             log_changed(arn);
-            let _ = samples.send(Sample {
-                is_failure: Some(true),
-                ..Sample::new(self.context.clock.now(), Some(arn.dimension().to_owned()))
-            });
+            self.fail(Some(arn), samples);
         }
         for (arn, invalid) in &news.invalid {
             invalid.log();

@@ -1,13 +1,13 @@
-//! Chooses the settled groups that the first reconcile of an invocation describes. One rule is for every size of a fleet:
-//! up to 70 groups are all described in each invocation, and 500 within 8.
+//! Chooses the settled groups that the first reconcile of an invocation describes. The same rule serves a fleet of any
+//! size: up to 70 groups are all described in each invocation, and 500 within 8.
 
 use super::Lent;
 use crate::pace::READS_IN_10_SECONDS;
 
 /// Leaves out the settled groups for which there is no read. Groups that are not settled are described in any case, as
-/// are this many `others`. Half of the reads is left at least, since some of them may stop before they need a read, in each
-/// invocation. Settled groups that no healthy target serves have at most half of the reads. The rest is for
-/// those whose turn was longest ago.
+/// are this many `others`. At least half of the reads go to settled groups, because the others may fail before they need
+/// a read, in every invocation. At most half of them go to groups that no healthy target serves, and the rest to the
+/// groups whose turn was longest ago.
 pub(super) fn sweep(lent: &mut [Lent<'_>], others: usize) {
     let unsettled = lent.iter().filter(|one| !one.remembered.is_settled());
     let half = READS_IN_10_SECONDS / 2;

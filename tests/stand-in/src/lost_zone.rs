@@ -83,46 +83,27 @@ impl Played {
 
 /// Moves one group's name, which one invocation follows in a sandbox that knows the group.
 pub async fn one_group(world: &World) -> Played {
-    let mut sandbox = warm(world).await;
-    play(
-        world,
-        [(&mut sandbox, SCHEDULE)],
-        SECOND,
-        0..1,
-        Duration::ZERO,
-    )
-    .await
-    .without_error()
+    one_invocation(world, 1).await
 }
 
 /// Lets an invocation poll once a second for 50 s while nothing moves.
 pub async fn settled(world: &mut World) -> Played {
     world.set("SCHEDULE_POLL_SECONDS", 50);
     world.set("POLL_INTERVAL_SECONDS", 1);
-    let mut sandbox = warm(world).await;
-    play(
-        world,
-        [(&mut sandbox, SCHEDULE)],
-        SECOND,
-        0..0,
-        Duration::ZERO,
-    )
-    .await
-    .without_error()
+    one_invocation(world, 0).await
 }
 
 /// Moves all names at once, which one invocation follows.
 pub async fn at_once(world: &World) -> Played {
+    one_invocation(world, GROUPS).await
+}
+
+/// Moves the names of this many groups at once, which one invocation follows in a sandbox that knows them.
+async fn one_invocation(world: &World, groups: usize) -> Played {
     let mut sandbox = warm(world).await;
-    play(
-        world,
-        [(&mut sandbox, SCHEDULE)],
-        SECOND,
-        0..GROUPS,
-        Duration::ZERO,
-    )
-    .await
-    .without_error()
+    let invocations = [(&mut sandbox, SCHEDULE)];
+    let played = play(world, invocations, SECOND, 0..groups, Duration::ZERO);
+    played.await.without_error()
 }
 
 /// Moves all names within 3 s, while two invocations by notification and one by schedule begin, each in a cold sandbox.
