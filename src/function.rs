@@ -213,7 +213,7 @@ impl<P: RuntimeProvider> Function<P> {
                 dns: &dns,
                 clock: &self.clock,
                 pace,
-                deadline: deadline.work,
+                deadline,
                 is_dry_run,
             },
             tagging: &self.tagging,
@@ -222,7 +222,6 @@ impl<P: RuntimeProvider> Function<P> {
                 namespace: &config.metric_namespace,
                 function_name,
             },
-            deadline,
             window: Window::new(length, interval, deadline),
             is_deployment: matches!(event.cause, Cause::Deployment(_)),
         };

@@ -24,7 +24,7 @@ use crate::plan::{Moment, Target};
 use crate::reconcile::{Context, Outcome, Remembered, Step, reconcile};
 use crate::report::{self, Report, TargetGroupReport};
 use crate::target_group::{Described, GROUPS_PER_CALL, TargetGroupArn, describe_target_groups};
-use crate::window::{Deadline, Window};
+use crate::window::Window;
 
 /// What one sandbox keeps between invocations: one value for each target group, which is lent to its loop,
 /// and the metrics that are not published yet.
@@ -48,7 +48,6 @@ pub struct Invocation<'a, P: RuntimeProvider> {
     pub context: Context<'a, P>,
     pub tagging: &'a aws_sdk_resourcegroupstagging::Client,
     pub destination: Destination<'a>,
-    pub deadline: Deadline,
     pub window: Window,
     /// CloudFormation waits for the outcome.
     pub is_deployment: bool,

@@ -18,6 +18,7 @@ use crate::error::{Error, Errors};
 use crate::pace::Pace;
 use crate::plan::{ACT, Answer, DescribedTarget, Done, Due, Plan, Policy, State, Target};
 use crate::target_group::{Properties, Stop, TargetGroup, describe_target_groups};
+use crate::window::Deadline;
 use resolve::resolve;
 
 pub use outcome::{Outcome, Step};
@@ -31,8 +32,7 @@ pub struct Context<'a, P: RuntimeProvider> {
     /// The clock for the time of day, which goes on while a sandbox is frozen.
     pub clock: &'a SharedTimeSource,
     pub pace: &'a Pace,
-    /// Nothing is done after this time.
-    pub deadline: Instant,
+    pub deadline: Deadline,
     pub is_dry_run: bool,
 }
 
@@ -72,7 +72,7 @@ pub async fn reconcile<P: RuntimeProvider>(
         unresolved: Vec::new(),
     };
     loop {
-        match timeout_at(deadline, reconcile.start()).await {
+        match timeout_at(deadline.work, reconcile.start()).await {
             Ok(Err(Stop::Expired)) => (),
             Ok(stopped) => return reconcile.end(stopped),
             Err(_) => {

@@ -10,7 +10,7 @@ use tracing::info;
 use crate::config::TargetGroupConfig;
 use crate::diagnose::Findings;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Errors, MOST_IN_A_LINE};
+use crate::error::{Errors, MOST_IN_A_LINE};
 use crate::log::json;
 use crate::plan::Target;
 use crate::reconcile::Outcome;
@@ -123,24 +123,6 @@ impl TargetGroupReport {
         self.is_held_back |= !outcome.held_back.is_empty();
         self.is_unsent = outcome.is_unsent;
         self.errors = outcome.errors;
-    }
-
-    /// True if the deadline cut the last reconcile short, and nothing else failed.
-    pub fn is_cut_off(&self) -> bool {
-        let is_it = |error: &Error| matches!(error, Error::DeadlineExceeded { .. });
-        self.errors
-            .as_ref()
-            .is_some_and(|errors| errors.iter().all(is_it))
-    }
-
-    /// The same group, as one for which there was no time.
-    pub fn unreached(self) -> Self {
-        TargetGroupReport {
-            reconciles: 0,
-            is_unsent: true,
-            errors: None,
-            ..self
-        }
     }
 
     fn is_eventful(&self) -> bool {

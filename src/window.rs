@@ -8,11 +8,12 @@ use tokio::time::Instant;
 /// The time between two reconciles while something is held back: another answer ends the doubt.
 const HELD_BACK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When an invocation starts its last reconcile, when it stops working on target groups, and when it
-/// answers.
+/// When an invocation starts its last reconcile, when it sends its last call for a target group, when it stops working on
+/// target groups, and when it answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     last_start: Instant,
+    pub last_call: Instant,
     pub work: Instant,
     pub answer: Instant,
 }
@@ -28,6 +29,8 @@ impl Deadline {
         Deadline {
             // This leaves time for a reconcile that nothing holds up.
             last_start: timeout - reserve * 3 / 2,
+            // A call that is sent later would probably be cut off.
+            last_call: timeout - reserve * 9 / 8,
             work: timeout - reserve,
             answer: timeout - reserve / 8,
         }

@@ -179,8 +179,8 @@ impl<'a, P: RuntimeProvider> Looker<'a, P> {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let (act_by, deadline) = (self.until, self.until);
-        let limits = Limits { act_by, deadline };
+        let (act_by, last_call) = (self.until, self.until);
+        let limits = Limits { act_by, last_call };
         let mut attempts = Attempts::default();
         let sent = attempts
             .send(&self.pace.reads, Urgency::Ordinary, limits, send)

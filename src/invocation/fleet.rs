@@ -52,13 +52,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         for (lent, report) in self.reconcile_all(lent, samples).await {
             let arn = lent.group.arn.clone();
             discovered.remembered.insert(arn, lent.remembered);
-            let is_in_part = self.is_deployment || self.context.is_dry_run;
-            discovered
-                .reports
-                .push(match is_in_part && report.is_cut_off() {
-                    true => report.unreached(),
-                    false => report,
-                });
+            discovered.reports.push(report);
         }
         if self.context.is_dry_run {
             discovered.remembered.extend(remembered);
@@ -75,7 +69,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
     ) -> (Vec<TargetGroupConfig>, Vec<Error>) {
         let config = self.context.config;
         let (mut learned, mut failures) = (fleet.clone(), Vec::new());
-        match list(self.tagging, tag, self.context.deadline).await {
+        match list(self.tagging, tag, self.context.deadline.work).await {
             Ok(list) => self.learn(&mut learned, &list, samples),
             Err(error) => failures.push(error),
         }

@@ -21,7 +21,10 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
         let mut failures = Vec::new();
         let publishing = self.publish_as_it_comes(metrics, &mut receiver, &mut failures);
-        if timeout_at(self.deadline.answer, publishing).await.is_err() {
+        if timeout_at(self.context.deadline.answer, publishing)
+            .await
+            .is_err()
+        {
             while let Ok(sample) = receiver.try_recv() {
                 metrics.record(sample);
             }

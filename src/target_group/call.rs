@@ -17,7 +17,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 pub enum Stop<E> {
     /// Its turn came when what it is based on was too old. It was not sent.
     Expired,
-    /// The deadline came before its first turn. It was never sent.
+    /// The time of the last call came before its first turn. It was never sent.
     Unsent,
     Failed(E),
 }
@@ -50,14 +50,14 @@ pub struct Attempts {
 pub struct Limits {
     /// What the call is based on is too old after this time.
     pub act_by: Instant,
-    pub deadline: Instant,
+    pub last_call: Instant,
 }
 
 impl Attempts {
     /// Sends a call when its turn comes. Sends it again after a failure that may pass, and as often as it is refused.
     ///
     /// # Errors
-    /// The service's error, which is the last one if the deadline comes before the next attempt.
+    /// The service's error, which is the last one if no time is left for the next attempt.
     pub async fn send<T, E>(
         &mut self,
         door: &Door,
@@ -71,8 +71,8 @@ impl Attempts {
         loop {
             let turn = match self.in_hand.take() {
                 Some(turn) => turn,
-                None => match timeout_at(limits.deadline, door.turn(urgency)).await {
-                    Ok(turn) if Instant::now() < limits.deadline => turn,
+                None => match timeout_at(limits.last_call, door.turn(urgency)).await {
+                    Ok(turn) if Instant::now() < limits.last_call => turn,
                     _ => return Err(self.last.take().map_or(Stop::Unsent, Stop::Failed)),
                 },
             };
@@ -108,7 +108,7 @@ impl Attempts {
             };
             self.last = Some(cause);
             let next = Instant::now() + backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
-            sleep_until(next.min(limits.deadline)).await;
+            sleep_until(next.min(limits.last_call)).await;
         }
     }
 

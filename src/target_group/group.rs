@@ -7,14 +7,14 @@ use super::arn::TargetGroupArn;
 use super::call::{Attempts, Limits};
 use crate::error::Error;
 use crate::pace::Pace;
+use crate::window::Deadline;
 
 /// One target group, with the client to call, the pace of its calls and their attempts.
 pub struct TargetGroup<'a> {
     pub client: &'a Client,
     pub arn: &'a TargetGroupArn,
     pub pace: &'a Pace,
-    /// No call is sent after this time.
-    pub deadline: Instant,
+    pub deadline: Deadline,
     pub reads: Attempts,
     pub changes: Attempts,
     /// What the reconcile fails with if the deadline comes before a refused change is sent again.
@@ -26,7 +26,7 @@ impl<'a> TargetGroup<'a> {
         client: &'a Client,
         arn: &'a TargetGroupArn,
         pace: &'a Pace,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Self {
         TargetGroup {
             client,
@@ -40,7 +40,7 @@ impl<'a> TargetGroup<'a> {
     }
 
     pub(super) fn limits(&self, act_by: Instant) -> Limits {
-        let deadline = self.deadline;
-        Limits { act_by, deadline }
+        let last_call = self.deadline.last_call;
+        Limits { act_by, last_call }
     }
 }

@@ -8,7 +8,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
     ProtocolEnum, TargetGroup as DescribedTargetGroup, TargetGroupIpAddressTypeEnum, TargetTypeEnum,
 };
 use hickory_resolver::proto::rr::RecordType;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::arn::TargetGroupArn;
 use super::call::{Attempts, Limits, Stop};
@@ -16,6 +16,7 @@ use crate::aws::Cause;
 use crate::error::Error;
 use crate::pace::{Pace, Urgency};
 use crate::reconcile::Step;
+use crate::window::Deadline;
 
 /// <https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html>
 pub const GROUPS_PER_CALL: usize = 20;
@@ -52,12 +53,12 @@ pub type Described = HashMap<TargetGroupArn, Result<Properties, Error>>;
 pub async fn describe_target_groups(
     client: &Client,
     pace: &Pace,
-    deadline: Instant,
+    deadline: Deadline,
     arns: &[&TargetGroupArn],
 ) -> Described {
     let limits = Limits {
-        act_by: deadline,
-        deadline,
+        act_by: deadline.last_call,
+        last_call: deadline.last_call,
     };
     let (mut described, mut batches) = (Described::new(), vec![arns]);
     while let Some(batch) = batches.pop() {
@@ -67,7 +68,7 @@ pub async fn describe_target_groups(
         let send = async || call.clone().send().await;
         let mut attempts = Attempts::default();
         let sent = attempts.send(&pace.reads, Urgency::Ordinary, limits, send);
-        let Ok(sent) = timeout_at(deadline, sent).await else {
+        let Ok(sent) = timeout_at(deadline.work, sent).await else {
             let cut_off = |arn: &TargetGroupArn| Error::DeadlineExceeded {
                 step: Step::DescribeGroup,
                 target_group_arn: arn.to_string(),

@@ -477,6 +477,17 @@ async fn settled_groups_are_swept() {
 
 /// The contract's first row: one of 500 settled groups moves.
 #[tokio::test(start_paused = true)]
+async fn an_invocation_without_time_for_all_groups_ends_without_error() {
+    let world = many(GROUPS).await;
+    // A call that were sent in the last second would be cut off.
+    world.aws.set_latency(seconds(1) * 9 / 10);
+    let report = world.function().schedule().await.unwrap();
+    let groups = report.target_groups.iter();
+    let left = groups.filter(|group| group.is_unsent).count();
+    assert!((100..250).contains(&left), "{left} groups");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_of_500_groups_that_moves_is_registered_within_4_seconds() {
     let world = many(GROUPS).await;
     let mut sandbox = fleet::warm(&world).await;
