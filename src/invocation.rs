@@ -68,7 +68,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let configured = self.reconcile_all(lent.collect(), sender.clone());
         let fleet = self.reconcile_fleet(&mut sandbox.fleet, remembered, sender);
         let publishing = self.publish(&mut sandbox.metrics, receiver);
-        let (configured, fleet, unpublished) = join!(configured, fleet, publishing);
+        let (configured, mut fleet, unpublished) = join!(configured, fleet, publishing);
         sandbox.target_groups = fleet.remembered;
         let mut target_groups = Vec::new();
         for (lent, report) in configured {
@@ -79,6 +79,7 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         let count = target_groups.len();
         target_groups.extend(fleet.reports);
         self.fail_unsent(&mut target_groups, count);
+        self.check_looked(&target_groups, &mut fleet.failures);
         let failures = target_groups
             .iter()
             .filter_map(|group| group.errors.clone());
@@ -200,8 +201,9 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         remembered.properties = forgotten.properties;
         report::log_dry_run(group, &outcome);
         let mut report = TargetGroupReport::new(group);
+        let is_gone = outcome.is_gone;
         report.add(outcome);
-        report.reconciles = u32::from(!report.is_unsent);
+        report.reconciles = u32::from(!report.is_unsent && !is_gone);
         report
     }
 

@@ -75,14 +75,6 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
         }
         let (groups, too_many) = learned.groups(config);
         failures.extend(too_many);
-        let is_blind = groups.is_empty() && config.target_groups.is_empty();
-        if self.context.is_dry_run && is_blind && failures.is_empty() {
-            let cause = "it has no target group that can be followed".to_owned();
-            failures.push(Error::DiscoverFailed {
-                fleet: tag.to_owned(),
-                cause: cause.into(),
-            });
-        }
         for failure in &failures {
             failure.log();
             self.fail(None, samples);
@@ -92,6 +84,23 @@ impl<P: RuntimeProvider> Invocation<'_, P> {
             *fleet = learned;
         }
         (groups, failures)
+    }
+
+    /// A dry run that found no group to look at is no success.
+    pub(super) fn check_looked(&self, reports: &[TargetGroupReport], failures: &mut Vec<Error>) {
+        let looked = |report: &TargetGroupReport| report.reconciles > 0 || report.is_unsent;
+        let is_blind = self.context.is_dry_run && !reports.iter().any(looked);
+        if let Some(fleet) = self.context.config.fleet.clone()
+            && is_blind
+            && failures.is_empty()
+        {
+            let cause = "it has no target group that can be followed"
+                .to_owned()
+                .into();
+            let error = Error::DiscoverFailed { fleet, cause };
+            error.log();
+            failures.push(error);
+        }
     }
 
     /// Counts a failure, of a group or of the whole fleet.
