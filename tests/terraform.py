@@ -190,11 +190,25 @@ def another_template_updates_the_stack(example: Configuration) -> None:
     template, stack = example.one("aws_s3_object"), example.one("aws_cloudformation_stack")
     assert template["source"] == "${var.packaged_template}", template
     assert "${filesha256(var.packaged_template)}" in template["key"], template
-    assert stack["template_url"].endswith("/${aws_s3_object.template.key}"), stack
+    assert stack["template_url"].endswith("/${aws_s3_object.template[0].key}"), stack
+
+
+def the_group_is_followed_by_the_stack_or_by_its_tags(example: Configuration) -> None:
+    """Expects the stack without a fleet, and the tags that the function reads with one."""
+    assert example.blocks["var.fleet"]["default"] is None, example.blocks["var.fleet"]
+    assert example.blocks["local.stacks"] == "${var.fleet == null ? 1 : 0}", example.blocks["local.stacks"]
+    for of_type in ("aws_cloudformation_stack", "aws_s3_object", "data.aws_s3_bucket"):
+        assert example.one(of_type)["count"] == "${local.stacks}", of_type
+    tags = example.one("aws_lb_target_group")["tags"]
+    required = re.findall(r'"(nlb-hostname-target/(?:fleet|endpoints))"', (ROOT / "src/config/tags.rs").read_text())
+    values = ["var.fleet", "aws_elasticache_replication_group.redis.primary_endpoint_address"]
+    assert len(required) == 2 and tags.endswith("if var.fleet != null}}"), (required, tags)
+    for tag, value in zip(required, values):
+        assert re.search(rf'"{tag}" *= *{re.escape(value)}[\s,}}]', tags), f"the group lacks {tag} = {value}: {tags}"
 
 
 def every_output_of_the_stack_exists(example: Configuration, template: dict) -> None:
-    named = set(re.findall(r'aws_cloudformation_stack\.\w+\.outputs\["(\w+)"\]', example.text))
+    named = set(re.findall(r'aws_cloudformation_stack\.\w+\[\*\]\.outputs\["(\w+)"\]', example.text))
     assert named and named <= template["Outputs"].keys(), f"the template has no output {named}"
 
 
@@ -269,6 +283,7 @@ def main() -> None:
         only_the_load_balancer_reaches_the_cache,
         elasticache_may_publish_to_the_topic,
         another_template_updates_the_stack,
+        the_group_is_followed_by_the_stack_or_by_its_tags,
         every_parameter_can_be_set,
     ):
         check(example)

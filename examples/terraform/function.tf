@@ -1,11 +1,27 @@
+# A fleet's deployment needs no stack for this cache, but the tags of the target group.
+locals {
+  stacks = var.fleet == null ? 1 : 0
+}
+
 data "aws_s3_bucket" "packages" {
+  count = local.stacks
+
   bucket = var.bucket
+
+  lifecycle {
+    precondition {
+      condition     = var.bucket != null && fileexists(var.packaged_template)
+      error_message = "Without a fleet, the stack needs the bucket and the template that sam package wrote."
+    }
+  }
 }
 
 # Another template gets another key, and so another URL, by which Terraform sees that the stack needs an update. The old
 # object stays until the stack has been updated.
 resource "aws_s3_object" "template" {
-  bucket = data.aws_s3_bucket.packages.bucket
+  count = local.stacks
+
+  bucket = data.aws_s3_bucket.packages[0].bucket
   key    = "${var.name}-follow/${filesha256(var.packaged_template)}.yaml"
   source = var.packaged_template
 
@@ -25,8 +41,10 @@ locals {
 
 resource "aws_cloudformation_stack" "follow" {
   #checkov:skip=CKV_AWS_124:Terraform waits for the stack and says what failed.
+  count = local.stacks
+
   name         = "${var.name}-follow"
-  template_url = "https://${data.aws_s3_bucket.packages.bucket_regional_domain_name}/${aws_s3_object.template.key}"
+  template_url = "https://${data.aws_s3_bucket.packages[0].bucket_regional_domain_name}/${aws_s3_object.template[0].key}"
   capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
   parameters   = merge(local.parameters, var.settings)
 }

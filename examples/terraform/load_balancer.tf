@@ -57,6 +57,13 @@ resource "aws_lb_target_group" "redis" {
     healthy_threshold   = 2
     unhealthy_threshold = 2
   }
+
+  tags = {
+    for tag, value in {
+      "nlb-hostname-target/fleet"     = var.fleet
+      "nlb-hostname-target/endpoints" = aws_elasticache_replication_group.redis.primary_endpoint_address
+    } : tag => value if var.fleet != null
+  }
 }
 
 resource "aws_security_group" "load_balancer" {

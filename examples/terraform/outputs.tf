@@ -19,6 +19,6 @@ output "auth_token_arn" {
 }
 
 output "function_name" {
-  description = "For sam remote invoke, aws lambda invoke and the dimension FunctionName of the metrics"
-  value       = aws_cloudformation_stack.follow.outputs["FunctionName"]
+  description = "For sam remote invoke, aws lambda invoke and the dimension FunctionName; null with a fleet"
+  value       = one(aws_cloudformation_stack.follow[*].outputs["FunctionName"])
 }

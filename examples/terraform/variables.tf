@@ -24,12 +24,24 @@ variable "name" {
   }
 }
 
+variable "fleet" {
+  type        = string
+  default     = null
+  description = "Fleet of a deployment that exists. It finds the target group by its tags, and no stack is made here."
+
+  validation {
+    condition     = var.fleet == null || can(regex("^[A-Za-z0-9._-]{1,64}$", var.fleet))
+    error_message = "1 to 64 letters, digits, points, underscores and hyphens, as the parameter Fleet."
+  }
+}
+
 variable "bucket" {
   type        = string
+  default     = null
   description = "Bucket that sam package put the function's code into. The packaged template goes there too."
 
   validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket))
+    condition     = var.bucket == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket))
     error_message = "The name of a bucket, without s3://."
   }
 }
@@ -40,7 +52,7 @@ variable "packaged_template" {
   description = "What sam package wrote, relative to the directory that terraform runs in."
 
   validation {
-    condition     = try(strcontains(file(var.packaged_template), "CodeUri: s3://"), false)
+    condition     = !fileexists(var.packaged_template) || can(regex("CodeUri: s3://", file(var.packaged_template)))
     error_message = "A file that sam package wrote, which names the bucket of the function's code."
   }
 }
