@@ -5,6 +5,7 @@
 mod change;
 mod count;
 mod heard;
+mod list;
 mod names;
 mod view;
 
@@ -16,12 +17,13 @@ use std::time::Duration;
 use stand_in::elb::TargetHealth;
 use stand_in::world::PORT;
 
-use crate::history::{Call, Entry, Life, Line, What};
-use crate::play::{self, kept};
-use crate::sequence::{Event, Setting};
+use crate::history::{Call, Entry, Life, Line, Page, What};
+use crate::play::{index_of_group, kept};
+use crate::sequence::{Event, Names, Setting};
 use change::{Change, named};
-use count::{Calls, Counts, FAILOVERS, FAILURES, RECONCILES};
+use count::{BAD_TAGS, Calls, Counts, FAILOVERS, FAILURES, RECONCILES};
 use heard::Answers;
+use list::{List, Listed};
 use names::{Name, index_of};
 use view::{Description, Followed, REACH, RECONCILE, View, window};
 
@@ -53,6 +55,10 @@ pub const CAME_BACK: &str = "name that comes back soon";
 pub const UNSENT: &str = "call that was not sent";
 pub const FLAWLESS: &str = "invocation that polls and in which nothing goes wrong";
 pub const IN_PART: &str = "invocation in which one of several endpoints fails";
+pub const RENAMED: &str = "names of a group that do not hold yet";
+pub const BAD_TAG: &str = "tag that cannot be read";
+pub const DELETED: &str = "call for a group that was deleted";
+pub const SWEPT: &str = "group that a sweep leaves out";
 const UNSURE: &str = "lenient: failure of a shared endpoint";
 
 /// Section 1: the time for which an answer and a description can be acted on.
@@ -70,6 +76,9 @@ const LATEST_ANSWER: Duration = Duration::from_millis(74_500);
 const KEPT_DATA: Duration = Duration::from_secs(600);
 /// The number of groups that get their turns at once.
 const FEW: usize = 5;
+/// Section 9: this many groups are described in each invocation, and 500 within this many invocations.
+const DESCRIBED: usize = 70;
+const SWEEP: u32 = 8;
 
 pub type Targets = BTreeSet<SocketAddr>;
 
@@ -102,12 +111,13 @@ struct Running {
     is_publishing_failed: bool,
     /// The invocation has the fleet's list, or needs none.
     is_listed: bool,
-    /// The groups of the last list that reached the sandbox, and those of the list that is on its way to it. Without a
-    /// fleet, all groups are configured.
-    listed: BTreeSet<usize>,
-    arriving: BTreeSet<usize>,
-    /// The groups of the last list when the invocation began. A dry run remembers no other.
-    listed_before: BTreeSet<usize>,
+    /// The last list that reached the sandbox, and the pages of the list that is on its way to it.
+    list: List,
+    arriving: List,
+    /// The last list when the invocation began. A dry run remembers no other.
+    list_before: List,
+    /// The number of clean invocations in a row that left each group out.
+    left_out: BTreeMap<usize, u32>,
     counts: Counts,
     calls: Calls,
     /// The sandbox was lost, or may have kept its data for too long.
@@ -129,8 +139,9 @@ struct Checker<'a> {
     groups: Vec<(Targets, Option<Duration>)>,
     sent: BTreeMap<u64, Sent<'a>>,
     names: Vec<Name>,
-    /// The groups that have the tag of the fleet.
-    tagged: BTreeSet<usize>,
+    /// The groups that the list has.
+    tagged: BTreeMap<usize, Listed>,
+    deleted: BTreeSet<usize>,
     stories: RefCell<Stories>,
     is_healed: bool,
     is_settled: bool,
@@ -151,7 +162,8 @@ pub fn check(
         groups: vec![Default::default(); setting.groups()],
         sent: BTreeMap::new(),
         names: (0..setting.endpoints()).map(|_| Name::default()).collect(),
-        tagged: BTreeSet::new(),
+        tagged: BTreeMap::new(),
+        deleted: BTreeSet::new(),
         stories: RefCell::default(),
         is_healed: false,
         is_settled: false,
@@ -201,16 +213,21 @@ impl<'a> Checker<'a> {
                 (0..self.groups.len()).for_each(|group| self.disturb(group, None));
             }
             What::Meddled { arn, group, .. } => {
-                let index = self.group_of(arn);
+                let index = index_of_group(arn);
                 self.groups[index] = (live(group), Some(entry.at));
                 self.disturb(index, None);
             }
-            What::Tagged { arn, is_tagged } => {
-                let group = self.group_of(arn);
-                match is_tagged {
-                    true => self.tagged.insert(group),
-                    false => self.tagged.remove(&group),
+            What::Tagged { arn, tags } => {
+                let group = index_of_group(arn);
+                match tags.is_empty() {
+                    true => self.tagged.remove(&group),
+                    false => self.tagged.insert(group, Listed::read(tags)),
                 };
+            }
+            What::Deleted { arn } => {
+                let group = index_of_group(arn);
+                self.groups[group] = (Targets::new(), Some(entry.at));
+                self.deleted.insert(group);
             }
             What::Begun { life, event } => self.begin(*life, *event),
             What::Disturbed { life, .. } => self.running(*life).is_clean = false,
@@ -274,14 +291,20 @@ impl<'a> Checker<'a> {
         *self.stories.borrow_mut().entry(story).or_default() += 1;
     }
 
-    fn group_of(&self, arn: &str) -> usize {
-        let index = (0..self.groups.len()).find(|index| play::arn(*index) == arn);
-        index.expect("a group of the setting")
+    /// Returns the groups that this endpoint feeds, as the sandbox knows them.
+    fn fed(&self, life: Life, endpoint: usize) -> Vec<usize> {
+        let list = &self.lives[&life].list;
+        let is_fed = |group: &usize| list.endpoints_of(*group).any(|one| one == endpoint);
+        let groups = self.setting.fed(endpoint).into_iter();
+        groups.filter(is_fed).collect()
     }
 
-    fn fed(&self, endpoint: usize) -> impl Iterator<Item = usize> + use<'a> {
-        let feeds = self.setting.feeds.iter();
-        feeds.filter_map(move |feed| (feed.0 == endpoint).then_some(feed.1))
+    /// Returns the groups that the sandbox follows, as far as they exist.
+    fn followed_groups(&self, life: Life) -> Vec<usize> {
+        let followed = self.lives[&life].list.followed();
+        followed
+            .filter(|group| !self.deleted.contains(group))
+            .collect()
     }
 
     /// Notes that somebody else changed the group, for all sandboxes but `except`.
@@ -296,12 +319,14 @@ impl<'a> Checker<'a> {
     fn begin(&mut self, life: Life, event: Event) {
         let (now, wall, groups) = (self.now, self.now + self.stepped, self.groups.len());
         let is_fleet = self.setting.is_fleet;
+        let configured = List::configured(self.setting);
         let running = self.running(life);
         running.is_listed = !is_fleet;
         if !is_fleet {
-            running.listed = (0..groups).collect();
+            running.list = configured;
         }
-        running.listed_before = running.listed.clone();
+        running.list_before = running.list.clone();
+        running.arriving = List::default();
         // I10: data that could not be published may have been dropped meanwhile.
         running.is_lost |= running.is_publishing_failed && wall > running.ended + KEPT_DATA;
         (running.begun, running.event) = (now, Some(event));
@@ -316,7 +341,7 @@ impl<'a> Checker<'a> {
     fn asked(&mut self, life: Life, id: u16, name: &str) {
         let now = self.now;
         let asked = self.running(life).answers.asked(name, id, now);
-        let fed = asked.map(|endpoint| self.fed(endpoint));
+        let fed = asked.map(|endpoint| self.fed(life, endpoint));
         for group in fed.into_iter().flatten() {
             let is_shared = self.view(life, group).is_shared();
             let followed = self.followed(life, group);
@@ -355,10 +380,10 @@ impl<'a> Checker<'a> {
             before.is_weak |= is_twice;
             last.is_weak |= is_twice;
         }
-        for group in self.fed(endpoint) {
+        for group in self.fed(life, endpoint) {
             let followed = self.followed(life, group);
             followed.since = if is_other { now } else { followed.since };
-            if self.is_flawless(life) {
+            if !self.deleted.contains(&group) && self.is_flawless(life) {
                 self.view(life, group).is_decided(false)?;
             }
         }
@@ -391,10 +416,11 @@ impl<'a> Checker<'a> {
         if !is_change {
             return Ok(());
         }
-        // Section 9: what is not in the list is left alone.
-        let group = self.group_of(&call.arn);
-        let is_listed = self.lives[&call.life].listed.contains(&group);
-        must(is_listed, "section 9", "the group is not in the list")?;
+        // Section 9: what is not in the list is left alone, and so are groups whose tags cannot be read or whose names
+        // do not hold yet.
+        let group = index_of_group(&call.arn);
+        let is_followed = self.lives[&call.life].list.is_followed(group);
+        must(is_followed, "section 9", "the group is to be left alone")?;
         let view = self.view(call.life, group);
         let Some(description) = &view.followed.description else {
             return must(false, "I5", "it was not described");
@@ -419,17 +445,18 @@ impl<'a> Checker<'a> {
         else {
             return Ok(());
         };
+        let is_missing = outcome == "TargetGroupNotFound";
         let (call, _, arrival) = self.sent.get_mut(&id).expect("a call");
         let (call, _) = (*call, arrival.insert(entry));
-        let is_fine = fault.is_none() && ["Ok", "ValidationError"].contains(&&**outcome);
-        self.running(call.life).is_clean &= is_fine;
-        if call.action == "GetResources" {
-            self.running(call.life).arriving = self.tagged.clone();
+        let is_fine = ["Ok", "ValidationError"].contains(&&**outcome) || is_missing;
+        self.running(call.life).is_clean &= fault.is_none() && is_fine;
+        if is_missing {
+            self.tell(DELETED);
         }
         if ["PutMetricData", "DescribeTargetGroups", "GetResources"].contains(&&*call.action) {
             return Ok(());
         }
-        let index = self.group_of(&call.arn);
+        let index = index_of_group(&call.arn);
         let had = std::mem::replace(&mut self.groups[index].0, live(group));
         if had != self.groups[index].0 {
             self.disturb(index, Some(call.life));
@@ -451,7 +478,7 @@ impl<'a> Checker<'a> {
         match setting.deregistration_delay < old {
             _ if is_recent(self.groups[group].1, UNSEEN) => Some("lenient: emptied, just meddled"),
             _ if setting.is_rotating => Some("lenient: emptied, rotating name"),
-            _ if setting.endpoints_of(group).any(is_back) => {
+            _ if setting.named(group, Names::Both).into_iter().any(is_back) => {
                 Some("lenient: emptied, name came back")
             }
             _ if setting.caches > 1 => Some("lenient: emptied, several caches"),
@@ -471,6 +498,7 @@ impl<'a> Checker<'a> {
             outcome,
             group,
             data,
+            page,
             ..
         } = &arrival.what
         else {
@@ -479,10 +507,10 @@ impl<'a> Checker<'a> {
         let (now, life, is_ok) = (self.now, call.life, outcome == "Ok");
         let (arrived, targets) = (arrival.at, call.targets.iter().map(named));
         match &*call.action {
-            "GetResources" if is_ok => {
-                let running = self.running(life);
-                running.is_listed = true;
-                running.listed = std::mem::take(&mut running.arriving);
+            "GetResources" => {
+                if let Some(page) = page {
+                    self.listed(life, page);
+                }
             }
             "PutMetricData" if is_ok => {
                 self.running(life).is_publishing_failed = false;
@@ -490,7 +518,7 @@ impl<'a> Checker<'a> {
             }
             "DescribeTargetHealth" if is_ok => {
                 let group = group.clone();
-                let followed = self.followed(life, self.group_of(&call.arn));
+                let followed = self.followed(life, index_of_group(&call.arn));
                 let before = followed.description.as_ref();
                 if before.is_some_and(|before| before.called <= followed.disturbed) {
                     followed.since = now;
@@ -502,12 +530,12 @@ impl<'a> Checker<'a> {
                 });
             }
             "RegisterTargets" if is_ok => {
-                let followed = self.followed(life, self.group_of(&call.arn));
+                let followed = self.followed(life, index_of_group(&call.arn));
                 let registered = targets.map(|target| (target, now));
                 followed.registered.extend(registered);
             }
             "RegisterTargets" if outcome == "ValidationError" => {
-                let followed = self.followed(life, self.group_of(&call.arn));
+                let followed = self.followed(life, index_of_group(&call.arn));
                 followed.refused.extend(targets);
             }
             "DeregisterTargets" if is_ok => self.deregistered(call),
@@ -515,9 +543,29 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Notes that a page of the fleet's list has reached the sandbox.
+    fn listed(&mut self, life: Life, page: &Page) {
+        let running = self.running(life);
+        running.arriving.add(page);
+        if !page.is_last {
+            return;
+        }
+        let mut list = std::mem::take(&mut running.arriving);
+        list.follows(&running.list);
+        let (renamed, bad) = list.left_alone();
+        (running.list, running.is_listed) = (list, true);
+        if running.event != Some(Event::DryRun) {
+            running.counts.add(FAILURES, renamed, renamed);
+            running.counts.add(BAD_TAGS, bad, bad);
+        }
+        for (story, count) in [(RENAMED, renamed), (BAD_TAG, bad)] {
+            *self.stories.borrow_mut().entry(story).or_default() += count;
+        }
+    }
+
     /// Section 6: a failover is a deregistration of an address that is no longer desired.
     fn deregistered(&mut self, call: &Call) {
-        let (now, group) = (self.now, self.group_of(&call.arn));
+        let (now, group) = (self.now, index_of_group(&call.arn));
         let view = self.view(call.life, group);
         let answers = view.endpoints().flat_map(|endpoint| view.answers(endpoint));
         let recent: Vec<_> = answers
@@ -536,13 +584,29 @@ impl<'a> Checker<'a> {
     fn logged(&mut self, life: Life, line: &Line) -> Result<(), Broken> {
         let is_told = |word| line.is_warning && line.message.contains(word);
         let is_held_back = is_told("held back");
+        let is_gone = is_told("does not exist");
         let is_unsent = line.is_warning && line.message.starts_with("unsent");
         let now = self.now;
-        for group in 0..self.groups.len() {
-            let is_its = play::arn(group) == line.target_group_arn;
-            if is_its && line.is_error {
+        let groups = match line.target_group_arn.is_empty() {
+            true if line.is_error => 0..0,
+            true => 0..self.groups.len(),
+            false => {
+                let group = index_of_group(&line.target_group_arn);
+                group..group + 1
+            }
+        };
+        for group in groups {
+            if line.is_error {
                 self.failed(life, group);
-            } else if (is_its || line.target_group_arn.is_empty()) && (is_held_back || is_unsent) {
+            } else if is_gone {
+                // Section 9: that is no failure, and the last reconcile is the one that counts.
+                self.followed(life, group).is_failed = false;
+                must(
+                    self.deleted.contains(&group),
+                    "section 9",
+                    "the group exists",
+                )?;
+            } else if is_held_back || is_unsent {
                 let running = self.running(life);
                 running.counts.most[FAILURES] += 1;
                 running.followed[group].is_held_back |= is_held_back;
@@ -557,7 +621,7 @@ impl<'a> Checker<'a> {
     /// I9: every failed reconcile is reported and counted.
     fn failed(&mut self, life: Life, group: usize) {
         let is_shared = self.view(life, group).is_shared();
-        let (now, setting) = (self.now, self.setting);
+        let now = self.now;
         let running = self.running(life);
         let followed = &mut running.followed[group];
         (followed.is_failed, followed.errors) = (true, followed.errors + 1);
@@ -568,7 +632,7 @@ impl<'a> Checker<'a> {
         // Another reconcile may count what this one did, and this one may not have decided by its answers.
         let undone = std::mem::take(&mut followed.is_failover);
         running.counts.fewest[FAILOVERS] -= u64::from(undone);
-        for endpoint in setting.endpoints_of(group) {
+        for endpoint in running.list.endpoints_of(group) {
             let answers = running.answers.of.entry(endpoint).or_default().iter_mut();
             let recent = answers.filter(|answer| now <= answer.asked + 2 * ACT);
             recent.for_each(|answer| answer.is_weak = true);
@@ -589,9 +653,12 @@ impl<'a> Checker<'a> {
             return Ok(());
         };
         let (now, wall, is_healed) = (self.now, self.now + self.stepped, self.is_healed);
-        let setting = self.setting;
+        let followed_groups = self.followed_groups(life);
         let most = self.count(life, *reconciles);
         let is_left_right = self.is_left_right(life);
+        if error.is_none() && self.lives[&life].event != Some(Event::DryRun) {
+            self.sweeps(life, &followed_groups)?;
+        }
         let running = self.running(life);
         let event = running.event.take();
         let (is_dry_run, is_of_queue) = (event == Some(Event::DryRun), event == Some(Event::Queue));
@@ -603,26 +670,18 @@ impl<'a> Checker<'a> {
         let is_right = *is_error == (error.is_some() && !is_of_queue);
         must(is_right, "section 1", "it answers an error, or should")?;
         let is_any = |is_it: fn(&Followed) -> bool| running.followed.iter().any(is_it);
-        // Section 1: a settled group is described in the first reconcile of an invocation.
-        let listed = running.listed.iter().map(|group| &running.followed[*group]);
-        let is_unseen = listed
-            .clone()
-            .any(|one| one.description.is_none() && !one.is_unsent);
-        let is_seen = error.is_some() || is_dry_run || !is_unseen;
-        must(is_seen, "section 1", "a group was never described")?;
         // Section 9: a list that fails leaves the last whole one.
-        let mut listed = running.listed.iter();
-        let is_followed = listed.all(|group| {
+        let is_followed = followed_groups.iter().all(|group| {
             let followed = &running.followed[*group];
-            let mut endpoints = setting.endpoints_of(*group);
+            let mut endpoints = running.list.endpoints_of(*group);
             let is_asked = endpoints.any(|one| !running.answers.asked_for(one).is_empty());
             is_asked || followed.is_failed || followed.is_unsent
         });
         must(is_followed, "section 9", "a listed group is not followed")?;
         // Section 4: a dry run is no success if it looked at nothing.
-        let is_blind = is_dry_run && running.listed.is_empty();
+        let is_blind = is_dry_run && followed_groups.is_empty();
         if is_dry_run {
-            running.listed = std::mem::take(&mut running.listed_before);
+            running.list = std::mem::take(&mut running.list_before);
         }
         // Section 1: a group is reconciled at most once a second, and once more when something can be believed.
         let often = running.followed.len() as u64 * (2 * (now - running.begun).as_secs() + 4);
@@ -650,14 +709,17 @@ impl<'a> Checker<'a> {
 
     /// Counts what the invocation did and what it leaves undone. Returns the largest possible number of reconciles.
     fn count(&mut self, life: Life, reconciles: Option<u64>) -> u64 {
-        let (setting, stories) = (self.setting, &self.stories);
+        let stories = &self.stories;
         let running = self.lives.entry(life).or_default();
         let (mut most, mut undone, counts) = (0, 0, &mut running.counts);
         for (group, followed) in running.followed.iter().enumerate() {
-            let asked = setting
+            let asked = running
+                .list
                 .endpoints_of(group)
                 .map(|one| running.answers.asked_for(one).len());
-            most += (asked.max().unwrap_or(0) as u64 + followed.errors).max(1);
+            // The reconcile that finds a group deleted may ask nothing, and is no error.
+            let gone = u64::from(self.deleted.contains(&group));
+            most += (asked.max().unwrap_or(0) as u64 + followed.errors + gone).max(1);
             let told = [
                 (followed.is_held_back, HELD_BACK),
                 (followed.is_unsent, UNSENT),
@@ -675,7 +737,7 @@ impl<'a> Checker<'a> {
             counts.add(FAILURES, unlisted, unlisted);
             // A sandbox that never had a list follows nothing.
             let all = match running.is_listed {
-                true => running.listed.len() as u64,
+                true => running.list.followed().count() as u64,
                 false => 0,
             };
             let fewest = reconciles.unwrap_or(all);
@@ -683,6 +745,31 @@ impl<'a> Checker<'a> {
             counts.add(FAILURES, undone, 0);
         }
         most
+    }
+
+    /// Section 1: an invocation describes every group, if there are not too many. Section 9: a sweep reaches each one.
+    fn sweeps(&mut self, life: Life, followed: &[usize]) -> Result<(), Broken> {
+        let stories = &self.stories;
+        let running = self.lives.entry(life).or_default();
+        let is_large = running.list.followed().count() > DESCRIBED;
+        for group in followed {
+            let followed = &running.followed[*group];
+            let is_described = followed.description.is_some() || followed.is_unsent;
+            must(
+                is_described || is_large,
+                "section 1",
+                "a group was never described",
+            )?;
+            if is_described || !running.is_clean {
+                running.left_out.remove(group);
+                continue;
+            }
+            *stories.borrow_mut().entry(SWEPT).or_default() += 1;
+            let left_out = running.left_out.entry(*group).or_default();
+            *left_out += 1;
+            must(*left_out < SWEEP, "section 9", "it was left out too often")?;
+        }
+        Ok(())
     }
 
     /// Checks that a flawless invocation asks DNS up to the end of its window, and leaves nothing undone.
@@ -695,7 +782,7 @@ impl<'a> Checker<'a> {
         if !window.is_zero() {
             self.tell(FLAWLESS);
         }
-        for group in running.listed.clone() {
+        for group in self.followed_groups(life) {
             let view = self.view(life, group);
             for endpoint in view.endpoints() {
                 view.is_polled(endpoint)?;
@@ -714,10 +801,17 @@ impl<'a> Checker<'a> {
     /// Section 1: the group has what the name says, and what others have in `KEEP_CIDRS`.
     fn is_where_dns_is(&self, arn: &str, group: &[TargetHealth]) -> Result<(), Broken> {
         let (mut expected, mut current) = (kept(self.setting), live(group));
-        for endpoint in self.setting.endpoints_of(self.group_of(arn)) {
+        let index = index_of_group(arn);
+        let listed = self.tagged.get(&index);
+        let names = match listed {
+            Some(listed) => listed.names.clone(),
+            None => self.setting.endpoints_of(index).collect(),
+        };
+        for endpoint in names {
             expected.extend(self.names[endpoint].targets());
         }
-        if self.setting.misses > 0 {
+        let misses = listed.and_then(|listed| listed.misses);
+        if misses.unwrap_or(self.setting.misses) > 0 {
             // No answer misses an address that DNS has, whatever the port.
             let is_at = |target: &SocketAddr| expected.iter().any(|one| one.ip() == target.ip());
             current.retain(|target| expected.contains(target) || !is_at(target));

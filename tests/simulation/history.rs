@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use stand_in::cloudwatch::Datum;
 use stand_in::elb::{TargetDescription, TargetHealth};
+use stand_in::tagging::Tags;
 use tokio::time::Instant;
 
 use crate::fault::{CallFault, DnsFault};
@@ -57,10 +58,14 @@ pub enum What {
         /// The targets that the group has now.
         group: Vec<TargetHealth>,
     },
-    /// The group belongs to the fleet from now on, or not any more.
+    /// The group has these tags from now on. Without any, it does not belong to the fleet.
     Tagged {
         arn: String,
-        is_tagged: bool,
+        tags: Tags,
+    },
+    /// Somebody deleted the group.
+    Deleted {
+        arn: String,
     },
     Begun {
         life: Life,
@@ -94,6 +99,7 @@ pub enum What {
         /// The targets that the group has now.
         group: Vec<TargetHealth>,
         data: Vec<Datum>,
+        page: Option<Page>,
     },
     /// The service's response came back, whatever it said.
     Returned {
@@ -126,6 +132,13 @@ pub enum What {
     Settled {
         groups: BTreeMap<String, Vec<TargetHealth>>,
     },
+}
+
+/// A page of the fleet's list, with the tags of each group.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub groups: BTreeMap<String, Tags>,
+    pub is_last: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use serde_json::Value;
 use stand_in::aws::{Aws, Reply};
 use stand_in::dns::{Cache, Source, Zone};
 use stand_in::http::{Request, Response};
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::fault::{CallFault, DnsFault, Instead};
-use crate::history::{Call, History, Life, What};
+use crate::history::{Call, History, Life, Page, What};
 
 /// The faults of the next calls or questions, and how often each one is still to come.
 #[derive(Debug)]
@@ -131,9 +132,14 @@ impl Wire {
             .take_calls()
             .pop()
             .expect("the call that was just made");
-        let group = match call.action.as_str() {
-            "PutMetricData" | "DescribeTargetGroups" | "GetResources" => Vec::new(),
-            _ => self.aws.targets(&call.resource),
+        // The group may be deleted.
+        let group = match self.aws.has(&call.resource) {
+            true => self.aws.targets(&call.resource),
+            false => Vec::new(),
+        };
+        let page = match &reply {
+            Reply::After(_, response) if call.action == "GetResources" => page(response.body()),
+            _ => None,
         };
         self.history.write(What::Arrived {
             call: id,
@@ -141,6 +147,7 @@ impl Wire {
             fault,
             group,
             data: call.data,
+            page,
         });
         sleep(self.pace.milliseconds(1..30)).await;
         match reply {
@@ -149,6 +156,22 @@ impl Wire {
             Reply::Reset => None,
         }
     }
+}
+
+/// Reads a page of the fleet's list, unless it is something else.
+fn page(body: &[u8]) -> Option<Page> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let tag = |tag: &Value| Some((text(&tag["Key"])?, text(&tag["Value"])?));
+    let group = |mapping: &Value| {
+        let tags = mapping["Tags"].as_array()?.iter().filter_map(tag);
+        Some((text(&mapping["ResourceARN"])?, tags.collect()))
+    };
+    let mappings = body["ResourceTagMappingList"].as_array()?.iter();
+    Some(Page {
+        groups: mappings.filter_map(group).collect(),
+        is_last: body["PaginationToken"] == "",
+    })
 }
 
 /// The name server of a sandbox. It has caches of its own in front of the zone.

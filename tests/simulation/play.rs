@@ -29,11 +29,18 @@ use crate::fault::{CallFault, DnsFault};
 use crate::history::{Entry, History, Life, What};
 use crate::log;
 use crate::network::{Faults, NameServer, Pace, Wire};
-use crate::sequence::{ABROAD, Event, Happening, Sequence, Setting};
+use crate::sequence::{
+    ABROAD, Event, Happening, MOST_TAGGED_MISSES, Names, Sequence, Setting, Tags,
+};
 
 /// After this time, a call that was lost on its way has arrived.
 const ARRIVED: Duration = Duration::from_secs(3);
 const MINUTE: Duration = Duration::from_secs(60);
+/// The tags of a group of a fleet, before somebody changes them.
+const OWN: Tags = Tags {
+    names: Names::Own,
+    misses: None,
+};
 /// The ranges of the targets that belong to somebody else.
 const KEEP_CIDRS: &str = "10.0.250.0/24,2001:db8:0:fa::/64";
 
@@ -55,6 +62,12 @@ pub fn play(sequence: &Sequence, number: u64) -> Vec<Entry> {
 
 pub fn arn(group: usize) -> String {
     group_arn(group as u64)
+}
+
+pub fn index_of_group(arn: &str) -> usize {
+    let index = arn.rsplit('/').next();
+    let index = index.and_then(|index| usize::from_str_radix(index, 16).ok());
+    index.expect("a group of the setting")
 }
 
 pub fn endpoint(endpoint: usize) -> String {
@@ -90,6 +103,8 @@ struct Play {
     pace: Pace,
     call_faults: Faults<CallFault>,
     dns_faults: Faults<DnsFault>,
+    /// The tags of each group of the fleet, as they are or as the list will say soon.
+    tags: RefCell<BTreeMap<usize, Tags>>,
     /// The number of times that the others' share of the account's calls changed.
     others: Cell<u32>,
     /// The endpoints that cannot be resolved, and the time until which that lasts.
@@ -118,6 +133,7 @@ impl Play {
             pace: Pace::new(number),
             call_faults: Faults::default(),
             dns_faults: Faults::default(),
+            tags: RefCell::default(),
             others: Cell::new(0),
             out: RefCell::default(),
             is_healed: Cell::new(false),
@@ -132,21 +148,69 @@ impl Play {
         }
         play.configure();
         if play.setting.is_fleet {
-            (0..play.setting.groups()).for_each(|group| play.tag(group, true));
+            (0..play.setting.groups()).for_each(|group| play.tag(group, Some(OWN)));
         }
         sleep(play.setting.registration_lag).await;
         play.world.aws.limit(0.0);
         Rc::new(play)
     }
 
-    fn tag(&self, group: usize, is_tagged: bool) {
+    /// Lets the list name the group with these tags, or without any leave it out.
+    fn tag(&self, group: usize, tags: Option<Tags>) {
         let arn = arn(group);
-        let names: Vec<_> = self.setting.endpoints_of(group).map(endpoint).collect();
-        match is_tagged {
-            true => fleet::tag(&self.world, &arn, &names.join(" ")),
-            false => self.world.aws.untag(&arn),
+        let aws = &self.world.aws;
+        match tags {
+            Some(Tags { names, misses }) => {
+                let names = self.setting.named(group, names).into_iter();
+                let names: Vec<_> = names.map(endpoint).collect();
+                let names = names.join(" ");
+                let misses =
+                    misses.map(|misses| ("nlb-hostname-target/misses", misses.to_string()));
+                let misses = misses.iter().map(|(tag, misses)| (*tag, misses.as_str()));
+                aws.tag(&arn, fleet::tags(&names).into_iter().chain(misses));
+            }
+            None => aws.untag(&arn),
         }
-        self.history.write(What::Tagged { arn, is_tagged });
+        let tags = aws.tags(&arn);
+        self.history.write(What::Tagged { arn, tags });
+    }
+
+    /// Gives the group other tags, about which the list may change its mind several times.
+    fn retag(self: &Rc<Self>, group: usize, now: Option<Tags>, turns: u32, leg: Duration) {
+        let before = match now {
+            Some(tags) => self.tags.borrow_mut().insert(group, tags),
+            None => self.tags.borrow_mut().remove(&group),
+        };
+        self.tag(group, now);
+        let play = Rc::clone(self);
+        spawn_local(async move {
+            for tags in [before, now].repeat(turns as usize) {
+                sleep(leg).await;
+                let is_changed_again = play.tags.borrow().get(&group).copied() != now;
+                if is_changed_again || play.is_healed.get() {
+                    return;
+                }
+                play.tag(group, tags);
+            }
+        });
+    }
+
+    /// Deletes the group, while the list goes on naming it.
+    fn delete(&self, group: usize) {
+        if self.exists(group) {
+            let arn = arn(group);
+            self.world.aws.remove(&arn);
+            self.history.write(What::Deleted { arn });
+        }
+    }
+
+    fn exists(&self, group: usize) -> bool {
+        self.world.aws.has(&arn(group))
+    }
+
+    /// Returns the groups that somebody has not deleted.
+    fn groups(&self) -> impl Iterator<Item = usize> {
+        (0..self.setting.groups()).filter(|group| self.exists(*group))
     }
 
     fn add_group(&self, group: usize) {
@@ -187,7 +251,11 @@ impl Play {
             .iter()
             .map(|index| self.setting.address(*index))
             .collect();
-        let is_failback = (0..self.setting.groups()).any(|group| {
+        let mut fed = self.setting.fed(index).into_iter();
+        let is_failback = fed.any(|group| {
+            if !self.exists(group) {
+                return false;
+            }
             let targets = self.world.aws.targets(&arn(group));
             let mut draining = targets.iter().filter(|target| target.state == "draining");
             draining.any(|target| addresses.contains(&target.address))
@@ -288,7 +356,13 @@ impl Play {
                     self.point(endpoint, &[to], self.setting.is_rotating);
                 }
             }
-            Happening::Tag { group, is_tagged } => self.tag(group, is_tagged),
+            Happening::Tag {
+                group,
+                tags,
+                turns,
+                leg,
+            } => self.retag(group, tags, turns, leg),
+            Happening::Deletion { group } => self.delete(group),
             Happening::Others { share, lasting } => self.share(share, lasting),
             Happening::Call {
                 action,
@@ -303,6 +377,10 @@ impl Play {
                 self.dns_faults.add(&sandbox.to_string(), fault, times);
             }
             Happening::Loss { sandbox, waits } => sandboxes[sandbox].waits.set(Some(waits)),
+            Happening::Meddling { group, .. }
+            | Happening::Emptying { group }
+            | Happening::Renewal { group }
+                if !self.exists(group) => {}
             Happening::Meddling {
                 group,
                 address,
@@ -410,13 +488,25 @@ impl Play {
         self.call_faults.heal();
         self.dns_faults.heal();
         if self.setting.is_fleet {
-            (0..self.setting.groups()).for_each(|group| self.tag(group, true));
+            self.heal_tags();
         }
         self.take(0.0);
         for sandbox in sandboxes {
             sandbox.waits.set(None);
         }
         self.history.write(What::Healed);
+    }
+
+    /// Lets every group that exists have names, and the list know it.
+    fn heal_tags(&self) {
+        for group in 0..self.setting.groups() {
+            let mut tags = self.tags.borrow().get(&group).copied().unwrap_or(OWN);
+            if tags.names == Names::Bad {
+                tags.names = Names::Own;
+            }
+            self.tags.borrow_mut().insert(group, tags);
+            self.tag(group, Some(tags).filter(|_| self.exists(group)));
+        }
     }
 
     /// Invokes the function on schedule until the groups are where DNS is, or until it is too late for that.
@@ -432,9 +522,14 @@ impl Play {
         let ttl = self.setting.ttl.max(self.setting.chain_ttl);
         sleep(Duration::from_secs(u64::from(ttl) + 6)).await;
         // The loop counts minutes. They must be enough for all misses, a doubt, and another doubt about an initial
-        // target.
-        let answers = self.setting.misses + 3;
-        for _ in 0..answers * (2 + ttl.div_ceil(60)) {
+        // target. A fleet's names hold in the second list, and the last of many groups is described in the eighth
+        // invocation.
+        let (tagged, swept) = match self.setting.is_fleet {
+            true => (MOST_TAGGED_MISSES, 1 + 8),
+            false => (0, 0),
+        };
+        let answers = self.setting.misses.max(tagged) + 3;
+        for _ in 0..answers * (2 + ttl.div_ceil(60)) + swept {
             let over = sandbox.invoke(Event::Schedule);
             sleep(MINUTE).await;
             let _ = over.await;
@@ -442,17 +537,19 @@ impl Play {
                 break;
             }
         }
-        let groups = 0..self.setting.groups();
+        let groups = self.groups();
         let groups = groups.map(|group| (arn(group), self.world.aws.targets(&arn(group))));
-        self.history.write(What::Settled {
-            groups: groups.collect(),
-        });
+        let groups = groups.collect();
+        self.history.write(What::Settled { groups });
     }
 
     fn is_where_dns_is(&self) -> bool {
         let at = self.at.borrow();
-        (0..self.setting.groups()).all(|group| {
-            let indices = self.setting.endpoints_of(group).flat_map(|of| &at[&of]);
+        let tags = self.tags.borrow();
+        self.groups().all(|group| {
+            let tags = tags.get(&group).unwrap_or(&OWN);
+            let named = self.setting.named(group, tags.names);
+            let indices = named.iter().flat_map(|of| &at[of]);
             let target = |index: &usize| SocketAddr::new(self.setting.address(*index), PORT);
             let mut expected: BTreeSet<_> = indices.map(target).collect();
             expected.extend(kept(&self.setting));

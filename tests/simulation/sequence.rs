@@ -37,13 +37,34 @@ const IPV6: [&str; 7] = [
 
 /// The index of the address outside the VPC.
 pub const ABROAD: usize = 6;
-/// The largest number of groups. It is nearly twice as many as a deployment can have.
-const MOST_GROUPS: usize = 48;
+/// The largest number of groups that are configured. It is nearly twice as many as a deployment can have.
+pub const MOST_GROUPS: usize = 48;
+/// The largest number of groups in a fleet.
+const LARGEST_FLEET: usize = 500;
+/// The largest number of misses that a tag asks for.
+pub const MOST_TAGGED_MISSES: u32 = 3;
 /// A TTL in seconds that is so long that a plain schedule has to come back for a doubt.
 pub const LONG_TTL: u32 = 60;
 
 /// An endpoint, and the target group that it feeds.
 pub type Feed = (usize, usize);
+
+/// The tags that make a group one of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tags {
+    pub names: Names,
+    pub misses: Option<u32>,
+}
+
+/// The names in the tag. Every group of a fleet has a spare endpoint, which is in no setting's feeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    Own,
+    Spare,
+    Both,
+    /// The tag cannot be read.
+    Bad,
+}
 
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -140,8 +161,16 @@ pub enum Happening {
         leg: Duration,
         times: u32,
     },
-    /// Somebody gives the group the tag of the fleet, or takes it away.
-    Tag { group: usize, is_tagged: bool },
+    /// Somebody gives the group tags, or takes them away. The list lags: the old and the new state take turns in it this
+    /// many times, until the new one stays.
+    Tag {
+        group: usize,
+        tags: Option<Tags>,
+        turns: u32,
+        leg: Duration,
+    },
+    /// Somebody deletes the group. The list goes on naming it.
+    Deletion { group: usize },
     /// The endpoint cannot be resolved for this long.
     Outage {
         endpoint: usize,
@@ -171,7 +200,12 @@ impl Setting {
         pool[index].parse().expect("an address")
     }
 
+    /// Returns the number of endpoints, the spare ones included.
     pub fn endpoints(&self) -> usize {
+        self.feeding() + if self.is_fleet { self.groups() } else { 0 }
+    }
+
+    fn feeding(&self) -> usize {
         1 + self.feeds.iter().map(|feed| feed.0).max().unwrap_or(0)
     }
 
@@ -195,10 +229,32 @@ impl Setting {
         self.is_pair.then_some((last + 1) % ABROAD)
     }
 
-    /// Returns the endpoints that feed this group.
+    /// Returns the endpoints that feed this group, unless its tags say otherwise.
     pub fn endpoints_of(&self, group: usize) -> impl Iterator<Item = usize> {
         let feeds = self.feeds.iter().filter(move |feed| feed.1 == group);
         feeds.map(|feed| feed.0)
+    }
+
+    /// Returns the endpoints that feed this group with these names. Without any, the tag cannot be read.
+    pub fn named(&self, group: usize, names: Names) -> Vec<usize> {
+        let spare = [self.feeding() + group];
+        match names {
+            Names::Own => self.endpoints_of(group).collect(),
+            Names::Spare => spare.to_vec(),
+            Names::Both => self.endpoints_of(group).chain(spare).collect(),
+            Names::Bad => Vec::new(),
+        }
+    }
+
+    /// Returns the groups that this endpoint may feed.
+    pub fn fed(&self, endpoint: usize) -> Vec<usize> {
+        match endpoint.checked_sub(self.feeding()) {
+            Some(group) => vec![group],
+            None => {
+                let feeds = self.feeds.iter().filter(|feed| feed.0 == endpoint);
+                feeds.map(|feed| feed.1).collect()
+            }
+        }
     }
 }
 
@@ -247,9 +303,11 @@ fn setting(sandboxes: usize, is_fleet: bool) -> impl Strategy<Value = Setting> {
         vec![(0, 0), (0, 1)],
         vec![(0, 0), (1, 0), (1, 1)],
     ]);
-    let many =
-        (6..=MOST_GROUPS).prop_map(|groups| (0..groups).map(|index| (index, index)).collect());
-    let feeds = prop_oneof![98 => feeds, 2 => many];
+    let own = |groups: usize| (0..groups).map(|index| (index, index)).collect();
+    let many = (6..=MOST_GROUPS).prop_map(own);
+    let fleet = (MOST_GROUPS + 1..=LARGEST_FLEET).prop_map(own);
+    let (often, seldom) = if is_fleet { (40, 5) } else { (26, 0) };
+    let feeds = prop_oneof![972 => feeds, often => many, seldom => fleet];
     let ttl = prop_oneof![3 => 0..4_u32, 4 => 4..20_u32, 1 => 20..50_u32, 2 => LONG_TTL..110];
     let name = (ttl, any::<bool>(), 0..50_u32, weighted(0.1), weighted(0.15));
     let caches = prop_oneof![5 => Just(1), 1 => 2..4_u64];
@@ -264,6 +322,8 @@ fn setting(sandboxes: usize, is_fleet: bool) -> impl Strategy<Value = Setting> {
     let all = (feeds, name, way, misses, window, group);
     all.prop_map(move |(feeds, name, way, misses, window, group)| {
         let (ttl, is_chain, chain_ttl, is_rotating, is_ipv6) = name;
+        // The polls of a large fleet would take longer than those of all other sequences together.
+        let is_plain = feeds.len() > MOST_GROUPS;
         Setting {
             sandboxes,
             // If a rotating name fed several groups, nobody could tell whose lookups are whose.
@@ -281,9 +341,9 @@ fn setting(sandboxes: usize, is_fleet: bool) -> impl Strategy<Value = Setting> {
             caches: way.0,
             lookups: if is_rotating { 5 } else { 1 },
             misses,
-            poll: window.0,
+            poll: if is_plain { 0 } else { window.0 },
             interval: window.1,
-            event_poll: window.2,
+            event_poll: if is_plain { 0 } else { window.2 },
             registration_lag: Duration::from_secs(group.0),
             deregistration_delay: Duration::from_secs(u64::from(ttl.max(chain_ttl)) + group.1),
             is_keeping: group.2,
@@ -432,11 +492,33 @@ fn happening(setting: &Setting) -> impl Strategy<Value = Happening> + use<> {
         share,
         lasting: Duration::from_secs(seconds),
     });
-    let tags = (0..setting.groups(), weighted(0.6));
-    let tags = tags.prop_map(|(group, is_tagged)| Happening::Tag { group, is_tagged });
-    let tag = if setting.is_fleet { 6 } else { 0 };
-    // A union of more than ten alternatives cannot leave one out, so these four are one alternative.
-    let world = prop_oneof![2 => steps, flicker => flickers, outage => outages, tag => tags];
+    let names = prop_oneof![
+        4 => Just(Names::Own),
+        3 => Just(Names::Spare),
+        2 => Just(Names::Both),
+        1 => Just(Names::Bad),
+    ];
+    let own_misses = prop_oneof![3 => Just(None), 1 => (0..=MOST_TAGGED_MISSES).prop_map(Some)];
+    let tags = (names, own_misses).prop_map(|(names, misses)| Tags { names, misses });
+    let tags = prop_oneof![1 => Just(None), 3 => tags.prop_map(Some)];
+    let turns = prop_oneof![4 => Just(0), 1 => 1..4_u32];
+    let tags = (0..setting.groups(), tags, turns, 1_000..90_000_u64);
+    let tags = tags.prop_map(|(group, tags, turns, leg)| Happening::Tag {
+        group,
+        tags,
+        turns,
+        leg: Duration::from_millis(leg),
+    });
+    let deletions = (0..setting.groups()).prop_map(|group| Happening::Deletion { group });
+    let (tag, deletion) = if setting.is_fleet { (6, 1) } else { (0, 0) };
+    // A union of more than ten alternatives cannot leave one out, so these five are one alternative.
+    let world = prop_oneof![
+        4 => steps,
+        2 * flicker => flickers,
+        2 * outage => outages,
+        2 * tag => tags,
+        deletion => deletions,
+    ];
     prop_oneof![
         16 => moves,
         12 => calls,

@@ -64,10 +64,11 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
         What::Out { endpoint, .. } => format!("{endpoint} can be resolved again"),
         What::Stepped { by } => format!("the wall clock is set forward by {by:?}"),
         What::Others { share } => format!("others take {share} of the account's calls"),
-        What::Tagged { arn, is_tagged } => {
-            let verb = if *is_tagged { "joins" } else { "leaves" };
-            format!("{} {verb} the fleet", short(arn))
-        }
+        What::Tagged { arn, tags } => match tags.is_empty() {
+            true => format!("{} leaves the fleet", short(arn)),
+            false => format!("{} has the tags {:?}", short(arn), tags.values()),
+        },
+        What::Deleted { arn } => format!("somebody deletes {}", short(arn)),
         What::Begun { life, event } => format!("{life}: {event:?}"),
         What::Disturbed { life, fault } => format!("{life}: a question goes wrong: {fault:?}"),
         What::Asked { .. } => return None,
@@ -95,11 +96,19 @@ fn line(what: &What, calls: &BTreeMap<u64, Call>) -> Option<String> {
             call,
             outcome,
             group,
+            page,
             ..
         } => {
             let Call {
                 life, action, arn, ..
             } = &calls[call];
+            if let Some(page) = page {
+                let groups = page.groups.iter();
+                let groups =
+                    groups.map(|(arn, tags)| format!("{} {:?}", short(arn), tags.values()));
+                let groups: Vec<_> = groups.collect();
+                return Some(format!("  a list of {life}: {}", groups.join(", ")));
+            }
             let group = match group.is_empty() {
                 true => String::new(),
                 false => format!("; {} has {}", short(arn), states(group)),

@@ -157,7 +157,7 @@ impl Change<'_> {
     /// True if `MISSES_BEFORE_DEREGISTRATION` independent answers in a row lacked the address before. If groups share
     /// an endpoint, nobody can tell whose answers those are, so it is true.
     fn is_missed(&self, target: SocketAddr) -> bool {
-        let misses = self.view.setting.misses;
+        let misses = self.view.misses();
         let is_often = |endpoint| {
             let mut row = self.row(endpoint, false, |answer| !answer.is_at(target.ip()));
             // Taking the answers that expire first finds the most that are independent of each other.

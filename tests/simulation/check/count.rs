@@ -6,17 +6,23 @@ use stand_in::cloudwatch::Datum;
 
 use super::{Broken, must};
 
-/// The numbers of reconciles, failovers and failures.
-type Sums = [u64; 3];
+/// The numbers of reconciles, failovers, failures and tags that cannot be read.
+type Sums = [u64; 4];
 pub const RECONCILES: usize = 0;
 pub const FAILOVERS: usize = 1;
 pub const FAILURES: usize = 2;
-/// Every reconcile is one sample of each metric.
-const METRICS: [(&str, usize); 2] = [("Failover", FAILOVERS), ("ReconcileFailure", FAILURES)];
-const PROMISES: [&str; 3] = [
+pub const BAD_TAGS: usize = 3;
+/// Every reconcile is one sample of the first two metrics.
+const METRICS: [(&str, usize); 3] = [
+    ("Failover", FAILOVERS),
+    ("ReconcileFailure", FAILURES),
+    ("TagInvalid", BAD_TAGS),
+];
+const PROMISES: [&str; 4] = [
     "section 6, reconciles",
     "section 6, failovers",
     "section 6, failures",
+    "section 9, tags",
 ];
 
 /// The fewest and the most of them that there can have been in one sandbox, and what CloudWatch acknowledged under
@@ -45,7 +51,9 @@ impl Counts {
             let sums = &mut self.published[usize::from(is_group)];
             for (_, what) in METRICS.iter().filter(|(metric, _)| *metric == datum.metric) {
                 sums[*what] += datum.samples.iter().sum::<f64>() as u64;
-                sums[RECONCILES] += (datum.samples.len() * (*what % 2)) as u64;
+                if *what == FAILOVERS {
+                    sums[RECONCILES] += datum.samples.len() as u64;
+                }
             }
         }
     }
@@ -65,6 +73,7 @@ impl Counts {
         }
         let is_unlisted = |failures: u64| failures <= self.unlisted;
         let is_same = groups[FAILOVERS] == function[FAILOVERS]
+            && groups[BAD_TAGS] == function[BAD_TAGS]
             && groups[RECONCILES] <= function[RECONCILES]
             && function[FAILURES]
                 .checked_sub(groups[FAILURES])

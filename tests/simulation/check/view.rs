@@ -70,8 +70,14 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// Returns the endpoints that feed the group, as the sandbox knows it.
     pub fn endpoints(&self) -> impl Iterator<Item = usize> {
-        self.setting.endpoints_of(self.group)
+        self.running.list.endpoints_of(self.group)
+    }
+
+    pub fn misses(&self) -> u32 {
+        let own = self.running.list.misses_of(self.group);
+        own.unwrap_or(self.setting.misses)
     }
 
     /// True if groups share an endpoint, so that nobody can tell which of them asked.
@@ -130,7 +136,7 @@ impl View<'_> {
         let is_due = (is_end || self.now > due) && due <= self.running.begun + REACH;
         let (said, is_whole) = self.said();
         let is_done = said == self.live() - &(&kept(setting) - &said);
-        let is_sure = is_seen && is_whole && setting.misses == 0 && !self.is_shared();
+        let is_sure = is_seen && is_whole && self.misses() == 0 && !self.is_shared();
         must(
             is_done || !is_due || !is_sure,
             "liveness",

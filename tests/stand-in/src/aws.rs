@@ -155,6 +155,10 @@ impl Aws {
         self.state().tags.insert(arn.to_owned(), tags.collect());
     }
 
+    pub fn tags(&self, arn: &str) -> Tags {
+        self.state().tags.get(arn).cloned().unwrap_or_default()
+    }
+
     /// Takes all tags of a target group away.
     pub fn untag(&self, arn: &str) {
         self.state().tags.remove(arn);

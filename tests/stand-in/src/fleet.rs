@@ -12,13 +12,16 @@ use crate::world::{World, group_arn, own_endpoint};
 pub const GROUPS: usize = 500;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Tags a group as one of the fleet that [`follow`] follows.
-pub fn tag(world: &World, arn: &str, endpoints: &str) {
-    let tags = [
+/// Returns the tags of a group of the fleet that [`follow`] follows.
+pub fn tags(endpoints: &str) -> [(&str, &str); 2] {
+    [
         ("nlb-hostname-target/fleet", "redis"),
         ("nlb-hostname-target/endpoints", endpoints),
-    ];
-    world.aws.tag(arn, tags);
+    ]
+}
+
+pub fn tag(world: &World, arn: &str, endpoints: &str) {
+    world.aws.tag(arn, tags(endpoints));
 }
 
 /// Lets the function follow the fleet, and no configured group.

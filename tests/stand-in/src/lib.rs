@@ -19,7 +19,7 @@ pub mod http;
 pub mod lambda;
 pub mod lost_zone;
 pub mod memory;
-mod tagging;
+pub mod tagging;
 mod wire;
 pub mod world;
 
