@@ -1,6 +1,6 @@
 """Breaks the code, and expects the specification to notice. It first breaks the code in the ways below, which
 cargo-mutants does not know, and then in all the ways that cargo-mutants knows. The latter are in the modules that
-decide about a target group and change it.
+decide about a target group and change it, and in those of the fleet and the invocation.
 
 `--check` only sees whether the ways below fit the code, and whether each module has files. Without it, this takes an hour
 or more, and writes the result to result.txt beside this file.
@@ -18,7 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "mutants"
 TREE = WORK / "tree"
-MODULES = ("plan", "reconcile", "target_group", "pace", "window")
+MODULES = ("plan", "reconcile", "target_group", "pace", "window", "fleet", "invocation")
 # The specification must notice this share of the mutants that compile.
 LEAST_SHARE = 0.95
 # The test harness accepts --fail-fast only with the variable, which the compiler does not see.
@@ -84,6 +84,27 @@ MUTANTS = [
         "let act_by = Instant::now() + ACT;",
         "let act_by = Instant::now() + 2 * ACT;",
         "overlap::i8_a_reconcile_whose_answer_is_too_old_to_act_on_starts_again_and_counts_once",
+    ),
+    Mutant(
+        "fleet: other names hold at once",
+        "src/fleet.rs",
+        "said.as_ref() == Some(&group.endpoints)",
+        "said.is_some()",
+        "fleet::a_group_is_left_alone_until_two_lists_in_a_row_have_the_same_names",
+    ),
+    Mutant(
+        "fleet: a list in part is a list",
+        "src/fleet/list.rs",
+        "let page = page.map_err(|error| aws::cause(&error))?;",
+        "let Ok(page) = page else { return Ok(list) };",
+        "fleet::a_list_has_all_pages_or_none",
+    ),
+    Mutant(
+        "fleet: a sweep does not begin with those described longest ago",
+        "src/invocation/sweep.rs",
+        "settled.sort_by_key(|one| one.remembered.swept_at());",
+        "",
+        "fleet::settled_groups_are_swept",
     ),
 ]
 
