@@ -47,7 +47,7 @@ export SAM_CLI_TELEMETRY := 0
 export PIP_NO_COMPILE := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-examples deployed-quick-start deployed-fleet deployed-front-door no-deployment worlds local no-local soak mutants e2e no-e2e bench release clean FORCE front-door target/release/nlb-hostname-target target/release/front-door
+.PHONY: help demo test specification sequences verify format lint deny no-deny advisories template checkov build rust fuzz no-fuzz deployment deployed-template deployed-release deployed-examples deployed-quick-start deployed-fleet deployed-front-door no-deployment worlds local no-local soak mutants e2e no-e2e bench release release-check clean front-door target/release/nlb-hostname-target target/release/front-door
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -102,6 +102,7 @@ template: $(VENV)/installed $(CHECKS)
 	sam validate --lint --template front-door/template.yaml
 	sam validate --lint --template examples/front-door.yaml
 	$(VENV)/bin/python tests/terraform.py
+	$(VENV)/bin/python tests/plain_template.py
 
 checkov: $(CHECKOV_VENV)/installed ## Looks for known weaknesses in the templates
 	$(CHECKOV_VENV)/bin/checkov --skip-download --framework cloudformation --compact --quiet \
@@ -137,11 +138,16 @@ front-door: $(VENV)/installed ## Builds what sam deploy uploads for HTTP access 
 target/release/front-door:
 	cargo build --locked --release --package front-door
 
-deployment: deployed-template deployed-examples deployed-quick-start deployed-fleet ## Deploys the template and the examples onto an emulator and lets it run
+deployment: deployed-template deployed-release deployed-examples deployed-quick-start deployed-fleet ## Deploys the template and the examples onto an emulator and lets it run
 
 # Each of these scripts has an emulator of its own.
 deployed-template: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
+
+# The release's template is deployed as the page says, and tried in the same way.
+deployed-release: build $(EMULATOR_VENV)/installed
+	$(VENV)/bin/python release/release.py x86_64 .aws-sam/build/Function/bootstrap target/deployed-release
+	$(EMULATOR_VENV)/bin/python tests/deployment/run.py target/deployed-release
 
 deployed-examples: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/example.py
@@ -201,18 +207,18 @@ bench: $(BINARY) $(FRONT_DOOR) $(BENCH_VENV)/installed $(E2E_VENV)/installed ## 
 	$(BENCH_VENV)/bin/python benches/report.py $(DOCUMENT)
 	FRONT_DOOR_BINARY=$(CURDIR)/$(FRONT_DOOR) $(E2E_VENV)/bin/python benches/over_http.py $(DOCUMENT)
 
-release: dist/nlb-hostname-target-x86_64.tar.gz dist/nlb-hostname-target-arm64.tar.gz ## Builds what can be deployed without a toolchain
+release: $(VENV)/installed ## Builds zips and templates that are deployed without SAM and without a toolchain
+	rm -rf dist
+	$(MAKE) release-x86_64 release-arm64
 
-# The release's template takes the built function from beside it, and the architecture as the default.
-dist/nlb-hostname-target-%.tar.gz: $(VENV)/installed FORCE
-	rm -rf dist/$*
-	sam build --parameter-overrides Architecture=$* --build-dir dist/$*
-	sed -i.bak -e 's/^    Default: x86_64$$/    Default: $*/' dist/$*/template.yaml
-	rm dist/$*/template.yaml.bak
-	cp -R LICENSE README.md samconfig.toml events dist/$*
-	tar -czf $@ -C dist/$* .
+# The paths of this machine do not go into the binary, so that another one makes the same.
+release-%: $(VENV)/installed
+	RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
+		sam build --parameter-overrides Architecture=$* --build-dir target/release-$*
+	$(VENV)/bin/python release/release.py $* target/release-$*/Function/bootstrap dist
 
-FORCE:
+release-check: $(VENV)/installed ## Builds the release for x86_64 in two other folders, and compares; takes half an hour
+	release/check
 
 clean: ## Deletes what was made here
 	rm -rf target dist .aws-sam $(VENV) $(EMULATOR_VENV) $(CHECKOV_VENV) $(E2E_VENV) $(BENCH_VENV)

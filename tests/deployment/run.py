@@ -1,14 +1,17 @@
 """Deploys the template for real and lets it run: sam deploy onto an AWS emulator that executes the bootstrap, fires the
 schedule, delivers the custom resource's requests and enforces the stack's own role.
 
-It expects the artifact of `sam build`, and `sam` in the path. It starts the emulator and a DNS server on free ports of
+It expects the artifact of `sam build`, and `sam` in the path. With the folder of a release as its argument, it deploys
+that in the same way, by CloudFormation alone. It starts the emulator and a DNS server on free ports of
 loopback, and ends them. The emulator's target groups do not know draining, unlike those of `tests/stand-in`.
 `emulator.py` teaches it CloudWatch's permissions.
 """
 
 import json
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ import boto3
 import jq
 from emulator_process import ENDPOINT, REGION, ROOT, Zone, emulator, step, wait_for
 from example_stack import Stack, create_target_group, targets
+from quick_start import blocks, shell
 
 
 class Deployment(Stack):
@@ -37,6 +41,10 @@ class Deployment(Stack):
         return self.sam(
             "deploy", "--no-progressbar", "--no-confirm-changeset", "--parameter-overrides", *given
         )
+
+    def delete(self) -> None:
+        deleted = self.sam("delete", "--no-prompts")
+        assert deleted.returncode == 0, deleted.stderr
 
     def deploy(self, **parameters: str) -> None:
         deployed = self.try_to_deploy(**parameters)
@@ -94,6 +102,41 @@ class Deployment(Stack):
         iam.put_role_policy(**names, PolicyDocument=sound)
 
 
+class Released(Deployment):
+    """A stack of a release's template, by the commands of the page."""
+
+    folder = "dist"
+    bucket = "releases"
+    make, *shell = blocks("docs/deploy.md", "Without SAM")[0].strip().splitlines()
+
+    @classmethod
+    def commands(cls) -> tuple[str, str]:
+        """Returns the page's commands that upload the zip and that deploy it, without the settings of the example."""
+        assert cls.make == "make release", cls.make
+        variable, upload, *deploy = cls.shell
+        page = "\n".join(deploy).replace("--stack-name follow-redis", '--stack-name "$NAME"')
+        page, example = page.split('CodeBucket="$BUCKET"')
+        assert variable == "BUCKET=my-bucket" and "Endpoints=" in example, cls.shell
+        in_folder = [command.replace("dist/", f"{cls.folder}/") for command in (upload, page)]
+        return in_folder[0], f"{in_folder[1]}CodeBucket=\"$BUCKET\""
+
+    @classmethod
+    def upload(cls) -> None:
+        boto3.client("s3").create_bucket(
+            Bucket=cls.bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        shell(f"BUCKET={cls.bucket}\n{cls.commands()[0]}")
+
+    def try_to_deploy(self, **parameters: str) -> subprocess.CompletedProcess:
+        given = " ".join(f"{name}={shlex.quote(value)}" for name, value in parameters.items())
+        command = f"BUCKET={self.bucket} NAME={self.name}\n{self.commands()[1]} {given}"
+        return subprocess.run(["bash", "-ec", command], cwd=ROOT, capture_output=True, text=True)
+
+    def delete(self) -> None:
+        self.cloudformation.delete_stack(StackName=self.name)
+        self.cloudformation.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 1})
+
+
 def is_passed_by_a_pipeline(answer: dict) -> bool:
     """Returns what the one-liner of the documentation says of the findings."""
     page = (ROOT / "docs" / "diagnose.md").read_text()
@@ -115,10 +158,10 @@ def failovers(deployment: Deployment) -> float:
     return sum(point["Sum"] for point in statistics["Datapoints"])
 
 
-def run(zone: Zone, dns_server: str) -> None:
+def run(zone: Zone, dns_server: str, kind: type[Deployment]) -> None:
     vpc = boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     redis, other = (create_target_group(name, vpc) for name in ("redis", "other"))
-    first = Deployment("redis", dns_server)
+    first = kind("redis", dns_server)
 
     failed = first.try_to_deploy(**{**first.settings(redis), "Endpoints": "nowhere.example.com"})
     assert failed.returncode != 0, failed.stdout
@@ -126,13 +169,12 @@ def run(zone: Zone, dns_server: str) -> None:
     assert message in first.reasons(), first.reasons()
     assert first.status() == "ROLLBACK_COMPLETE", first.status()
     assert targets(redis) == []
-    deleted = first.sam("delete", "--no-prompts")
-    assert deleted.returncode == 0, deleted.stderr
+    first.delete()
     step("a name that does not resolve failed its deployment with that message, and was rolled back")
 
     first.deploy(**first.settings(redis))
     assert targets(redis) == ["10.0.1.7"], targets(redis)
-    step("when sam deploy returned, the group held the right target")
+    step("when the deployment returned, the group held the right target")
 
     zone.address = "10.0.2.9"
     took = wait_for(lambda: targets(redis) == ["10.0.2.9"], "the failover", 100)
@@ -180,11 +222,11 @@ def run(zone: Zone, dns_server: str) -> None:
     first.deploy(Enabled="true")
     step("another schedule was deployed with alarms and a dashboard, and was disabled and enabled again")
 
-    second = Deployment("other", dns_server)
+    second = kind("other", dns_server)
     failed = second.try_to_deploy(**second.settings(other), RuleName="redis-follow")
     assert failed.returncode != 0, failed.stdout
     assert "'redis-follow' already exists" in second.reasons(), second.reasons()
-    assert second.sam("delete", "--no-prompts").returncode == 0
+    second.delete()
     assert first.schedule() == ("redis-follow", "rate(2 minutes)", "ENABLED"), first.schedule()
     step("a second stack with the name of the first one's rule failed with that name, and left the rule alone")
 
@@ -213,16 +255,18 @@ def run(zone: Zone, dns_server: str) -> None:
 
     for deployment, target_group in [(first, redis), (second, other)]:
         before = targets(target_group)
-        deleted = deployment.sam("delete", "--no-prompts")
-        assert deleted.returncode == 0, deleted.stderr
+        deployment.delete()
         assert targets(target_group) == before != []
     step("both stacks were deleted, and left their targets alone")
 
 
 def main() -> None:
-    zone = Zone()
+    zone, kind = Zone(), Deployment
     with emulator(zone) as address:
-        run(zone, address)
+        if folder := " ".join(sys.argv[1:]):
+            Released.folder, kind = folder, Released
+            Released.upload()
+        run(zone, address, kind)
 
 
 if __name__ == "__main__":
