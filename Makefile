@@ -145,8 +145,10 @@ deployed-template: build $(EMULATOR_VENV)/installed
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py
 
 # The release's template is deployed as the page says, and tried in the same way.
-deployed-release: build $(EMULATOR_VENV)/installed
+deployed-release: build $(EMULATOR_VENV)/installed $(E2E_VENV)/installed
+	rm -rf target/deployed-release
 	$(VENV)/bin/python release/release.py x86_64 .aws-sam/build/Function/bootstrap target/deployed-release
+	$(E2E_VENV)/bin/python tests/cdk.py target/deployed-release
 	$(EMULATOR_VENV)/bin/python tests/deployment/run.py target/deployed-release
 
 deployed-examples: build $(EMULATOR_VENV)/installed
@@ -253,7 +255,7 @@ $(BENCH_VENV)/installed: benches/python/requirements.txt
 
 # npm comes from the wheel, and so does the Node.js that runs it.
 $(E2E_VENV)/installed: tests/e2e/requirements.txt tests/e2e/package.json tests/e2e/package-lock.json
-	@echo "Installing clients of Redis into $(E2E_VENV) ..."
+	@echo "Installing clients of Redis, and CDK, into $(E2E_VENV) ..."
 	python3 -m venv $(E2E_VENV)
 	$(E2E_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	mkdir -p $(E2E_VENV)/node
